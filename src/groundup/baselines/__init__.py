@@ -1,0 +1,1 @@
+"""Classical models that stand beside every result."""

@@ -1,0 +1,134 @@
+"""The command ``groundup VERB [KEY=VALUE ...]``: one Hydra application per verb, and nothing heavy before it is needed.
+
+Hydra itself reads everything after the verb, so sweeps (``-m``), ``--cfg job``, ``--info``, launchers and tab completion
+work as its own documentation says. Torch and Lightning are imported inside the job.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+STAGES: dict[str, tuple[str, str]] = {
+    "pretrain": ("groundup.stages.pretrain", "train a language model on running text"),
+    "finetune": ("groundup.stages.finetune", "train a task, from random weights or from init_from=RUN"),
+    "evaluate": ("groundup.stages.evaluate", "score a finished run, on its own data or on other"),
+    "predict": ("groundup.stages.predict", "answer for each row of a file: input=FILE output=FILE"),
+    "generate": ("groundup.stages.generate", "continue a prompt: run=RUN prompt=TEXT"),
+    "resume": ("groundup.stages.resume", "go on with an interrupted run: run=RUN or run=last"),
+    "pipeline": ("groundup.stages.pipeline", "run several stages in order: experiment=demo"),
+}
+
+# What people write, and what Hydra 1.3 understands.
+ALIASES = {
+    "+experiment=": "experiment=",
+    "hydra.launcher=": "hydra/launcher=",
+    "hydra.sweeper=": "hydra/sweeper=",
+}
+
+
+def usage() -> str:
+    """The page of ``groundup --help``."""
+    lines = ["Language models from the ground up.", "", "usage: groundup VERB [KEY=VALUE ...]", ""]
+    lines += [f"  {verb:<10}{what}" for verb, (_, what) in STAGES.items()]
+    lines += [
+        "",
+        "groundup VERB --help        the choices and keys of a verb",
+        "groundup VERB --cfg job     the whole configuration, without running it",
+        "groundup VERB -m KEY=A,B    one run for each value, and a table of them",
+        'eval "$(groundup -sc install=bash)"    tab completion for this shell',
+    ]
+    return "\n".join(lines)
+
+
+def conf_dir() -> Path:
+    """The folder of YAML: ``$GROUNDUP_CONF``, else ``conf/`` of the checkout, else the copy inside the installed package."""
+    if named := os.environ.get("GROUNDUP_CONF"):
+        return Path(named).expanduser().resolve()
+    package = Path(__file__).resolve().parent
+    checkout = package.parents[1]
+    if (checkout / "pyproject.toml").is_file() and (checkout / "conf").is_dir():
+        return checkout / "conf"
+    return package / "conf"
+
+
+def prepare_environment() -> None:
+    """Settings that must stand before torch is imported; what the user has set is left alone."""
+    files = [Path(".env"), Path(__file__).resolve().parents[2] / ".env"]
+    if found := next((file for file in files if file.is_file()), None):
+        from dotenv import load_dotenv
+
+        load_dotenv(found, override=False)
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+        # GNU OpenMP spins for long by default: a step is 5 to 27 times slower once another process wants a core.
+        os.environ["GOMP_SPINCOUNT"] = "10000"
+
+
+def fail(line: str) -> int:
+    """Print a mistake of the user's and return its exit code."""
+    print(f"error: {line}", file=sys.stderr)
+    return 2
+
+
+def unknown_verb(word: str) -> str:
+    from difflib import get_close_matches
+
+    if word.startswith("-"):
+        return f"the verb comes first: groundup VERB {word}. Verbs: {', '.join(STAGES)}"
+    if "=" in word:
+        return f"{word} needs a verb before it. Try groundup pretrain {word}"
+    near = get_close_matches(word.lower(), STAGES, n=1, cutoff=0.5)
+    hint = f"Did you mean 'groundup {near[0]}'?" if near else f"Verbs: {', '.join(STAGES)}"
+    return f"unknown verb '{word}'. {hint}"
+
+
+def complete(arguments: list[str]) -> int:
+    """Tab completion: verbs are ours; for the rest Hydra is shown the line as if the verb were not there."""
+    line = os.environ.get("COMP_LINE", "")
+    words = line.split()
+    if arguments[1:] and arguments[1].startswith("query") and (len(words) < 2 or words[1] not in STAGES):
+        start = words[1] if len(words) > 1 else ""
+        print("\n".join(verb for verb in STAGES if verb.startswith(start)))
+        return 0
+    from groundup.config.launch import launch
+
+    stage = words[1] if len(words) > 1 else "pretrain"
+    if len(words) > 1:
+        cut = line.index(words[1]) + len(words[1]) + 1
+        os.environ["COMP_LINE"] = words[0] + " " + line[cut:]
+        os.environ["COMP_POINT"] = str(len(os.environ["COMP_LINE"]))
+    return launch(stage, arguments)
+
+
+def run(arguments: list[str]) -> int:
+    """Carry out one command line (without the program's name) and return the exit code: 0, 1 failed, 2 a user's mistake."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if arguments[0] == "--version":
+        from groundup import __version__
+
+        print(f"groundup {__version__}")
+        return 0
+    if arguments[0] in ("-sc", "--shell-completion", "--shell_completion"):
+        return complete(arguments)
+    stage, rest = arguments[0], arguments[1:]
+    if stage not in STAGES:
+        return fail(unknown_verb(stage))
+    if rest in (["--help"], ["-h"]):
+        from groundup.config.manual import manual
+
+        print(manual(stage, STAGES[stage][1], conf_dir()))
+        return 0
+    prepare_environment()
+    for short, full in ALIASES.items():
+        rest = [full + word.removeprefix(short) if word.startswith(short) else word for word in rest]
+    from groundup.config.launch import launch
+
+    return launch(stage, rest)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,74 @@
+"""Metrics of language models with intervals."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from groundup.metrics.estimate import RESAMPLES, Estimate, bootstrap
+
+
+def language_metrics(
+    nll_sums,
+    token_counts,
+    bytes_per_token: float | None = None,
+    correct=None,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> dict[str, Estimate]:
+    """Loss (nats a scored token), perplexity, and where possible bits per byte and accuracy.
+
+    Args:
+        nll_sums: (N,) negative log-likelihood summed over the scored tokens of each window, nats.
+        token_counts: (N,) scored tokens of each window.
+        bytes_per_token: UTF-8 bytes of the text a scored token stands for; makes bits per byte, which does not depend on the tokenizer.
+        correct: (N,) scored tokens predicted right.
+
+    ``n`` is the number of scored tokens. Intervals come from resampling windows, as tokens of a window are not independent.
+
+    Raises:
+        ValueError: no scored tokens, or lengths that differ.
+    """
+    nll, tokens = _column(nll_sums), _column(token_counts)
+    scored = int(tokens.sum())
+    if len(nll) != len(tokens) or scored == 0:
+        raise ValueError(f"{len(nll)} sums and {len(tokens)} counts with {scored} scored tokens in all")
+    loss = _ratio_estimate(nll, tokens, scored, seed, resamples)
+    result = {"loss": loss, "perplexity": _through(math.exp, loss)}
+    if bytes_per_token:
+        result["bits_per_byte"] = _through(lambda nats: nats / math.log(2) / bytes_per_token, loss)
+    if correct is not None:
+        result["accuracy"] = _ratio_estimate(_column(correct), tokens, scored, seed, resamples)
+    return result
+
+
+def _ratio_estimate(above: np.ndarray, below: np.ndarray, n: int, seed: int, resamples: int) -> Estimate:
+    """sum(above) / sum(below) with the windows resampled; both (N,)."""
+    both = np.stack([above, below])
+
+    def ratio(weights: np.ndarray) -> np.ndarray:
+        top, bottom = both @ weights
+        return np.divide(top, bottom, out=np.full(len(top), np.nan), where=bottom > 0)
+
+    estimate = bootstrap(ratio, len(above), seed, resamples)
+    return Estimate(estimate.value, estimate.low, estimate.high, n)
+
+
+def _through(function, estimate: Estimate) -> Estimate:
+    """A rising function of an estimate: percentiles go through it unchanged."""
+
+    def safe(value: float | None) -> float | None:
+        try:
+            return None if value is None else function(value)
+        except OverflowError:
+            return math.inf
+
+    return Estimate(safe(estimate.value), safe(estimate.low), safe(estimate.high), estimate.n)
+
+
+def _column(values) -> np.ndarray:
+    """(N,) float64 from an array, a list or a tensor."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu().double().numpy()
+    return np.asarray(values, dtype=np.float64).reshape(-1)

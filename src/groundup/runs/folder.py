@@ -1,0 +1,184 @@
+"""The run folder: its layout, its configuration and its state. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shlex
+import socket
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePath
+from typing import Literal
+
+from groundup.runs.atomic import write_text
+from groundup.runs.secrets import mask, mask_text
+
+State = Literal["running", "done", "failed", "interrupted"]
+
+
+class RunFolder:
+    """One run on disk. Every path is relative to the folder, so it may be moved or copied.
+
+    ``checkpoint`` is set when the run was opened through one of its checkpoints; it then stands for best and last.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], checkpoint: Path | None = None) -> None:
+        self.path = Path(path)
+        self.checkpoint = checkpoint
+        self.config_file = self.path / "config.yaml"
+        self.command = self.path / "command.txt"
+        self.status_file = self.path / "status.json"
+        self.provenance = self.path / "provenance.json"
+        self.tokenizer = self.path / "tokenizer.json"
+        self.labels = self.path / "labels.json"
+        self.facts = self.path / "facts.json"
+        self.checkpoints = self.path / "checkpoints"
+        self.metrics_csv = self.path / "metrics.csv"
+        self.metrics_json = self.path / "metrics.json"
+        self.baselines = self.path / "baselines.json"
+        self.predictions = self.path / "predictions.jsonl"
+        self.samples = self.path / "samples"
+        self.report = self.path / "report.html"
+        self.log = self.path / "run.log"
+
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    # ---------------------------------------------------------------- configuration and command
+
+    def write_config(self, config: Mapping[str, object]) -> None:
+        """Save the resolved configuration as plain YAML, secrets masked."""
+        import yaml
+
+        text = yaml.dump(mask(plain(config)), Dumper=_yaml(yaml)[0], sort_keys=False, allow_unicode=True, width=120)
+        write_text(self.config_file, text)
+
+    def read_config(self) -> dict:
+        """The saved configuration; an empty dict when the run died before it was written."""
+        import yaml
+
+        if not self.config_file.is_file():
+            return {}
+        return yaml.load(self.config_file.read_text(encoding="utf-8"), Loader=_yaml(yaml)[1]) or {}
+
+    def write_command(self, arguments: Iterable[str]) -> None:
+        """Save the command line that can be pasted into a shell, secrets masked."""
+        masked = []
+        for argument in arguments:
+            name, equals, value = argument.partition("=")
+            masked.append(name + equals + str(mask(value, name.lstrip("+~-"))) if equals else mask_text(argument))
+        write_text(self.command, shlex.join(masked) + "\n")
+
+    # ---------------------------------------------------------------- state
+
+    def set_status(self, state: State, why: str | None = None, **more: object) -> None:
+        """Write ``status.json``. ``started`` (unix seconds) stays that of the first start; ``seconds`` adds up over resumes.
+
+        ``more``: plain values kept until overwritten, such as ``stage`` and ``step``.
+        """
+        now = time.time()
+        old = self.read_json("status.json", {})
+        new = {**old, **more, "state": state, "why": why, "host": socket.gethostname(), "pid": os.getpid()}
+        new.setdefault("started", now)
+        starts = state == "running" and (old.get("state") != "running" or old.get("pid") != new["pid"])
+        if starts or "resumed" not in old:
+            new["resumed"] = now if old else new["started"]
+        new["ended"] = None if state == "running" else now
+        if old.get("state") == "running" and state != "running" and old.get("pid") == new["pid"]:
+            new["seconds"] = old.get("seconds", 0.0) + now - new["resumed"]
+        new.setdefault("seconds", 0.0)
+        self.write_json("status.json", new)
+
+    def status(self) -> dict:
+        """What ``status.json`` says; a run whose process is gone without a word counts as interrupted."""
+        status = self.read_json("status.json", {})
+        if status.get("state") == "running" and not _alive(status):
+            status |= {"state": "interrupted", "why": f"process {status.get('pid')} ended without a word (killed?)"}
+        return status
+
+    # ---------------------------------------------------------------- results
+
+    def write_json(self, name: str, value: object) -> None:
+        """Save ``value`` as ``name`` in one step. Objects with ``as_dict`` are written as that; NaN and inf as null."""
+        write_text(self.path / name, json.dumps(_finite(plain(value)), ensure_ascii=False, indent=2) + "\n")
+
+    def read_json(self, name: str, default: object = None):
+        """The content of the JSON file ``name``, or ``default`` when there is none."""
+        file = self.path / name
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else default
+
+    def write_predictions(self, rows: Iterable[Mapping[str, object]]) -> None:
+        """Save one JSON object a line in ``predictions.jsonl``."""
+        lines = [json.dumps(_finite(plain(row)), ensure_ascii=False) for row in rows]
+        write_text(self.predictions, "".join(line + "\n" for line in lines))
+
+    def read_predictions(self) -> list[dict]:
+        """The rows of ``predictions.jsonl``; an empty list when there is none."""
+        if not self.predictions.is_file():
+            return []
+        # Not splitlines(): texts may hold U+2028 and the like, which JSON leaves as they are.
+        return [json.loads(line) for line in self.predictions.read_text(encoding="utf-8").split("\n") if line]
+
+
+def plain(value: object) -> object:
+    """Nested values as dict, list, str, int, float, bool and None, as YAML and JSON know them.
+
+    Raises:
+        TypeError: for anything that has no plain form.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value.value if hasattr(value, "value") else value  # an Enum that is also a str or int
+    if isinstance(value, Mapping):
+        return {key if isinstance(key, int | float | bool) else str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in (sorted(value) if isinstance(value, set | frozenset) else value)]
+    if isinstance(value, PurePath):
+        return str(value)
+    for method in ("as_dict", "tolist"):  # estimates and facts; numpy arrays and scalars, tensors
+        if callable(getattr(value, method, None)):
+            return plain(getattr(value, method)())
+    raise TypeError(f"{type(value).__name__} has no plain form, so it cannot be saved with a run: {value!r:.80}")
+
+
+def _finite(value: object) -> object:
+    """JSON knows no NaN."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list) else value
+
+
+def _alive(status: Mapping) -> bool:
+    """Whether the process of a running run still exists; unknown (another machine) counts as alive."""
+    if status.get("host") != socket.gethostname() or os.name != "posix":
+        return True
+    try:
+        os.kill(int(status["pid"]), 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, KeyError, ValueError):
+        return True
+    return True
+
+
+def _yaml(yaml):
+    """(Dumper, Loader) that agree with OmegaConf: ``3e-3`` is a number, and the text "3e-3" gets its quotes."""
+
+    class Dumper(yaml.SafeDumper):
+        def ignore_aliases(self, data):
+            return True
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    for side in (Dumper, Loader):
+        number = re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$")
+        side.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+0123456789."))
+    return Dumper, Loader

@@ -1,0 +1,63 @@
+"""``groundup resume``: goes on with an interrupted run as if it had never stopped."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from groundup.config.compose import compose
+from groundup.config.job import Job, run_job
+from groundup.errors import UserError
+from groundup.runs.folder import RunFolder
+from groundup.runs.reference import open_run
+
+log = logging.getLogger(__name__)
+RESUMABLE = ("pretrain", "finetune", "pipeline")
+
+
+def run(cfg: DictConfig, job: Job) -> float | None:
+    """Runs the stage of the folder again, in the folder, with the config that was saved there."""
+    folder = open_run(cfg.run, Path(cfg.paths.logs), stage=RESUMABLE)
+    status = folder.status()
+    stage = status.get("stage")
+    if stage not in RESUMABLE:
+        raise UserError(f"{folder.path} is a run of `groundup {stage}`, which has nothing to resume. Run it again")
+    if status["state"] == "done":
+        log.info("%s is done already; nothing to resume. See %s", folder.path, folder.report)
+        return None
+    return resume_folder(folder, stage)
+
+
+def resume_folder(folder: RunFolder, stage: str) -> float | None:
+    """Resumes one folder; says which keys of today's configuration differ from the saved ones."""
+    saved = OmegaConf.create(folder.read_config())
+    overrides = folder.status().get("overrides", [])
+    for line in drift(saved, stage, overrides):
+        log.warning("%s (the saved value is used)", line)
+    return run_job(stage, saved, folder.path, overrides, resuming=True)
+
+
+def drift(saved: DictConfig, stage: str, overrides: list[str]) -> list[str]:
+    """What the same command would set otherwise today: one line a key."""
+    try:
+        today = compose(stage, overrides)
+    except UserError as error:
+        return [f"today's configuration no longer takes this command: {error}"]
+    then, now = leaves(saved), leaves(today)
+    settled = ("budget.", "threads", "paths.", "model.", "size.", "tokenizer.") if saved.get("init_from") else ("budget.", "threads", "paths.")
+    return [
+        f"{key}: saved {then.get(key, 'nothing')}, today {now.get(key, 'nothing')}"
+        for key in sorted(then.keys() | now.keys())
+        if then.get(key) != now.get(key) and not key.startswith(settled)
+    ]
+
+
+def leaves(cfg: DictConfig, prefix: str = "") -> dict[str, object]:
+    """Every value of a config by its dotted key."""
+    found: dict[str, object] = {}
+    for key, value in OmegaConf.to_container(cfg, resolve=True).items():
+        name = f"{prefix}{key}"
+        found |= leaves(OmegaConf.create(value), name + ".") if isinstance(value, dict) and value else {name: value}
+    return found

@@ -1,0 +1,186 @@
+"""What every task shares: the loss over a whole optimizer step, and evaluation over a whole split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.distributed as dist
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from groundup.data.facts import Facts
+from groundup.data.tokenizer import Tokenizer
+from groundup.metrics.estimate import Estimate
+from groundup.training.groups import parameter_groups
+from groundup.training.regularization import add_l1_gradient
+
+
+@dataclass
+class Loss:
+    """A loss before averaging.
+
+    ``total`` () is the sum over scored positions, ``count`` () how many there are (or the sum of their weights).
+    """
+
+    total: Tensor
+    count: Tensor
+
+
+@dataclass
+class Optimization:
+    """How a task is optimized: everything Lightning asks for in ``configure_optimizers``."""
+
+    optimizer: Callable[..., torch.optim.Optimizer]  # takes parameter groups
+    scheduler: Callable[..., Any]  # takes (optimizer, total_steps=...)
+    total_steps: int
+    layer_decay: float = 1.0
+    l1: float = 0.0
+
+
+class Task(LightningModule):
+    """A model with a loss, metrics and predictions.
+
+    A subclass names the ``form`` that turns rows into examples, and writes ``collator``, ``loss``, ``evaluate_batch``,
+    ``metrics`` and ``predict_batch``. The gradient of an optimizer step is that of the sum of the losses of all scored
+    positions, in all micro-batches and on all ranks, divided by their number: splitting a batch changes nothing.
+    """
+
+    form: ClassVar[str]  # "packed" (a stream of text) or "labelled" (one example a row)
+    accepts: ClassVar[tuple[str, ...]] = ("encoder", "decoder")  # kinds of model
+
+    def __init__(self, model: nn.Module, facts: Facts) -> None:
+        super().__init__()
+        self.model = model
+        self.facts = facts
+        self.optimization: Optimization | None = None
+        self.intervals = False  # 95 % intervals: at the final evaluation, not at each validation
+        self.results: dict[str, Estimate] = {}
+        self.predictions: list[dict[str, Any]] = []
+        self.grad_norm: Tensor | None = None
+        self.step_statistics: dict[str, Tensor] = {}  # "loss" and "count" since a callback last took them
+        self._window_count: Tensor | None = None
+        self._evaluated: list[dict[str, Tensor]] = []
+
+    # What a subclass writes
+
+    def collator(self, tokenizer: Tokenizer) -> Callable[[list[dict], Sequence[int]], dict[str, Tensor]]:
+        """A small picklable object that makes a batch from examples and one seed for each."""
+        raise NotImplementedError
+
+    def loss(self, batch: dict[str, Tensor]) -> Loss:
+        """The loss to train on."""
+        raise NotImplementedError
+
+    def evaluate_batch(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What metrics need of each row: tensors whose first dimension is the batch."""
+        raise NotImplementedError
+
+    def metrics(self, table: dict[str, Tensor], bytes_per_token: float | None) -> dict[str, Estimate]:
+        """Metrics of a whole split, from ``evaluate_batch``'s rows in the split's order."""
+        raise NotImplementedError
+
+    def predict_batch(self, batch: dict[str, Tensor]) -> list[dict[str, Any]]:
+        """One plain dict a row, for ``groundup predict``."""
+        raise NotImplementedError
+
+    def describe(self, table: dict[str, Tensor]) -> list[dict[str, Any]]:
+        """Predictions of an evaluated split, one plain dict a row; empty where a task has none."""
+        return []
+
+    # Training
+
+    def count_tokens(self, batch: dict[str, Tensor]) -> int:
+        """Real tokens of a batch, padding not counted."""
+        mask = batch.get("attention_mask")
+        return batch["input_ids"].numel() if mask is None else int(mask.sum())
+
+    def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
+        loss = self.loss(batch)
+        total, count = loss.total.detach(), loss.count.detach()
+        self._window_count = count if self._window_count is None else self._window_count + count
+        seen = self.step_statistics
+        self.step_statistics = {
+            "loss": seen["loss"] + total if seen else total,
+            "count": seen["count"] + count if seen else count,
+        }
+        # Lightning divides by the accumulated batches; the division that is meant comes in configure_gradient_clipping.
+        return loss.total * self.trainer.accumulate_grad_batches
+
+    def configure_gradient_clipping(
+        self, optimizer: torch.optim.Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Turns summed gradients into those of the mean over the step's scored positions, then clips their norm."""
+        assert self._window_count is not None, "no batch came before this optimizer step"
+        count, self._window_count = self._window_count, None
+        ranks = self.trainer.world_size
+        if ranks > 1:
+            dist.all_reduce(count)
+        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        # DDP averages gradients over ranks; a step without any scored position keeps its zero gradients.
+        scale = ranks / count.clamp(min=torch.finfo(torch.float32).tiny)
+        torch._foreach_mul_([p.grad for p in parameters], scale.to(parameters[0].grad.dtype))
+        if self.optimization is not None and self.optimization.l1 > 0:
+            add_l1_gradient(optimizer.param_groups, self.optimization.l1)
+        self.grad_norm = nn.utils.clip_grad_norm_(parameters, gradient_clip_val or float("inf"))
+
+    def configure_optimizers(self) -> Any:
+        chosen = self.optimization
+        assert chosen is not None, "set task.optimization before fitting"
+        keywords = getattr(chosen.optimizer, "keywords", {})
+        groups = parameter_groups(
+            self, lr=keywords["lr"], weight_decay=keywords.get("weight_decay", 0.0), layer_decay=chosen.layer_decay
+        )
+        optimizer = chosen.optimizer(groups)
+        scheduler = chosen.scheduler(optimizer, total_steps=chosen.total_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    # Evaluation
+
+    def on_validation_epoch_start(self) -> None:
+        self._evaluated = []
+
+    def on_test_epoch_start(self) -> None:
+        self._evaluated = []
+
+    def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
+        self._evaluated.append(self._rows(batch))
+
+    def test_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
+        self._evaluated.append(self._rows(batch))
+
+    def on_validation_epoch_end(self) -> None:
+        self._conclude("validation")
+
+    def on_test_epoch_end(self) -> None:
+        self._conclude("test")
+
+    def _rows(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: value.cpu() for name, value in {"index": batch["index"], **self.evaluate_batch(batch)}.items()}
+
+    def _conclude(self, split: str) -> None:
+        table, self._evaluated = gather_rows(self._evaluated), []
+        self.results = self.metrics(table, self.trainer.datamodule.bytes_per_token(split))
+        self.predictions = self.describe(table)
+        values = {f"{split}/{name}": estimate.value for name, estimate in self.results.items()}
+        # logger=False: Lightning's own step counter drifts after a resume with accumulation (resume facts), ours does not.
+        self.log_dict(values, logger=False, rank_zero_only=False)
+        if self.trainer.training:
+            for logger in self.trainer.loggers:
+                logger.log_metrics(values, step=self.trainer.global_step)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["facts"] = self.facts.as_dict()
+
+
+def gather_rows(batches: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Evaluated batches of all ranks as one table in the split's order, whatever the batches and ranks were."""
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        everyone: list[list[dict[str, Tensor]]] = [[] for _ in range(dist.get_world_size())]
+        dist.all_gather_object(everyone, batches)
+        batches = [batch for rank in everyone for batch in rank]
+    table = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+    order = table["index"].argsort()
+    return {name: values[order] for name, values in table.items()}

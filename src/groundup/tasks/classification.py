@@ -1,0 +1,102 @@
+"""Classification of a text, or of a pair of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from groundup.data.collate import ClassificationCollator
+from groundup.data.facts import Facts
+from groundup.data.tokenizer import Tokenizer
+from groundup.errors import UserError
+from groundup.metrics.classification import classification_metrics
+from groundup.metrics.estimate import Estimate
+from groundup.models.heads import SequenceHead
+from groundup.models.pooling import Pooling
+from groundup.tasks.base import Loss, Task
+
+
+class Classification(Task):
+    """Pooled hidden states, one linear layer, cross-entropy.
+
+    Metrics: loss (without smoothing or class weights), accuracy, macro and micro precision, recall and F1, AUROC.
+    """
+
+    form = "labelled"
+
+    def __init__(
+        self,
+        model: nn.Module,
+        facts: Facts,
+        pooling: Literal["cls", "mean", "max", "last", "attention"] = "mean",
+        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1,
+        label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        class_weights: Literal["balanced"] | list[float] | None = None,
+    ) -> None:
+        super().__init__(model, facts)
+        self.pooling = Pooling(pooling, model.width)
+        self.head = SequenceHead(model.width, len(facts.labels), dropout=dropout)
+        self.label_smoothing = label_smoothing
+        self.register_buffer("class_weights", _class_weights(class_weights, facts), persistent=False)
+
+    def collator(self, tokenizer: Tokenizer) -> Callable:
+        return ClassificationCollator(self.facts)
+
+    def logits(self, batch: dict[str, Tensor]) -> Tensor:
+        """Class scores (B, C)."""
+        mask = batch.get("attention_mask")
+        hidden = self.model(batch["input_ids"], attention_mask=mask)
+        if isinstance(hidden, tuple):  # a decoder also returns its state
+            hidden = hidden[0]
+        return self.head(self.pooling(hidden, mask)).float()
+
+    def loss(self, batch: dict[str, Tensor]) -> Loss:
+        labels, weights = batch["labels"], self.class_weights
+        total = F.cross_entropy(
+            self.logits(batch), labels, weight=weights, label_smoothing=self.label_smoothing, reduction="sum"
+        )
+        return Loss(total, torch.tensor(float(len(labels)), device=labels.device) if weights is None else weights[labels].sum())
+
+    def evaluate_batch(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"probabilities": self.logits(batch).softmax(-1), "labels": batch["labels"]}
+
+    def metrics(self, table: dict[str, Tensor], bytes_per_token: float | None) -> dict[str, Estimate]:
+        return classification_metrics(table["probabilities"], table["labels"], intervals=self.intervals)
+
+    def describe(self, table: dict[str, Tensor]) -> list[dict[str, Any]]:
+        names = self.facts.labels
+        rows = self._name(table["probabilities"])
+        return [
+            {"index": index, "label": names[label], **row}
+            for index, label, row in zip(table["index"].tolist(), table["labels"].tolist(), rows, strict=True)
+        ]
+
+    def predict_batch(self, batch: dict[str, Tensor]) -> list[dict[str, Any]]:
+        return self._name(self.logits(batch).softmax(-1))
+
+    def _name(self, probabilities: Tensor) -> list[dict[str, Any]]:
+        names = self.facts.labels
+        return [
+            {"predicted": names[best], "probability": row[best], "probabilities": dict(zip(names, row, strict=True))}
+            for best, row in zip(probabilities.argmax(-1).tolist(), probabilities.tolist(), strict=True)
+        ]
+
+
+def _class_weights(choice: str | list[float] | None, facts: Facts) -> Tensor | None:
+    if choice is None:
+        return None
+    if choice == "balanced":  # as scikit-learn: rows / (classes x rows of the class)
+        counts = torch.tensor(facts.label_counts, dtype=torch.float)
+        return counts.sum() / (len(counts) * counts)
+    weights = torch.tensor([float(weight) for weight in choice])
+    if len(weights) != len(facts.labels):
+        raise UserError(
+            f"task.class_weights has {len(weights)} numbers for {len(facts.labels)} classes ({', '.join(facts.labels)}). "
+            "Give one a class in this order, or task.class_weights=balanced"
+        )
+    return weights

@@ -1,0 +1,44 @@
+"""Masked language modelling: fill in hidden tokens from both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from groundup.data.collate import MaskedCollator
+from groundup.data.facts import Facts
+from groundup.data.tokenizer import Tokenizer
+from groundup.tasks.language_model import LanguageModel
+
+
+class MaskedLM(LanguageModel):
+    """BERT's objective: of the chosen tokens 80 % become ``<mask>``, 10 % a random token, 10 % stay.
+
+    Which tokens are chosen follows from (seed, epoch, row), and is fixed in evaluation. Source: Devlin et al. 2019.
+    Metrics: loss (nats a chosen token), perplexity, accuracy. Bits per byte would not mean anything here.
+    """
+
+    accepts = ("encoder",)
+
+    def __init__(
+        self, model: nn.Module, facts: Facts, mask_rate: Annotated[float, Field(gt=0, lt=1)] = 0.15, tied: bool = True
+    ) -> None:
+        super().__init__(model, facts, tied=tied, transform=True)
+        self.mask_rate = mask_rate
+
+    def collator(self, tokenizer: Tokenizer) -> Callable:
+        return MaskedCollator(self.facts, self.mask_rate)
+
+    def hidden_states(self, batch: dict[str, Tensor]) -> Tensor:
+        return self.model(
+            batch["input_ids"],
+            attention_mask=batch.get("attention_mask"),
+            position_ids=batch.get("position_ids"),
+            document_ids=batch.get("document_ids"),
+        )
+
+    def metrics(self, table: dict[str, Tensor], bytes_per_token: float | None) -> dict[str, Any]:
+        return super().metrics(table, bytes_per_token=None)

@@ -1,0 +1,1 @@
+"""How a task is trained: parameter groups, optimizers, schedules, callbacks, and the exact resume path."""

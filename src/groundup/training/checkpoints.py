@@ -1,0 +1,151 @@
+"""Which checkpoints a run keeps, and when they are taken."""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+import threading
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.trainer.states import TrainerFn
+from pydantic import Field
+
+from groundup.training.ema import EMA
+from groundup.training.resume import BEST, LAST
+
+log = logging.getLogger(__name__)
+
+EXIT_CODES = {"SIGTERM": 75, "SIGUSR1": 75, "SIGINT": 130}  # 75: "try again later" (sysexits.h), for schedulers
+
+
+class Interrupted(SystemExit):
+    """A signal stopped training at a step boundary, after ``last.ckpt`` was written."""
+
+    def __init__(self, signal_name: str, step: int):
+        super().__init__(EXIT_CODES[signal_name])
+        self.signal_name = signal_name
+        self.step = step
+
+
+class Checkpoints(Checkpoint):
+    """``last.ckpt`` (the whole state, to resume), ``previous.ckpt`` (the one before), ``best.ckpt`` (weights, to use).
+
+    Everything is saved at optimizer-step boundaries only, and after a validation that is due at that step, so that a
+    resumed run neither repeats nor skips one. SIGTERM, SIGUSR1 and Ctrl-C save at the next boundary and raise
+    ``Interrupted`` (exit code 75, or 130 for Ctrl-C); a second Ctrl-C stops at once.
+
+    Args:
+        monitor: metric that decides which weights are the best; None = the last ones.
+        mode: whether a lower (``min``) or a higher (``max``) value is better.
+        every: optimizer steps between two saves of ``last.ckpt``.
+    """
+
+    def __init__(
+        self,
+        monitor: str | None = "validation/loss",
+        mode: Literal["min", "max"] = "min",
+        every: Annotated[int, Field(ge=1)] = 200,
+    ):
+        self.monitor, self.mode, self.every = monitor, mode, every
+        self.dirpath: Path | None = None  # set by the fitting code: <run>/checkpoints
+        self.best_score: float | None = None
+        self.best_step: int | None = None
+        self._saved_step = -1
+        self._signal: str | None = None
+        self._stopping = False
+
+    # What is saved
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best_score": self.best_score, "best_step": self.best_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best_score, self.best_step = state_dict["best_score"], state_dict["best_step"]
+
+    def _save_last(self, trainer: Trainer) -> None:
+        if trainer.global_step != self._saved_step:
+            for logger in trainer.loggers:
+                logger.save()  # rows up to this step must outlive the process, as the checkpoint will not log them again
+            trainer.save_checkpoint(self._folder() / LAST)
+            self._saved_step = trainer.global_step
+        if self._stopping:
+            raise Interrupted(self._signal or "SIGTERM", trainer.global_step)
+
+    def _save_best(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        with EMA.weights_for_use(trainer, pl_module):
+            trainer.save_checkpoint(self._folder() / BEST, weights_only=True)
+        self.best_step = trainer.global_step
+
+    def _folder(self) -> Path:
+        if self.dirpath is None:
+            raise RuntimeError("Checkpoints.dirpath is not set: use groundup.training.fit")
+        return Path(self.dirpath)
+
+    # When
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._saved_step = trainer.global_step
+        self._signal, self._stopping = None, False
+        if trainer.is_global_zero:
+            for leftover in self._folder().glob(".*.tmp"):  # of a process killed while it was saving
+                leftover.unlink()
+        # after Lightning has set its own handlers, so that ours win; it puts the user's back when fit ends
+        if threading.current_thread() is threading.main_thread():
+            for name in EXIT_CODES:
+                if hasattr(signal, name):
+                    signal.signal(getattr(signal, name), self._on_signal)
+
+    def _on_signal(self, number: int, frame: Any) -> None:
+        name = signal.Signals(number).name
+        if name == "SIGINT" and self._signal == "SIGINT":
+            raise KeyboardInterrupt
+        if name == "SIGINT":
+            log.warning("Ctrl-C: saving after this step; press it again to stop at once")
+        self._signal = name
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        loop = trainer.fit_loop.epoch_loop
+        if loop._should_accumulate() or not self._due(trainer):
+            return
+        if loop._num_ready_batches_reached() or loop._should_check_val_fx(trainer.fit_loop._data_fetcher):
+            return  # a validation or the end of training is due first; the hooks below save after it
+        self._save_last(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        loop = trainer.fit_loop.epoch_loop
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or loop._should_accumulate():
+            return
+        self._judge(trainer, pl_module)
+        if not loop._num_ready_batches_reached() and self._due(trainer):
+            self._save_last(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The end of training: the stream is one Lightning epoch."""
+        if self.best_step is None or self.monitor is None:
+            if self.monitor is not None:
+                log.warning("%s was never measured: best.ckpt holds the last weights", self.monitor)
+            self._save_best(trainer, pl_module)
+        self._due(trainer)
+        self._save_last(trainer)
+
+    def _due(self, trainer: Trainer) -> bool:
+        # one answer for all ranks: a signal may reach only one of them
+        self._stopping = trainer.strategy.reduce_boolean_decision(self._signal is not None, all=False)
+        return self._stopping or trainer.global_step % self.every == 0
+
+    def _judge(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.monitor is None or self.monitor not in trainer.callback_metrics:
+            return
+        score = float(trainer.callback_metrics[self.monitor])
+        if math.isnan(score):
+            return
+        best = self.best_score
+        if best is None or (score < best if self.mode == "min" else score > best):
+            self.best_score = score
+            self._save_best(trainer, pl_module)

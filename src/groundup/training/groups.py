@@ -1,0 +1,139 @@
+"""Which parameter gets which learning rate and weight decay: one rule for every model."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+from torch import nn
+
+from groundup.errors import UserError
+
+log = logging.getLogger(__name__)
+
+KINDS = ("matrix", "embedding", "head", "vector")
+DECAYED = ("matrix", "head")  # norms, biases and (tied) embeddings are never decayed
+RECURRENT_GATES = {nn.LSTM: 4, nn.GRU: 3, nn.RNN: 1}
+DEPTH = re.compile(r"(?:^|\.)(?:layers|blocks)\.(\d+)\.")
+
+
+def parameter_groups(
+    module: nn.Module, lr: float, weight_decay: float = 0.0, layer_decay: float = 1.0, log_table: bool = True
+) -> list[dict]:
+    """Optimizer groups that hold every trainable parameter of ``module`` exactly once.
+
+    The kind of a parameter: ``embedding`` (an ``nn.Embedding`` or a table of positions; a weight tied to one stays
+    one), ``head`` (matrices inside a module whose class is named ``...Head``), ``matrix`` (any other tensor with two or
+    more dimensions), ``vector`` (norm weights, biases, scalars).
+
+    Args:
+        module: any module, a task included.
+        lr: learning rate of the top of the model.
+        weight_decay: for matrices and heads; 0 for the rest.
+        layer_decay: learning rates fall by this factor per layer from the head down to the embeddings (1 = all equal).
+
+    Returns:
+        dicts with ``params``, ``names``, ``kind``, ``lr``, ``lr_scale``, ``weight_decay``, ``splits``. ``splits`` maps
+        a parameter's name to the row sizes of the matrices it fuses (query, key, value; the gates of an LSTM).
+
+    Raises:
+        UserError: no parameter is trainable. RuntimeError: a parameter is in no group or in two.
+    """
+    kinds, splits = _kinds(module), _splits(module)
+    top = 1 + max((_depth(name) for name, _ in module.named_parameters()), default=0)
+    groups: dict[tuple, dict] = {}
+    for name, parameter in module.named_parameters():  # a tied weight is named once
+        if not parameter.requires_grad:
+            continue
+        kind = kinds[id(parameter)]
+        scale = layer_decay ** (top - _level(name, kind, top))
+        group = groups.setdefault(
+            (kind, scale),
+            {
+                "params": [],
+                "names": [],
+                "kind": kind,
+                "lr": lr * scale,
+                "lr_scale": scale,
+                "weight_decay": weight_decay if kind in DECAYED else 0.0,
+                "splits": {},
+            },
+        )
+        group["params"].append(parameter)
+        group["names"].append(name)
+        if id(parameter) in splits:
+            group["splits"][name] = splits[id(parameter)]
+    ordered = sorted(groups.values(), key=lambda group: (KINDS.index(group["kind"]), group["lr_scale"]))
+    _assert_complete(module, ordered)
+    if log_table:
+        log.info("%s", table(ordered))
+    return ordered
+
+
+def table(groups: list[dict]) -> str:
+    """The groups as lines of text: kind, tensors, numbers, learning rate, weight decay."""
+    lines = [f"{'group':<12}{'tensors':>8}{'parameters':>13}{'lr':>11}{'decay':>8}"]
+    for group in groups:
+        numbers = sum(parameter.numel() for parameter in group["params"])
+        row = f"{group['kind']:<12}{len(group['params']):>8}{numbers:>13,}{group['lr']:>11.3g}"
+        lines.append(row + f"{group['weight_decay']:>8.3g}")
+    return "\n".join(lines)
+
+
+def _kinds(module: nn.Module) -> dict[int, str]:
+    """id of a parameter -> kind. A weight with two owners takes the first of: embedding, head, matrix."""
+    kinds: dict[int, str] = {}
+    heads = [name for name, child in module.named_modules() if type(child).__name__.endswith("Head")]
+    for owner_name, owner in module.named_modules():
+        in_head = any(owner_name == head or owner_name.startswith(f"{head}.") for head in heads)
+        is_table = isinstance(owner, nn.Embedding) or "Position" in type(owner).__name__
+        for parameter in owner.parameters(recurse=False):
+            if parameter.ndim < 2:
+                kind = "vector"
+            elif is_table:
+                kind = "embedding"
+            else:
+                kind = "head" if in_head else "matrix"
+            known = kinds.get(id(parameter))
+            if known is None or _tie_rank(kind) < _tie_rank(known):
+                kinds[id(parameter)] = kind
+    return kinds
+
+
+def _tie_rank(kind: str) -> int:
+    return ("embedding", "head", "matrix", "vector").index(kind)
+
+
+def _splits(module: nn.Module) -> dict[int, list[int]]:
+    """id of a parameter -> row sizes of the matrices fused in it, when there is more than one."""
+    splits: dict[int, list[int]] = {}
+    for owner in module.modules():
+        rows = dict(getattr(owner, "fused_splits", {}))
+        gates = next((n for cell, n in RECURRENT_GATES.items() if isinstance(owner, cell)), 1)
+        for name, parameter in owner.named_parameters(recurse=False):
+            if gates > 1 and name.startswith(("weight_ih", "weight_hh")):
+                rows.setdefault(name, [parameter.shape[0] // gates] * gates)
+            if name in rows and len(rows[name]) > 1:
+                if sum(rows[name]) != parameter.shape[0]:
+                    raise RuntimeError(f"fused_splits of {name}: {rows[name]} does not sum to {parameter.shape[0]} rows")
+                splits[id(parameter)] = list(rows[name])
+    return splits
+
+
+def _depth(name: str) -> int:
+    match = DEPTH.search(name)
+    return int(match.group(1)) + 1 if match else 0
+
+
+def _level(name: str, kind: str, top: int) -> int:
+    """0 = embeddings, 1.. = layers from the bottom, ``top`` = head, and what comes after the last layer."""
+    return 0 if kind == "embedding" else _depth(name) or top
+
+
+def _assert_complete(module: nn.Module, groups: list[dict]) -> None:
+    wanted = {id(parameter) for parameter in module.parameters() if parameter.requires_grad}
+    if not wanted:
+        raise UserError("every parameter is frozen, so there is nothing to train. Try callbacks.freeze.until=100")
+    found = [id(parameter) for group in groups for parameter in group["params"]]
+    if len(found) != len(set(found)) or set(found) != wanted:
+        raise RuntimeError("a trainable parameter is in no optimizer group, or in two")

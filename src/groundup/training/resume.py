@@ -1,0 +1,180 @@
+"""Exact resume: a run killed at any step ends in the same weights, bit for bit, as one that was never killed.
+
+Three ideas. (1) Training is one endless stream: micro-batch k is a pure function of (seed, k, rank, world), so the
+position is one number. (2) Random numbers are not stored but derived: each micro-batch is seeded by (seed, rank, k).
+(3) Everything is saved at optimizer-step boundaries only, in files that are whole or absent.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from groundup.data.seeding import mix, seed_step
+from groundup.errors import UserError
+
+log = logging.getLogger(__name__)
+
+LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
+
+
+class ExactResume(Callback):
+    """Counts micro-batches, seeds each one, and puts the data stream back where the checkpoint left it.
+
+    Args:
+        datamodule: its ``start_batch`` is set when a checkpoint is loaded, before the train loader is made;
+            ``batches_per_epoch`` is compared with the checkpoint's.
+        seed: of the run.
+
+    Raises:
+        UserError: the checkpoint was made with another seed, data size, accumulation or number of processes.
+    """
+
+    def __init__(self, datamodule: Any, seed: int):
+        self.datamodule = datamodule
+        self.seed = seed
+        self.batches = 0  # own counter: Lightning's batch_idx restarts in some resumes
+        self._trainer: Trainer | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._trainer = trainer
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        seed_step(mix(self.seed, trainer.global_rank, self.batches), pl_module.device)
+        self._align_logger_step(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._align_logger_step(trainer)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.batches += 1
+
+    @staticmethod
+    def _align_logger_step(trainer: Trainer) -> None:
+        # Lightning logs a validation after step n under n - 1, and drifts by one when a finished run is extended
+        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"batches": self.batches, "threads": torch.get_num_threads(), **self._stream()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        stream = self._stream()
+        changed = [f"{name} {state_dict[name]} -> {value}" for name, value in stream.items() if state_dict[name] != value]
+        if changed:
+            raise UserError(
+                f"resuming would change the order of the data ({', '.join(changed)}). Resume with the saved config on "
+                f"as many processes, or start a new run with init_from=RUN"
+            )
+        if state_dict["threads"] != torch.get_num_threads():
+            log.info("resume: %d CPU threads, as before (another number changes the last bits)", state_dict["threads"])
+            torch.set_num_threads(state_dict["threads"])
+        self.batches = self.datamodule.start_batch = state_dict["batches"]
+
+    def _stream(self) -> dict[str, int]:
+        trainer = self._trainer
+        if trainer is None:
+            raise RuntimeError("ExactResume is used through Trainer(callbacks=...)")
+        return {
+            "seed": self.seed,
+            "batches_per_epoch": int(self.datamodule.batches_per_epoch),
+            "accumulate": trainer.accumulate_grad_batches,
+            "world": trainer.world_size,
+        }
+
+
+class AtomicIO(TorchCheckpointIO):
+    """Checkpoints that are whole or absent: written beside their place, flushed, renamed. Read as data, never as code.
+
+    The ``last.ckpt`` that is replaced lives on as ``previous.ckpt``, so two are kept at any moment.
+
+    Raises:
+        UserError: the disk is full. What was there before stays as it was.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with open(temporary, "wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            if path.name == LAST:
+                _keep_previous(path)
+            os.replace(temporary, path)
+        except BaseException as error:
+            free = _full_disk(error, path.parent, checkpoint)
+            temporary.unlink(missing_ok=True)
+            if free is None:
+                raise
+            raise UserError(
+                f"disk full while saving {path} ({free:,} bytes free); the checkpoint before it is kept. Free some "
+                f"space, then: groundup resume run={path.parent.parent}"
+            ) from error
+        _flush_folder(path.parent)
+
+    def load_checkpoint(self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True) -> Any:
+        # weights_only whatever the caller or TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD says: a checkpoint may come from anyone
+        return torch.load(path, map_location=map_location or "cpu", weights_only=True)
+
+
+def peek(path: str | Path) -> dict[str, int]:
+    """How far a checkpoint is, without reading its tensors: ``step`` (optimizer steps), ``batches``, ``tokens``."""
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    callbacks = checkpoint.get("callbacks", {})
+    return {
+        "step": checkpoint["global_step"],
+        "batches": callbacks.get("ExactResume", {}).get("batches", 0),
+        "tokens": callbacks.get("StepLogger", {}).get("tokens", 0),
+    }
+
+
+def _keep_previous(last: Path) -> None:
+    """last.ckpt -> previous.ckpt by a second name for the same file: there is no moment without a ``last.ckpt``."""
+    if not last.exists():
+        return
+    previous, link = last.with_name(PREVIOUS), last.with_name(f".{PREVIOUS}.{os.getpid()}.tmp")
+    try:
+        link.unlink(missing_ok=True)
+        os.link(last, link)
+    except OSError:  # a file system without hard links: a short moment with previous.ckpt only
+        os.replace(last, previous)
+    else:
+        os.replace(link, previous)
+
+
+def _full_disk(error: BaseException, folder: Path, checkpoint: dict[str, Any]) -> int | None:
+    """Free bytes if ``error`` comes from a full disk, else None. torch.save may hide the OSError in a RuntimeError."""
+    if not isinstance(error, (OSError, RuntimeError)):
+        return None
+    free = shutil.disk_usage(folder).free  # measured while the half-written file is still there
+    chain: BaseException | None = error
+    while chain is not None:
+        if isinstance(chain, OSError) and chain.errno in (errno.ENOSPC, errno.EDQUOT):
+            return free
+        chain = chain.__cause__ or chain.__context__
+    hidden = isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error)
+    return free if hidden and free < 1 << 20 else None
+
+
+def _flush_folder(folder: Path) -> None:
+    """A rename is safe against a power cut only once the folder itself is on disk."""
+    if not hasattr(os, "O_DIRECTORY"):  # Windows
+        return
+    descriptor = os.open(folder, os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,61 @@
+"""What every test stands on: no network, no account, none of the user's folders, one thread."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+# Set at import, before a test imports torch, wandb or datasets, and inherited by the child processes that tests start.
+_scratch = tempfile.TemporaryDirectory(prefix="groundup-tests-")
+SCRATCH = Path(_scratch.name)
+os.environ.update(
+    GROUNDUP_CACHE=str(SCRATCH / "cache"),  # never the user's; one a worker, so that data are prepared once
+    HF_HOME=str(SCRATCH / "huggingface"),
+    HF_HUB_OFFLINE="1",
+    HF_DATASETS_OFFLINE="1",
+    HF_DATASETS_CACHE=str(SCRATCH / "huggingface" / "datasets"),
+    WANDB_MODE="offline",
+    WANDB_SILENT="true",
+    MPLBACKEND="Agg",
+    MPLCONFIGDIR=str(SCRATCH / "matplotlib"),
+    OMP_NUM_THREADS="1",  # test workers share the cores; more threads only wait for each other
+    TOKENIZERS_PARALLELISM="false",
+    NO_COLOR="1",
+)
+os.environ.pop("WANDB_API_KEY", None)
+os.environ.pop("COLUMNS", None)
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    try:
+        import torch
+    except ImportError:
+        return
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The folder with ``pyproject.toml``, ``conf/`` and ``src/``."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """Folder with real data sets as ``NAME/SPLIT.jsonl.gz``; a test that wants it is skipped where there is none."""
+    root = Path(os.environ.get("GROUNDUP_DATA_ROOT") or REPOSITORY.parent / "shared" / "data")
+    if not root.is_dir():
+        pytest.skip("no local data sets: set GROUNDUP_DATA_ROOT to a folder with NAME/SPLIT.jsonl.gz")
+    return root
+
+
+@pytest.fixture
+def cache_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache for this test alone."""
+    monkeypatch.setenv("GROUNDUP_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
