@@ -19,9 +19,10 @@ STOP_WORDS = {
         only""".split()
     ),
     "zh": frozenset(
-        """的 了 着 过 地 得 是 在 有 和 与 及 或 而 且 并 但 但是 而且 或者 以及 因为 所以 如果 虽然 然而 于是 我 你 您 他 她 它 我们 你们
-        他们 她们 它们 自己 这 那 这个 那个 这些 那些 这样 那样 哪 谁 什么 怎么 吗 呢 吧 啊 呀 嘛 哦 就 都 也 还 又 再 才 把 被 让 给 对 对于 关于
-        从 到 向 往 由 于 以 为 为了 之 其 将 会 能 可以 很 太 更 最 一个 一些""".split()
+        """的 了 着 过 地 得 是 在 有 和 与 及 或 而 且 并 但 但是 而且 或者 以及 因为 所以 如果 虽然 然而 于是
+        我 你 您 他 她 它 我们 你们 他们 她们 它们 自己 这 那 这个 那个 这些 那些 这样 那样 哪 谁 什么 怎么
+        吗 呢 吧 啊 呀 嘛 哦 就 都 也 还 又 再 才 把 被 让 给 对 对于 关于 从 到 向 往 由 于 以 为 为了 之 其
+        将 会 能 可以 很 太 更 最 一个 一些""".split()
     ),
 }
 _HIDDEN = re.compile(r"<(script|style)\b[^>]*>.*?</\1\s*>|<!--.*?-->", re.IGNORECASE | re.DOTALL)
@@ -30,7 +31,7 @@ _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 _SPACES = re.compile(r"[^\S\n]+")
 _BLANK_LINES = re.compile(r" ?\n(?: ?\n)* ?")
 _WORD = re.compile(r"\w+")
-# Chinese has no spaces to find words by: the longest stop word that stands here, outside of nothing but itself.
+# Chinese has no spaces to find words by: at each place the longest stop word goes, even inside a longer word.
 _CHINESE = re.compile("|".join(sorted(STOP_WORDS["zh"], key=lambda word: (-len(word), word))))
 
 

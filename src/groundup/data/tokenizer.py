@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tokenizers
 from pydantic import Field
-from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
 from groundup.data.cache import Cache
 from groundup.data.clean import valid_unicode
+from groundup.data.vocabulary import CHARACTERS, MARKS, SPECIALS, WORDS, Kind, learn
 from groundup.errors import UserError
 
-Kind = Literal["char", "word", "byte_bpe", "wordpiece", "unigram"]
-SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>", "<sep>", "<mask>", "<cls>")  # ids 0..6, in this order
-
-# No piece that these patterns make holds both a letter and an angle bracket, and SPECIALS are never registered as "added
-# tokens" (which the library would look for in every text): "<pad>" typed by a user cannot become id 0.
-_CJK = r"\p{Han}\p{Hiragana}\p{Katakana}"  # written without spaces: each character is a word of its own
-_WORDS = rf"[{_CJK}]|['’](?:s|t|re|ve|m|ll|d)\b|[\p{{L}}\p{{M}}&&[^{_CJK}]]+|\p{{N}}+|[^\s\p{{L}}\p{{M}}\p{{N}}]"
-_CHARACTERS = r"[\s\S]"
-_MARKS = r"[\r\n]|[^\s\p{L}\p{M}\p{N}]"
 # Undo, when decoding words, the spaces that stand between pieces: inside CJK text, before closing marks, after opening.
 _WIDE = r"\u2e80-\u2fdf\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff"
 _GLUE = re.compile(rf"(?<=[{_WIDE}]) (?=[{_WIDE}])| (?=[.,;:!?%)\]}}’]|'(?:s|t|re|ve|m|ll|d)\b)|(?<=[(\[{{]) ")
@@ -47,7 +36,9 @@ class Tokenizer:
     def __init__(self, backend: tokenizers.Tokenizer):
         vocabulary = backend.get_vocab(with_added_tokens=True)
         if [vocabulary.get(name) for name in SPECIALS] != list(range(len(SPECIALS))):
-            raise UserError(f"the tokenizer's first ids must be {' '.join(SPECIALS)}: train one with tokenizer.path=null")
+            raise UserError(
+                f"the tokenizer's first ids must be {' '.join(SPECIALS)}: train one with tokenizer.path=null"
+            )
         self._backend = backend
         self._content = backend.to_str()
         self.kind: Kind = _kind(json.loads(self._content))
@@ -65,23 +56,16 @@ class Tokenizer:
         ``min_frequency``: rarer words, characters or merges are left out (``unigram`` prunes by likelihood instead).
         Raises UserError when there is no text, or ``vocab_size`` is too small for the kind.
         """
-        texts = (valid_unicode(text) for text in texts)
-        first = next(texts, None)
-        if first is None:
+        again = list(texts) if isinstance(texts, Iterator) else texts  # some kinds read them twice
+
+        def passage() -> Iterator[str]:
+            for text in again:
+                text = valid_unicode(text)
+                yield text.lower() if lowercase else text
+
+        if next(passage(), None) is None:
             raise UserError("no text to train a tokenizer on: the train split is empty")
-        backend, trainer = _untrained(kind, vocab_size, min_frequency)
-        if lowercase:
-            backend.normalizer = normalizers.Lowercase()
-        texts = itertools.chain([first], texts)
-        if kind == "char":
-            lowered = (text.lower() for text in texts) if lowercase else texts
-            backend.model = _character_model(lowered, vocab_size, min_frequency)
-        else:
-            try:
-                backend.train_from_iterator(texts, trainer)
-            except Exception as error:  # the library raises a bare Exception
-                raise UserError(f"tokenizer={kind} cannot be trained on this text ({error}): try tokenizer=char") from error
-        content = json.loads(backend.to_str()) | {"added_tokens": []}
+        content = learn(kind, passage, vocab_size, min_frequency, lowercase)
         return cls(tokenizers.Tokenizer.from_str(json.dumps(content)))
 
     @classmethod
@@ -147,70 +131,31 @@ class TokenizerSpec:
         """
         if self.path is not None:
             return Tokenizer.load(Path(self.path).expanduser())
-        settings = asdict(self) | {"tokenizers": tokenizers.__version__, "patterns": [_WORDS, _MARKS]}
+        settings = asdict(self) | {"tokenizers": tokenizers.__version__, "patterns": [WORDS, MARKS]}
         key = cache.key("tokenizer", settings, fingerprint or _content_hash(texts()))
 
         def train(folder: Path) -> None:
-            trained = Tokenizer.train(texts(), self.kind, self.vocab_size, self.lowercase, self.min_frequency)
+            trained = Tokenizer.train(_Passes(texts), self.kind, self.vocab_size, self.lowercase, self.min_frequency)
             trained.save(folder / "tokenizer.json")
 
         return Tokenizer.load(cache.get(key, train) / "tokenizer.json")
 
 
-def _untrained(kind: Kind, vocab_size: int, min_frequency: int) -> tuple[tokenizers.Tokenizer, Any]:
-    """The pipeline of a kind, and the library's trainer for it."""
-    unk = SPECIALS[Tokenizer.unk_id]
-    words = pre_tokenizers.Split(Regex(_WORDS), "removed", invert=True)
-    common = {"vocab_size": vocab_size, "special_tokens": list(SPECIALS), "show_progress": False}
-    if kind == "byte_bpe":
-        alphabet = pre_tokenizers.ByteLevel.alphabet()
-        if vocab_size < len(SPECIALS) + len(alphabet):
-            raise UserError(
-                f"tokenizer.vocab_size={vocab_size} is too small for byte_bpe, which has 256 bytes and {len(SPECIALS)} "
-                f"special tokens before any merge: try tokenizer.vocab_size=1024, or tokenizer=char"
-            )
-        backend = tokenizers.Tokenizer(models.BPE())
-        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-        backend.decoder = decoders.ByteLevel()
-        return backend, trainers.BpeTrainer(initial_alphabet=alphabet, min_frequency=min_frequency, **common)
-    if kind == "wordpiece":
-        backend = tokenizers.Tokenizer(models.WordPiece(unk_token=unk))
-        backend.pre_tokenizer, backend.decoder = words, decoders.WordPiece(cleanup=False)
-        # A letter costs two entries (x and ##x), and Chinese has thousands: without a limit they overrun vocab_size.
-        letters = max(1, (vocab_size - len(SPECIALS)) // 2)
-        return backend, trainers.WordPieceTrainer(limit_alphabet=letters, min_frequency=min_frequency, **common)
-    if kind == "unigram":
-        backend = tokenizers.Tokenizer(models.Unigram())
-        backend.pre_tokenizer = pre_tokenizers.Sequence(
-            [pre_tokenizers.Split(Regex(_MARKS), "isolated"), pre_tokenizers.Metaspace(prepend_scheme="first")]
-        )
-        backend.decoder = decoders.Metaspace(prepend_scheme="first")
-        return backend, trainers.UnigramTrainer(unk_token=unk, **common)
-    backend = tokenizers.Tokenizer(models.WordLevel(unk_token=unk))
-    if kind == "word":
-        backend.pre_tokenizer, backend.decoder = words, decoders.WordPiece(cleanup=False)
-        return backend, trainers.WordLevelTrainer(min_frequency=min_frequency, **common)
-    if kind == "char":
-        backend.pre_tokenizer, backend.decoder = pre_tokenizers.Split(Regex(_CHARACTERS), "isolated"), decoders.Fuse()
-        return backend, None
-    raise UserError(f"tokenizer.kind={kind}: choose one of char, word, byte_bpe, wordpiece, unigram")
+@dataclass
+class _Passes:
+    """Makes ``texts()`` an iterable that can be read twice, without holding it in memory."""
 
+    texts: Callable[[], Iterable[str]]
 
-def _character_model(texts: Iterable[str], vocab_size: int, min_frequency: int) -> models.WordLevel:
-    """The commonest characters; ties in code point order, so that the order of the texts does not matter."""
-    counts: Counter[str] = Counter()
-    for text in texts:
-        counts.update(text)
-    kept = sorted((c for c, n in counts.items() if n >= min_frequency), key=lambda c: (-counts[c], c))
-    entries = [*SPECIALS, *kept[: vocab_size - len(SPECIALS)]]
-    return models.WordLevel({entry: i for i, entry in enumerate(entries)}, unk_token=SPECIALS[Tokenizer.unk_id])
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.texts())
 
 
 def _kind(content: dict[str, Any]) -> Kind:
     """A tokenizer.json has no place for our word, but its parts tell."""
     model, split = content["model"]["type"], content["pre_tokenizer"] or {}
     if model == "WordLevel":
-        return "char" if split.get("pattern") == {"Regex": _CHARACTERS} else "word"
+        return "char" if split.get("pattern") == {"Regex": CHARACTERS} else "word"
     kinds: dict[str, Kind] = {"BPE": "byte_bpe", "WordPiece": "wordpiece", "Unigram": "unigram"}
     return kinds[model]
 

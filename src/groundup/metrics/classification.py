@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from groundup.metrics.arrays import as_array
 from groundup.metrics.estimate import RESAMPLES, Estimate, bootstrap, interval, wilson
 
 _TINY = 1e-30  # a probability of exactly 0 for the truth would make the mean infinite
@@ -26,9 +27,11 @@ def classification_metrics(probabilities, labels, seed: int = 0, resamples: int 
     Raises:
         ValueError: shapes that do not fit, or no rows.
     """
-    probabilities, labels = _float_array(probabilities), np.asarray(labels).astype(np.int64)
+    probabilities, labels = as_array(probabilities), as_array(labels, np.int64)
     if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1] or len(labels) == 0:
-        raise ValueError(f"probabilities (N, C) and labels (N,) with N > 0, not {probabilities.shape} and {labels.shape}")
+        raise ValueError(
+            f"probabilities (N, C) and labels (N,) with N > 0, not {probabilities.shape} and {labels.shape}"
+        )
     n, classes = probabilities.shape
     predictions = probabilities.argmax(axis=1)
 
@@ -38,8 +41,10 @@ def classification_metrics(probabilities, labels, seed: int = 0, resamples: int 
     result["accuracy"] = wilson(int((predictions == labels).sum()), n)
 
     matrix = confusion_matrix(predictions, labels, classes)
-    scores, resampled = _scores(matrix[None]), _scores(_resampled_matrices(matrix, seed, resamples))
+    scores, resampled = macro_scores(matrix[None]), macro_scores(_resampled_matrices(matrix, seed, resamples))
     result |= {name: interval(scores[name][0], resampled[name], n) for name in scores}
+    # With one label a row every false positive is another class's false negative: the micro scores are the accuracy.
+    result |= {name.replace("macro", "micro"): result["accuracy"] for name in scores}
 
     auroc = _macro_auroc(probabilities, labels, seed, resamples)
     return result if auroc is None else {**result, "auroc": auroc}
@@ -47,7 +52,7 @@ def classification_metrics(probabilities, labels, seed: int = 0, resamples: int 
 
 def confusion_matrix(predictions, labels, classes: int) -> np.ndarray:
     """Counts (C, C) int64: rows are the true classes, columns the predicted ones."""
-    cells = np.asarray(labels).astype(np.int64) * classes + np.asarray(predictions).astype(np.int64)
+    cells = as_array(labels, np.int64) * classes + as_array(predictions, np.int64)
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
 
@@ -65,20 +70,17 @@ def _resampled_matrices(matrix: np.ndarray, seed: int, resamples: int) -> np.nda
     return drawn.reshape(resamples, *matrix.shape)
 
 
-def _scores(matrices: np.ndarray) -> dict[str, np.ndarray]:
-    """Macro and micro scores, each (R,), of confusion matrices (R, C, C)."""
+def macro_scores(matrices: np.ndarray) -> dict[str, np.ndarray]:
+    """Macro precision, recall and F1, each (R,), of confusion matrices (R, C, C)."""
     hits = np.diagonal(matrices, axis1=1, axis2=2).astype(np.float64)
     true, predicted = matrices.sum(axis=2), matrices.sum(axis=1)
     present = (true + predicted) > 0
-    micro = hits.sum(axis=1) / matrices.sum(axis=(1, 2))
     parts = {
         "precision": _ratio(hits, predicted),
         "recall": _ratio(hits, true),
         "f1": _ratio(2 * hits, true + predicted),
     }
-    macro = {f"macro_{name}": (part * present).sum(axis=1) / present.sum(axis=1) for name, part in parts.items()}
-    # With one label a row every false positive is another class's false negative: the three micro scores are one.
-    return {**macro, **{f"micro_{name}": micro for name in parts}}
+    return {f"macro_{name}": (part * present).sum(axis=1) / present.sum(axis=1) for name, part in parts.items()}
 
 
 def _macro_auroc(probabilities: np.ndarray, labels: np.ndarray, seed: int, resamples: int) -> Estimate | None:
@@ -127,10 +129,3 @@ class _Ranking:
 def _ratio(above: np.ndarray, below: np.ndarray, empty: float = 0.0) -> np.ndarray:
     """``above / below``, and ``empty`` where ``below`` is 0."""
     return np.divide(above, below, out=np.full(np.shape(above), empty, dtype=np.float64), where=np.asarray(below) > 0)
-
-
-def _float_array(values) -> np.ndarray:
-    """(N, C) float64 from an array, nested lists or a tensor of any precision and device."""
-    if hasattr(values, "detach"):
-        values = values.detach().cpu().double().numpy()
-    return np.asarray(values, dtype=np.float64)

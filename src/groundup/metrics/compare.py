@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from groundup.metrics.classification import _scores
+from groundup.metrics.arrays import as_array
+from groundup.metrics.classification import macro_scores
 from groundup.metrics.estimate import RESAMPLES, Estimate, interval
 
 
@@ -17,18 +18,17 @@ def paired_difference(
     A difference whose interval lies above 0 is a gain at the 95 % level. Source: Berg-Kirkpatrick et al. 2012, "An empirical
     investigation of statistical significance in NLP".
     """
-    ours, theirs, labels = (np.asarray(values).astype(np.int64) for values in (predictions, baseline_predictions, labels))
+    ours, theirs, labels = (as_array(values, np.int64) for values in (predictions, baseline_predictions, labels))
     n = len(labels)
     outcomes, counts = np.unique((labels * classes + ours) * classes + theirs, return_counts=True)
     generator = np.random.default_rng(seed)
     drawn = np.concatenate([counts[None], generator.multinomial(n, counts / n, size=resamples)])  # (1 + R, outcomes)
     label, our, their = outcomes // classes**2, outcomes // classes % classes, outcomes % classes
-    ours_scored, theirs_scored = (_scores(_matrices(drawn, label, said, classes)) for said in (our, their))
-    result = {}
-    for name, score in {"accuracy": "micro_f1", "macro_f1": "macro_f1"}.items():
-        difference = ours_scored[score] - theirs_scored[score]
-        result[name] = interval(difference[0], difference[1:], n)
-    return result
+    hit = (our == label).astype(np.float64) - (their == label)
+    accuracy = drawn @ hit / n
+    macro_f1 = np.subtract(*(macro_scores(_matrices(drawn, label, said, classes))["macro_f1"] for said in (our, their)))
+    differences = {"accuracy": accuracy, "macro_f1": macro_f1}
+    return {name: interval(values[0], values[1:], n) for name, values in differences.items()}
 
 
 def _matrices(drawn: np.ndarray, label: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:

@@ -78,17 +78,22 @@ def resample_weights(rows: int, columns: int = 1, seed: int = 0, resamples: int 
 
 
 def bootstrap(
-    statistic: Callable[[np.ndarray], np.ndarray], rows: int, seed: int = 0, resamples: int = RESAMPLES, columns: int = 1
+    statistic: Callable[[np.ndarray], np.ndarray],
+    rows: int,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    columns: int = 1,
 ) -> Estimate:
     """A statistic of N rows with its percentile interval.
 
     Args:
         statistic: row weights (N, R) -> values (R,). All-one weights (N, 1) give the value itself.
         rows: N.
+        resamples: R; 0 leaves the interval out.
         columns: how many times N numbers the statistic touches; many columns get fewer resamples.
     """
     value = float(statistic(np.ones((rows, 1), dtype=np.float32))[0])
-    if rows < 2:
+    if rows < 2 or resamples == 0:
         return Estimate(value, None, None, rows)
     values = [statistic(weights) for weights in resample_weights(rows, columns, seed, resamples)]
     return interval(value, np.concatenate(values), rows)

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from groundup.metrics.arrays import as_array
 from groundup.metrics.estimate import RESAMPLES, Estimate, bootstrap
 
 
@@ -30,7 +31,7 @@ def language_metrics(
     Raises:
         ValueError: no scored tokens, or lengths that differ.
     """
-    nll, tokens = _column(nll_sums), _column(token_counts)
+    nll, tokens = as_array(nll_sums), as_array(token_counts)
     scored = int(tokens.sum())
     if len(nll) != len(tokens) or scored == 0:
         raise ValueError(f"{len(nll)} sums and {len(tokens)} counts with {scored} scored tokens in all")
@@ -39,7 +40,7 @@ def language_metrics(
     if bytes_per_token:
         result["bits_per_byte"] = _through(lambda nats: nats / math.log(2) / bytes_per_token, loss)
     if correct is not None:
-        result["accuracy"] = _ratio_estimate(_column(correct), tokens, scored, seed, resamples)
+        result["accuracy"] = _ratio_estimate(as_array(correct), tokens, scored, seed, resamples)
     return result
 
 
@@ -65,10 +66,3 @@ def _through(function, estimate: Estimate) -> Estimate:
             return math.inf
 
     return Estimate(safe(estimate.value), safe(estimate.low), safe(estimate.high), estimate.n)
-
-
-def _column(values) -> np.ndarray:
-    """(N,) float64 from an array, a list or a tensor."""
-    if hasattr(values, "detach"):
-        values = values.detach().cpu().double().numpy()
-    return np.asarray(values, dtype=np.float64).reshape(-1)

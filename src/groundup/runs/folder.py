@@ -14,7 +14,7 @@ from pathlib import Path, PurePath
 from typing import Literal
 
 from groundup.runs.atomic import write_text
-from groundup.runs.secrets import mask, mask_text
+from groundup.runs.secrets import mask
 
 State = Literal["running", "done", "failed", "interrupted"]
 
@@ -69,10 +69,7 @@ class RunFolder:
 
     def write_command(self, arguments: Iterable[str]) -> None:
         """Save the command line that can be pasted into a shell, secrets masked."""
-        masked = []
-        for argument in arguments:
-            name, equals, value = argument.partition("=")
-            masked.append(name + equals + str(mask(value, name.lstrip("+~-"))) if equals else mask_text(argument))
+        masked = [str(mask(argument)) for argument in arguments]
         write_text(self.command, shlex.join(masked) + "\n")
 
     # ---------------------------------------------------------------- state

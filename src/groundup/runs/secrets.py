@@ -26,24 +26,22 @@ def is_secret_name(name: str) -> bool:
 
 
 def mask_text(text: str) -> str:
-    """``text`` without secrets: values of secret environment variables, ``name=value`` pairs and known key formats."""
+    """``text`` without the values of secret environment variables and without keys of a known format."""
     for name, value in os.environ.items():
         if len(value) >= 8 and is_secret_name(name):
             text = text.replace(value, MASK)
-    text = _SECRET_VALUE.sub(MASK, text)
-    return re.sub(
-        r"([\w.]+)(\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s\"',;]+)",
-        lambda pair: pair[1] + pair[2] + MASK if is_secret_name(pair[1]) and pair[3] != "null" else pair[0],
-        text,
-    )
+    return _SECRET_VALUE.sub(MASK, text)
 
 
 def mask(value: object, name: str = "") -> object:
-    """A copy of nested dicts and lists with every secret replaced by ``********``."""
+    """A copy of nested dicts and lists with every secret replaced by ``********``, ``api_key=...`` overrides too."""
     if isinstance(value, Mapping):
         return {key: mask(item, str(key)) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [mask(item, name) for item in value]
-    if isinstance(value, str):
-        return MASK if value and is_secret_name(name) else mask_text(value)
-    return value
+    if not isinstance(value, str) or not value:
+        return value
+    if is_secret_name(name):
+        return MASK
+    assigned, equals, _ = value.partition("=")
+    return assigned + equals + MASK if equals and is_secret_name(assigned.lstrip("+~-")) else mask_text(value)

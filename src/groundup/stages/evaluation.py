@@ -2,63 +2,61 @@
 
 from __future__ import annotations
 
-import logging
-from typing import Any
+from collections.abc import Mapping
 
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig
 
-from groundup.baselines.classification import bag_of_words, majority
+from groundup.baselines.classification import classification_baselines
 from groundup.data.datamodule import TextDataModule
-from groundup.metrics.estimate import Estimate
+from groundup.metrics.estimate import RESAMPLES, Estimate
 from groundup.runs.folder import RunFolder
-from groundup.runs.table import print_table
+from groundup.runs.table import show_table
 from groundup.tasks.base import Task
 
-log = logging.getLogger(__name__)
-
-Results = dict[str, dict[str, Estimate]]  # split -> metric -> estimate
+Evaluated = tuple[dict[str, Estimate], list[dict]]  # metrics of a split, and one prediction a row
 
 
-def evaluate(task: Task, data: TextDataModule, split: str, trainer_config: DictConfig) -> tuple[dict[str, Estimate], list[dict]]:
+def evaluate(task: Task, data: TextDataModule, split: str, hardware: DictConfig) -> Evaluated:
     """One full pass over a split, in one process: metrics with 95 % intervals, and one prediction a row."""
     trainer = Trainer(
-        accelerator=trainer_config.accelerator,
+        accelerator=hardware.accelerator,
         devices=1,
-        precision=trainer_config.precision,
+        precision=hardware.precision,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-    task.intervals = True
+    task.resamples = RESAMPLES
     run = trainer.validate if split == "validation" else trainer.test
     run(task, datamodule=data, verbose=False)
-    task.intervals = False
+    task.resamples = 0
     return task.results, task.predictions
 
 
-def write_results(folder: RunFolder, data: TextDataModule, results: dict[str, tuple[dict[str, Estimate], list[dict]]]) -> None:
+def write_results(folder: RunFolder, data: TextDataModule, results: Mapping[str, Evaluated]) -> None:
     """metrics.json for all splits; predictions.jsonl, with the texts, for the last of them."""
-    metrics = {f"{split}/{name}": estimate for split, (values, _) in results.items() for name, estimate in values.items()}
-    folder.write_json(folder.metrics_json, {name: estimate.as_dict() for name, estimate in metrics.items()})
+    folder.write_json("metrics.json", flat(results))
     split, (_, predictions) = list(results.items())[-1]
     if predictions:
         rows = data.texts(split)
-        folder.write_jsonl(folder.predictions, [{**rows[row["index"]], **row} for row in predictions])
+        folder.write_predictions({**rows[row["index"]], **row} for row in predictions)
 
 
-def compare_with_baselines(folder: RunFolder, data: TextDataModule, splits: list[str]) -> dict[str, Results]:
-    """Classical models trained on the same split and scored by the same code, for the report."""
-    train, names = data.texts("train"), list(data.facts.labels)
-    found: dict[str, Any] = {"majority class": {}, "bag-of-words logistic regression": {}}
-    for split in splits:
-        rows = data.texts(split)
-        for name, baseline in zip(found, (majority, bag_of_words), strict=True):
-            found[name] |= {f"{split}/{metric}": value for metric, value in baseline(train, rows, names).items()}
-    folder.write_json(
-        folder.path / "baselines.json",
-        {name: {metric: estimate.as_dict() for metric, estimate in values.items()} for name, values in found.items()},
-    )
-    return found
+def compare_with_baselines(folder: RunFolder, data: TextDataModule, split: str) -> dict[str, dict[str, Estimate]]:
+    """Classical models trained on the same split and scored by the same code."""
+    baselines = classification_baselines(data.texts("train"), data.texts(split), data.facts.labels, split)
+    folder.write_json("baselines.json", baselines)
+    return baselines
+
+
+def print_results(results: Mapping[str, Evaluated], baselines: Mapping[str, Mapping], label: str) -> None:
+    """One table: the baselines, then the model."""
+    show_table({**baselines, label: flat(results)})
+
+
+def flat(results: Mapping[str, Evaluated]) -> dict[str, Estimate]:
+    """``{"test/accuracy": Estimate, ...}`` of all splits."""
+    return {f"{split}/{name}": estimate for split, (metrics, _) in results.items() for name, estimate in metrics.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 from omegaconf import DictConfig
 
@@ -19,7 +20,7 @@ from groundup.tasks.causal_lm import CausalLM
 
 def run(cfg: DictConfig, job: Job) -> None:
     """Continues ``prompt``; the same seed writes the same text."""
-    set_threads(cfg)
+    set_threads(cfg.threads)
     loaded = load_run(cfg.run, cfg.paths.logs)
     if not isinstance(loaded.task, CausalLM):
         raise UserError(
@@ -37,12 +38,7 @@ def run(cfg: DictConfig, job: Job) -> None:
         sys.stdout.write("\n" if number == cfg.samples - 1 else "\n\n")
         texts.append("".join(pieces))
     if cfg.output:
-        with replacing(_path(cfg.output)) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        with replacing(Path(cfg.output)) as temporary, open(temporary, "w", encoding="utf-8") as file:
             for text in texts:
                 file.write(json.dumps({"prompt": cfg.prompt, "text": text}, ensure_ascii=False) + "\n")
 
-
-def _path(output: str):
-    from pathlib import Path
-
-    return Path(output)

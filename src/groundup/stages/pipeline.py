@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 
 from omegaconf import DictConfig
 
-from groundup.config.compose import compose
+from groundup.config.compose import compose_with_choices
 from groundup.config.job import Job, run_job
 from groundup.errors import UserError
 from groundup.runs.folder import RunFolder
 from groundup.runs.report import write_report
-from groundup.runs.table import results_table
+from groundup.runs.table import show_table
 from groundup.stages.loading import plain
 from groundup.stages.resume import resume_folder
 
@@ -27,7 +26,7 @@ def run(cfg: DictConfig, job: Job) -> None:
     steps = plain(cfg.steps)
     folders = {name: RunFolder(job.folder.path / name) for name in steps}
     for name, step in steps.items():  # every mistake in any step shows before the first one trains
-        compose(step["stage"], fill(name, step["overrides"], folders))
+        compose_with_choices(step["stage"], fill(name, step["overrides"], folders))
     for number, (name, step) in enumerate(steps.items(), 1):
         folder, overrides = folders[name], fill(name, step["overrides"], folders)
         state = folder.status().get("state") if folder.status_file.exists() else None
@@ -37,7 +36,8 @@ def run(cfg: DictConfig, job: Job) -> None:
         if state and (folder.checkpoints / "last.ckpt").exists():
             resume_folder(folder, step["stage"])
         else:
-            run_job(step["stage"], compose(step["stage"], overrides), folder.path, overrides)
+            step_config, choices = compose_with_choices(step["stage"], overrides)
+            run_job(step["stage"], step_config, folder.path, overrides, choices=choices, group=job.folder.path.name)
     conclude(cfg, job, steps, folders)
 
 
@@ -63,8 +63,5 @@ def conclude(cfg: DictConfig, job: Job, steps: dict, folders: dict[str, RunFolde
         if any(metric in metrics for metric in cfg.metrics):
             rows[step.get("label", name)] = metrics
     job.folder.write_json("results.json", rows)
-    table = results_table(rows, list(cfg.metrics))
-    (job.folder.path / "results.md").write_text(table.markdown, encoding="utf-8")
-    table.show()
-    report = write_report(job.folder)
-    log.info("report: %s", Path(report))
+    (job.folder.path / "results.md").write_text(show_table(rows, list(cfg.metrics)), encoding="utf-8")
+    log.info("report: %s", write_report(job.folder))

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import DictConfig
 
 from groundup.config.job import Job
-from groundup.data.sources.files import read_rows
+from groundup.config.safe import instantiate
+from groundup.data.sources.formats import read
+from groundup.data.sources.source import Row, roles
 from groundup.errors import UserError
 from groundup.runs.atomic import replacing
-from groundup.stages.building import set_threads
+from groundup.stages.building import build_data, set_threads
 from groundup.stages.loading import LoadedRun, load_run
 
 log = logging.getLogger(__name__)
@@ -21,26 +25,45 @@ log = logging.getLogger(__name__)
 
 def run(cfg: DictConfig, job: Job) -> None:
     """Reads ``input``, writes ``output`` as .jsonl: the row's own columns, then the prediction."""
-    set_threads(cfg)
+    set_threads(cfg.threads)
     output = Path(cfg.output)
     if output.suffix != ".jsonl":
-        raise UserError(f"output={cfg.output}: predictions are written as .jsonl. Try output={output.with_suffix('.jsonl')}")
+        raise UserError(f"output={output}: predictions are written as .jsonl. Try output={output.with_suffix('.jsonl')}")
     loaded = load_run(cfg.run, cfg.paths.logs)
-    columns = {role: cfg[role] or loaded.config.data.get(role) or role for role in ("text", "text_pair")}
-    if loaded.config.data.get("text_pair") is None and cfg.text_pair is None:
-        del columns["text_pair"]
-    rows = read_rows(cfg.input, columns)
+    raw, rows = read_rows(Path(cfg.input), loaded, {"text": cfg.text, "text_pair": cfg.text_pair})
     predictions = predict_rows(loaded, rows, cfg.batch_size, cfg.accelerator)
     with replacing(output) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        for row, prediction in zip(rows, predictions, strict=True):
-            file.write(json.dumps({**row, **prediction}, ensure_ascii=False) + "\n")
+        for row, prediction in zip(raw, predictions, strict=True):
+            file.write(json.dumps({**row, **prediction}, ensure_ascii=False, default=str) + "\n")
     log.info("%d rows -> %s", len(rows), output)
 
 
+def read_rows(path: Path, loaded: LoadedRun, named: Mapping[str, str | None]) -> tuple[list[dict[str, Any]], list[Row]]:
+    """The rows of a file as they stand, and as the model wants them. Columns are those of training, unless named."""
+    trained = loaded.config.data
+    columns = {role: named[role] or trained.get(role) for role in ("text", "text_pair")}
+    columns = {role: column for role, column in columns.items() if column is not None} or {"text": "text"}
+    clean = instantiate(trained.clean) if trained.get("clean") else None
+    raw, rows = [], []
+    for where, row in read(path, "line"):
+        raw.append(row)
+        rows.append(roles(row, columns, clean, where))
+    return raw, rows
+
+
 @torch.inference_mode()
-def predict_rows(loaded: LoadedRun, rows: list[dict], batch_size: int = 64, accelerator: str = "cpu") -> list[dict]:
-    """Predictions for rows with the keys ``text`` (and ``text_pair``), in their order, each a plain dict."""
-    task = loaded.task.eval()
-    if accelerator in ("gpu", "auto") and torch.cuda.is_available():
-        task = task.cuda()
-    return task.predict(rows, loaded.tokenizer, batch_size, loaded.config.batching)
+def predict_rows(
+    loaded: LoadedRun, rows: Sequence[Row] | Iterable[Row], batch_size: int = 64, accelerator: str = "cpu"
+) -> list[dict[str, Any]]:
+    """A prediction for each row (a dict with ``text``, for pairs also ``text_pair``), in their order."""
+    rows = list(rows)
+    device = torch.device("cuda" if accelerator in ("gpu", "auto") and torch.cuda.is_available() else "cpu")
+    task = loaded.task.eval().to(device)
+    data = build_data(loaded.config, None, loaded.tokenizer, loaded.facts)
+    data.collate = task.predicting_collator(loaded.tokenizer)
+    predictions: list[dict[str, Any]] = [{} for _ in rows]
+    for batch in data.loader(rows, batch_size):
+        answers = task.predict_batch({name: value.to(device) for name, value in batch.items()})
+        for index, answer in zip(batch["index"].tolist(), answers, strict=True):
+            predictions[index] = answer
+    return predictions

@@ -56,7 +56,7 @@ class Task(LightningModule):
         self.model = model
         self.facts = facts
         self.optimization: Optimization | None = None
-        self.intervals = False  # 95 % intervals: at the final evaluation, not at each validation
+        self.resamples = 0  # bootstrap samples behind the intervals: at the final evaluation, not at each validation
         self.results: dict[str, Estimate] = {}
         self.predictions: list[dict[str, Any]] = []
         self.grad_norm: Tensor | None = None
@@ -69,6 +69,10 @@ class Task(LightningModule):
     def collator(self, tokenizer: Tokenizer) -> Callable[[list[dict], Sequence[int]], dict[str, Tensor]]:
         """A small picklable object that makes a batch from examples and one seed for each."""
         raise NotImplementedError
+
+    def predicting_collator(self, tokenizer: Tokenizer) -> Callable[[list[dict], Sequence[int]], dict[str, Tensor]]:
+        """The same for rows without labels, for ``predict_batch``."""
+        return self.collator(tokenizer)
 
     def loss(self, batch: dict[str, Tensor]) -> Loss:
         """The loss to train on."""
@@ -161,24 +165,23 @@ class Task(LightningModule):
         return {name: value.cpu() for name, value in {"index": batch["index"], **self.evaluate_batch(batch)}.items()}
 
     def _conclude(self, split: str) -> None:
-        table, self._evaluated = gather_rows(self._evaluated), []
+        table, self._evaluated = gather_rows(self._evaluated, self.trainer.world_size), []
         self.results = self.metrics(table, self.trainer.datamodule.bytes_per_token(split))
         self.predictions = self.describe(table)
         values = {f"{split}/{name}": estimate.value for name, estimate in self.results.items()}
         # logger=False: Lightning's own step counter drifts after a resume with accumulation (resume facts), ours does not.
         self.log_dict(values, logger=False, rank_zero_only=False)
-        if self.trainer.training:
-            for logger in self.trainer.loggers:
-                logger.log_metrics(values, step=self.trainer.global_step)
+        for logger in self.trainer.loggers:
+            logger.log_metrics(values, step=self.trainer.global_step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["facts"] = self.facts.as_dict()
 
 
-def gather_rows(batches: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+def gather_rows(batches: list[dict[str, Tensor]], ranks: int) -> dict[str, Tensor]:
     """Evaluated batches of all ranks as one table in the split's order, whatever the batches and ranks were."""
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        everyone: list[list[dict[str, Tensor]]] = [[] for _ in range(dist.get_world_size())]
+    if ranks > 1:
+        everyone: list[list[dict[str, Tensor]]] = [[] for _ in range(ranks)]
         dist.all_gather_object(everyone, batches)
         batches = [batch for rank in everyone for batch in rank]
     table = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}

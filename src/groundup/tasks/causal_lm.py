@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from groundup.data.collate import CausalCollator
 from groundup.data.facts import Facts
 from groundup.data.tokenizer import Tokenizer
+from groundup.decoding.generate import stream
+from groundup.decoding.sampling import Sampler
 from groundup.tasks.base import Loss
-from groundup.tasks.language_model import LanguageModel
+from groundup.tasks.language_model import IGNORE, LanguageModel
 
 
 class CausalLM(LanguageModel):
@@ -42,8 +45,8 @@ class CausalLM(LanguageModel):
     def loss(self, batch: dict[str, Tensor]) -> Loss:
         # Nearly every position is scored, so the whole (B T, V) product is cheaper than choosing rows first.
         logits, labels = self.head(self.hidden_states(batch)), batch["labels"]
-        total = nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), reduction="sum")
-        return Loss(total, (labels != -100).sum().float())
+        total = F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), reduction="sum")
+        return Loss(total, (labels != IGNORE).sum().float())
 
     def predict_batch(self, batch: dict[str, Tensor]) -> list[dict[str, Any]]:
         """Score of each text: its mean loss a token and perplexity."""
@@ -54,7 +57,33 @@ class CausalLM(LanguageModel):
             for loss, count in zip(losses.tolist(), table["count"].tolist(), strict=True)
         ]
 
-    @torch.inference_mode()
-    def sample(self, tokenizer: Tokenizer, prompt: str, max_new_tokens: int, seed: int) -> str:
-        """A continuation of ``prompt``, for a look at what the model has learned."""
-        raise NotImplementedError
+    def write(
+        self, tokenizer: Tokenizer, prompt: str, max_new_tokens: int, sampler: Sampler, seed: int
+    ) -> Iterator[str]:
+        """Continues ``prompt``, in pieces as they become certain: a piece ends where no later token can change it."""
+        start = [self.facts.eos_id, *tokenizer.encode(prompt)]  # training saw each document begin after <eos>
+        ids = torch.tensor([start], device=self.device)
+        written: list[int] = []
+        shown = ""
+        for (token,) in stream(
+            self.model,
+            self.head,
+            ids,
+            max_new_tokens=max_new_tokens,
+            sampler=sampler,
+            eos_id=self.facts.eos_id,
+            forbidden_ids=self.unwritten,
+            seed=seed,
+        ):
+            written.append(token)
+            text = tokenizer.decode(start[1:] + written)[len(tokenizer.decode(start[1:])) :]
+            if text.endswith("\ufffd"):  # half of a character of several bytes
+                continue
+            yield text[len(shown) :]
+            shown = text
+
+    @property
+    def unwritten(self) -> tuple[int, ...]:
+        """Special tokens, which a text never holds."""
+        facts = self.facts
+        return (facts.pad_id, facts.unk_id, facts.bos_id, facts.sep_id, facts.mask_id, facts.cls_id)

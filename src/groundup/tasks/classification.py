@@ -66,7 +66,7 @@ class Classification(Task):
         return {"probabilities": self.logits(batch).softmax(-1), "labels": batch["labels"]}
 
     def metrics(self, table: dict[str, Tensor], bytes_per_token: float | None) -> dict[str, Estimate]:
-        return classification_metrics(table["probabilities"], table["labels"], intervals=self.intervals)
+        return classification_metrics(table["probabilities"], table["labels"], resamples=self.resamples)
 
     def describe(self, table: dict[str, Tensor]) -> list[dict[str, Any]]:
         names = self.facts.labels

@@ -62,5 +62,5 @@ class LanguageModel(Task):
             table["count"].numpy(),
             bytes_per_token=bytes_per_token,
             correct=table["correct"].numpy(),
-            intervals=self.intervals,
+            resamples=self.resamples,
         )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from groundup.data.collate import MaskedCollator
 from groundup.data.facts import Facts
 from groundup.data.tokenizer import Tokenizer
+from groundup.errors import UserError
 from groundup.tasks.language_model import LanguageModel
 
 
@@ -42,3 +43,8 @@ class MaskedLM(LanguageModel):
 
     def metrics(self, table: dict[str, Tensor], bytes_per_token: float | None) -> dict[str, Any]:
         return super().metrics(table, bytes_per_token=None)
+
+    def predict_batch(self, batch: dict[str, Tensor]) -> list[dict[str, Any]]:
+        raise UserError(
+            "a masked language model has no answer for a text. Fine-tune it first: groundup finetune init_from=RUN data=NAME"
+        )

@@ -69,8 +69,8 @@ class Checkpoints(Checkpoint):
     def _save_last(self, trainer: Trainer) -> None:
         if trainer.global_step != self._saved_step:
             for logger in trainer.loggers:
-                logger.save()  # rows up to this step must outlive the process, as the checkpoint will not log them again
-            trainer.save_checkpoint(self._folder() / LAST)
+                logger.save()  # a run resumed from here does not log the rows before it again
+            trainer.save_checkpoint(self._folder() / LAST, weights_only=False)
             self._saved_step = trainer.global_step
         if self._stopping:
             raise Interrupted(self._signal or "SIGTERM", trainer.global_step)

@@ -115,7 +115,9 @@ def _splits(module: nn.Module) -> dict[int, list[int]]:
                 rows.setdefault(name, [parameter.shape[0] // gates] * gates)
             if name in rows and len(rows[name]) > 1:
                 if sum(rows[name]) != parameter.shape[0]:
-                    raise RuntimeError(f"fused_splits of {name}: {rows[name]} does not sum to {parameter.shape[0]} rows")
+                    raise RuntimeError(
+                        f"fused_splits of {name}: {rows[name]} does not sum to {parameter.shape[0]} rows"
+                    )
                 splits[id(parameter)] = list(rows[name])
     return splits
 

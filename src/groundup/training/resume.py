@@ -70,7 +70,9 @@ class ExactResume(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         stream = self._stream()
-        changed = [f"{name} {state_dict[name]} -> {value}" for name, value in stream.items() if state_dict[name] != value]
+        changed = [
+            f"{name} {state_dict[name]} -> {value}" for name, value in stream.items() if state_dict[name] != value
+        ]
         if changed:
             raise UserError(
                 f"resuming would change the order of the data ({', '.join(changed)}). Resume with the saved config on "

@@ -49,7 +49,7 @@ def wsd(
     final: Share = 0.0,
     shape: Literal["linear", "sqrt"] = "linear",
 ) -> LambdaLR:
-    """Warm-up, stable, decay: the base rate is held until the last ``decay`` steps (or share) and then falls to ``final``.
+    """Warm-up, stable, decay: the base rate is held, and falls to ``final`` over the last ``decay`` steps (or share).
 
     ``sqrt`` falls as 1 - sqrt(progress), fast at first. Source: Hu et al. 2024 (MiniCPM), Hägele et al. 2024.
 
@@ -79,9 +79,7 @@ def inverse_sqrt(optimizer: Optimizer, total_steps: int, warmup: Amount = 0.1) -
     return _schedule(optimizer, total_steps, warmup, shape)
 
 
-def _schedule(
-    optimizer: Optimizer, total_steps: int, warmup: float, shape: Callable[[int, int], float]
-) -> LambdaLR:
+def _schedule(optimizer: Optimizer, total_steps: int, warmup: float, shape: Callable[[int, int], float]) -> LambdaLR:
     """``shape(step, start)`` after the warm-up. ``step`` counts the updates already done, so the first update of a
     warm-up of w steps uses 1/w of the rate (an update at rate 0 would be wasted) and the last uses all of it."""
     start = _steps(warmup, total_steps)

@@ -53,10 +53,10 @@ def read(path: Path, txt: Literal["file", "line"]) -> Iterator[Located]:
 
 
 @contextlib.contextmanager
-def _open(path: Path) -> Iterator[IO[str]]:
-    """Text with its line ends as they are; a byte order mark is dropped."""
+def _open(path: Path, newline: str = "\n") -> Iterator[IO[str]]:
+    """Text with its line ends as they are (a lone carriage return ends no line); a byte order mark is dropped."""
     opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
+    with opener(path, "rt", encoding="utf-8-sig", newline=newline) as file:
         yield file
 
 
@@ -85,7 +85,9 @@ def _jsonl(path: Path, _: str) -> Iterator[Located]:
             try:
                 row = json.loads(line)
             except json.JSONDecodeError as error:
-                raise UserError(f"{where}: broken JSON ({error.msg} at column {error.colno}); mend this line") from error
+                raise UserError(
+                    f"{where}: broken JSON ({error.msg} at column {error.colno}); mend this line"
+                ) from error
             except RecursionError as error:
                 raise UserError(f"{where}: JSON nested too deeply") from error
             if not isinstance(row, dict):
@@ -104,7 +106,7 @@ def _tsv(path: Path, _: str) -> Iterator[Located]:
 
 def _table(path: Path, dialect: dict[str, Any]) -> Iterator[Located]:
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # the default refuses a text of more than 128 kB
-    with _open(path) as file:
+    with _open(path, newline="") as file:  # as the csv module asks: it finds the row ends itself
         reader = csv.reader(file, **dialect)
         header: list[str] | None = None
         while True:
@@ -157,7 +159,7 @@ def _missing(path: Path) -> UserError:
 def _not_utf8(path: Path) -> UserError:
     """Find the first bad byte: the decoder counts from the start of its buffer, not of the file."""
     opener = gzip.open if path.suffix == ".gz" else open
-    offset, number, head = 0, 0, b""
+    offset, number, head, guess = 0, 0, b"", "LATIN1"
     with opener(path, "rb") as file:
         for number, line in enumerate(file, 1):
             head = head or line[:2]
@@ -168,12 +170,12 @@ def _not_utf8(path: Path) -> UserError:
                 guess = "UTF-16" if head in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else _guess(line)
                 break
             offset += len(line)
-        else:
-            guess = "LATIN1"
     source = f"zcat {path} | iconv" if path.suffix == ".gz" else f"iconv {path}"
     plain = path.with_suffix("") if path.suffix == ".gz" else path
     target = plain.with_name(f"{plain.stem}.utf8{plain.suffix}")
-    return UserError(f"{path}: not UTF-8 at byte {offset} (line {number}). Try: {source} -f {guess} -t UTF-8 > {target}")
+    return UserError(
+        f"{path}: not UTF-8 at byte {offset} (line {number}). Try: {source} -f {guess} -t UTF-8 > {target}"
+    )
 
 
 def _guess(line: bytes) -> str:

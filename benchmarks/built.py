@@ -1,0 +1,50 @@
+"""A training run that is built from a configuration but not started, to be timed step by step."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from groundup.config.compose import compose
+from groundup.config.job import Job
+from groundup.data.datamodule import TextDataModule
+from groundup.runs.folder import RunFolder
+from groundup.stages.building import add_optimization, build_data, build_task, set_threads
+from groundup.stages.training import fit
+from groundup.tasks.base import Task
+
+
+class Enough(BaseException):
+    """Raised from a training step when there is nothing left to measure."""
+
+
+@dataclass
+class Built:
+    """What ``groundup STAGE OVERRIDES`` would train, with its default callbacks and loggers."""
+
+    cfg: DictConfig
+    job: Job
+    data: TextDataModule
+    task: Task
+    steps: int
+
+    def fit(self) -> None:
+        """Trains as the command does, until a step raises ``Enough`` or the budget is spent."""
+        with contextlib.suppress(Enough):
+            fit(self.cfg, self.job, self.data, self.task, self.steps)
+
+
+def build(stage: str, overrides: list[str], folder: Path, steps: int) -> Built:
+    """The run of ``groundup STAGE OVERRIDES budget.steps=STEPS``; validation waits until the end."""
+    cfg = compose(stage, [*overrides, f"budget.steps={steps}", f"validate_every={steps}"])
+    set_threads(cfg)
+    folder.mkdir(parents=True, exist_ok=True)
+    data = build_data(cfg)
+    task = build_task(cfg, data.facts)
+    data.collate = task.collator(data.tokenizer)
+    data.total_batches = steps * cfg.trainer.accumulate_grad_batches
+    add_optimization(task, cfg, steps)
+    return Built(cfg, Job(stage, RunFolder(folder)), data, task, steps)

@@ -1,0 +1,104 @@
+"""Classification against TF-IDF logistic regression on the same split: random weights, and pretrained ones.
+
+    python benchmarks/classification.py --tasks python_docs_topic
+    python benchmarks/classification.py --root ../shared/data --tasks trec6 sst2_sentences ag_news
+    python benchmarks/classification.py --root ../shared/data --tasks trec6 --pretrain budget.steps=6000 --finetune budget.epochs=8
+
+``python_docs_topic`` is pretrained on ``python_docs``; the others on the text of their own training split plus WikiText-2,
+never on labels, never on test text. Weights are chosen on the validation split; the test split is only measured.
+Finished runs are not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from once import mean_and_range, metric, run_once
+
+TASKS = ("python_docs_topic", "trec6", "sst2_sentences", "ag_news")
+FILES = {"sst2_sentences": "sst2/train_sentences"}  # where the training split is not NAME/train
+
+MODEL = ["model=transformer_encoder", "size=tiny"]
+PRETRAIN = ["task=masked_lm", *MODEL, "tokenizer.vocab_size=8192", "tokenizer.lowercase=true", "budget.steps=4000"]
+RANDOM = ["tokenizer.vocab_size=8192", "tokenizer.lowercase=true"]
+FINETUNE = ["budget.epochs=6", "monitor=validation/accuracy", "monitor_mode=max"]
+BAG_OF_WORDS = "bag-of-words logistic regression"
+
+
+def corpus(task: str, root: Path) -> list[str]:
+    """Overrides that pretrain on a task's own training text plus WikiText-2, validated on the task's validation text."""
+    if task == "python_docs_topic":
+        return ["data=python_docs"]
+    own = FILES.get(task, f"{task}/train")
+    return [
+        "data=files",
+        f"data.root={root}",
+        f"data.train=[{own}.jsonl.gz,wikitext2/train.txt.gz]",
+        f"data.validation={own.rpartition('/')[0]}/validation.jsonl.gz",
+        "data.txt=line",
+    ]
+
+
+def one_seed(task: str, seed: int, arguments: argparse.Namespace) -> dict[str, Path]:
+    """Four runs: pretraining, then the Transformer from those weights, the same from random weights, and a BiLSTM."""
+    folder = arguments.logs / task
+    data = [f"data={task}"] + ([] if task == "python_docs_topic" else [f"data.root={arguments.root}"])
+    finetune = [*data, f"seed={seed}", *FINETUNE, *arguments.finetune]
+    scratch = [*finetune, *RANDOM, "baselines=true"]
+    pretrained = run_once(
+        folder / f"pretrain-{seed}",
+        "pretrain",
+        [*corpus(task, arguments.root), f"seed={seed}", *PRETRAIN, *arguments.pretrain],
+    )
+    return {
+        "BiLSTM, random weights": run_once(
+            folder / f"bilstm-{seed}", "finetune", [*scratch, "model=bilstm_encoder", "size=tiny"]
+        ),
+        "Transformer, random weights": run_once(folder / f"random-{seed}", "finetune", [*scratch, *MODEL]),
+        "Transformer, pretrained": run_once(
+            folder / f"pretrained-{seed}", "finetune", [*finetune, f"init_from={pretrained}"]
+        ),
+    }
+
+
+def row(task: str, runs: list[dict[str, Path]]) -> str:
+    """One line of the table: test accuracy of the baselines, and mean and range over seeds of each model."""
+    file = runs[0]["Transformer, random weights"] / "baselines.json"
+    baselines = json.loads(file.read_text(encoding="utf-8"))
+    bar = baselines[BAG_OF_WORDS]["test/accuracy"]["value"]
+    scores = {model: [metric(run[model], "test/accuracy") for run in runs] for model in runs[0]}
+    means = {model: sum(values) / len(values) for model, values in scores.items()}
+    gain = means["Transformer, pretrained"] - means["Transformer, random weights"]
+    cells = [f"{baselines['majority class']['test/accuracy']['value']:.4f}", f"{bar:.4f}"]
+    cells += [mean_and_range(values) for values in scores.values()]
+    return f"| {task} | " + " | ".join(cells) + f" | {100 * gain:+.1f} | {100 * (max(means.values()) - bar):+.1f} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, default=Path("../shared/data"), help="folder with NAME/SPLIT.jsonl.gz")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--pretrain", nargs="+", default=[], metavar="KEY=VALUE", help="after the ones in this file")
+    parser.add_argument("--finetune", nargs="+", default=[], metavar="KEY=VALUE", help="the same for every model")
+    parser.add_argument("--logs", type=Path, default=Path("logs/benchmarks/classification"))
+    arguments = parser.parse_args()
+    arguments.root, arguments.logs = arguments.root.resolve(), arguments.logs.resolve()
+
+    table = []
+    for task in arguments.tasks:
+        table.append(row(task, [one_seed(task, seed, arguments) for seed in arguments.seeds]))
+        print(table[-1], flush=True)
+    print(f"\nTest accuracy, seeds {', '.join(map(str, arguments.seeds))}: mean (lowest to highest)\n")
+    print(
+        "| task | majority | TF-IDF | BiLSTM, random | Transformer, random | Transformer, pretrained "
+        "| points by pretraining | best minus TF-IDF |"
+    )
+    print("|---" * 8 + "|")
+    print("\n".join(table))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""A configuration against the signatures it will be called with, before anything is built.
+
+No schema is written twice: names, types and defaults are the constructor's, ranges stand in its annotations as
+``Annotated[float, Field(ge=0, lt=1)]`` and choices as ``Literal[...]``. Classes of other packages are covered the same way.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel
+
+from groundup.config.files import origin
+from groundup.config.safe import resolve
+from groundup.config.values import EMPTY, MISSING, Parameter, misfit, nearest, shown
+from groundup.errors import UserError
+
+# Arguments that the code adds when it builds a node. "*": whatever is absent, the code brings.
+SUPPLIED: Mapping[str, Collection[str]] = {
+    "model": {"vocab_size"},
+    "task": {"model", "facts"},
+    "optimizer": {"*"},
+    "scheduler": {"*"},
+    "callbacks": {"*"},
+    "logger": {"*"},
+    "trainer": {"*"},
+}
+SPECIAL = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One finding. ``typed``: what to type instead."""
+
+    path: str
+    reason: str
+    typed: str | None = None
+    value: Any = EMPTY
+
+    def line(self, source: str | None) -> str:
+        value = "" if self.value is EMPTY else f" = {shown(self.value)}"
+        where = f" ({source})" if source else ""
+        stop = "" if self.reason.endswith("?") and not where else "."
+        advice = f"{stop} Try {self.typed}" if self.typed else ""
+        return f"{self.path}{value}: {self.reason}{where}{advice}"
+
+
+def check(
+    cfg: Mapping,
+    stage: str = "",
+    overrides: Sequence[str] = (),
+    choices: Mapping[str, str | None] | None = None,
+    supplied: Mapping[str, Collection[str]] = SUPPLIED,
+) -> None:
+    """Check plain values (see ``compose.resolved``) against the root keys and against every ``_target_``.
+
+    ``overrides`` and ``choices`` only serve to name the file that a wrong value comes from.
+
+    Raises:
+        UserError: the first mistake: config path, value, what is allowed, file, what to type.
+    """
+    from groundup.cli import conf_dir
+    from groundup.config.root import Root
+
+    # Root keys first: that imports nothing heavy.
+    found = list(missing_values(cfg)) or list(model_mistakes(cfg, Root)) or list(node_mistakes(cfg, "", supplied))
+    if found:
+        first = found[0]
+        more = f" ({len(found) - 1} more like this)" if len(found) > 1 else ""
+        raise UserError(first.line(origin(conf_dir(), first.path, stage, overrides, choices or {})) + more)
+
+
+def missing_values(value: Any, path: str = "") -> Iterator[Mistake]:
+    """Values that are still ``???``."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from missing_values(item, join(path, key))
+    elif value == MISSING:
+        yield Mistake(path, "no value", f"{path}=...")
+
+
+def model_mistakes(values: Mapping, model: type[BaseModel], path: str = "") -> Iterator[Mistake]:
+    """Values against the fields of a pydantic model, nested models included."""
+    parameters = {
+        name: Parameter(Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation, field.default)
+        for name, field in model.model_fields.items()
+    }
+    yield from unknown_names(values, parameters, path, "there is no such key")
+    for name in values.keys() & parameters.keys():
+        parameter, value = parameters[name], values[name]
+        if (inner := nested_model(parameter.annotation)) and isinstance(value, Mapping):
+            yield from model_mistakes(value, inner, join(path, name))
+        else:
+            yield from value_mistakes(value, parameter, join(path, name))
+
+
+def nested_model(annotation: Any) -> type[BaseModel] | None:
+    options = [annotation, *typing.get_args(annotation)]
+    return next((option for option in options if isinstance(option, type) and issubclass(option, BaseModel)), None)
+
+
+def node_mistakes(value: Any, path: str, supplied: Mapping[str, Collection[str]]) -> Iterator[Mistake]:
+    """Every ``_target_`` in nested plain values against its signature."""
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            target = resolve(value["_target_"], join(path, "_target_"))
+            yield from call_mistakes(value, target, path, supplied.get(path) or supplied.get(path.split(".")[0]) or ())
+        for key, item in value.items():
+            yield from node_mistakes(item, join(path, key), supplied)
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from node_mistakes(item, f"{path}[{index}]", supplied)
+
+
+def call_mistakes(node: Mapping, target: Callable, path: str, supplied: Collection[str]) -> Iterator[Mistake]:
+    """One node against the signature of its target."""
+    found = parameters_of(target)
+    if found is None:
+        return
+    parameters, takes_any = found
+    name = getattr(target, "__name__", str(target))
+    given = {key: value for key, value in node.items() if key not in SPECIAL}
+    if not takes_any:
+        yield from unknown_names(given, parameters, path, f"{name} has no such argument")
+    if not (node.get("_partial_") or "_args_" in node or "*" in supplied):
+        for key, parameter in parameters.items():
+            if parameter.default is EMPTY and key not in given and key not in supplied:
+                yield Mistake(join(path, key), f"no value, and {name} needs one", f"+{join(path, key)}=...")
+    for key, value in given.items():
+        if key in parameters and not holds_target(value):
+            yield from value_mistakes(value, parameters[key], join(path, key))
+
+
+def unknown_names(values: Mapping, known: Collection[str], path: str, reason: str) -> Iterator[Mistake]:
+    for key in values:
+        if key in known:
+            continue
+        value = EMPTY if isinstance(values[key], Mapping) else values[key]
+        if near := nearest(str(key), known):
+            typed = f"{join(path, near)}={'...' if value is EMPTY else shown(value)}"
+            yield Mistake(join(path, key), f"{reason}; did you mean '{near}'?", typed, value)
+        else:
+            yield Mistake(join(path, key), f"{reason}. It has: {', '.join(known)}", None, value)
+
+
+def value_mistakes(value: Any, parameter: Parameter, path: str) -> Iterator[Mistake]:
+    if found := misfit(parameter, value):
+        typed = None if found.better is EMPTY else f"{path}={shown(found.better)}"
+        yield Mistake(path + found.index, found.reason, typed, value)
+
+
+def parameters_of(target: Callable) -> tuple[dict[str, Parameter], bool] | None:
+    """(parameters, takes ``**kwargs``) of a class or function; None when it has no readable signature."""
+    try:
+        signature = inspect.signature(target)
+    except (TypeError, ValueError):
+        return None
+    hints = type_hints(target)
+    kinds = inspect.Parameter
+    parameters = {
+        name: Parameter(hints.get(name, Any), parameter.default)
+        for name, parameter in signature.parameters.items()
+        if parameter.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)
+    }
+    return parameters, any(parameter.kind is kinds.VAR_KEYWORD for parameter in signature.parameters.values())
+
+
+def type_hints(target: Callable) -> dict[str, Any]:
+    """Annotations with their metadata; a hint that cannot be evaluated here is left out."""
+    function = target.__init__ if inspect.isclass(target) else target
+    function = inspect.unwrap(function)
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except Exception:
+        names = getattr(function, "__annotations__", {})
+    hints = {}
+    for name, hint in names.items():
+        try:
+            single = type("Single", (), {"__annotations__": {name: hint}})
+            hints |= typing.get_type_hints(single, getattr(function, "__globals__", {}), include_extras=True)
+        except Exception:  # imported under TYPE_CHECKING only, say
+            continue
+    return hints
+
+
+def holds_target(value: Any) -> bool:
+    """Whether something in ``value`` is still to be built, so that its type is not known yet."""
+    if isinstance(value, Mapping):
+        return "_target_" in value or any(holds_target(item) for item in value.values())
+    return isinstance(value, list | tuple) and any(holds_target(item) for item in value)
+
+
+def join(path: str, key: object) -> str:
+    return f"{path}.{key}" if path else str(key)

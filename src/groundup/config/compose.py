@@ -1,0 +1,129 @@
+"""Configurations in code: composed as the command line does it, resolved, and back from plain values."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from groundup.errors import UserError
+
+
+def compose(stage: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """What ``groundup STAGE OVERRIDES`` would run with, resolved. Works inside a running Hydra application too.
+
+    Values that are missing stay ``???``; ``check`` refuses them.
+
+    Raises:
+        UserError: an override or a choice that does not exist; the line says what to type.
+    """
+    return compose_with_choices(stage, overrides)[0]
+
+
+def compose_with_choices(stage: str, overrides: Sequence[str] = ()) -> tuple[DictConfig, dict[str, str | None]]:
+    """``compose``, and the choice made in each group (what ``Job.choices`` holds)."""
+    from groundup.config.mistakes import explain
+
+    try:
+        cfg = compose_raw(stage, overrides)
+    except Exception as error:
+        if isinstance(error, UserError) or (line := explain(error, stage, list(overrides))) is None:
+            raise
+        raise UserError(line) from error
+    choices = {str(key): value for key, value in cfg.hydra.runtime.choices.items()}
+    with hydra_config(cfg):
+        del (plain := OmegaConf.to_container(cfg, resolve=False))["hydra"]
+        task = OmegaConf.create(plain)
+        return as_config(resolved(task)), choices
+
+
+def compose_raw(stage: str, overrides: Sequence[str]) -> DictConfig:
+    """The unresolved configuration with its ``hydra`` node; Hydra's own exceptions."""
+    import hydra
+
+    from groundup.cli import conf_dir
+    from groundup.config.resolvers import register
+
+    register()
+    extra = extra_config_dirs()
+    with suspended_hydra(), hydra.initialize_config_dir(str(conf_dir()), job_name=stage, version_base="1.3"):
+        search = [f"hydra.searchpath=[{','.join(extra)}]"] if extra else []
+        return hydra.compose(stage, [*search, *overrides], return_hydra_config=True)
+
+
+@contextmanager
+def suspended_hydra() -> Iterator[None]:
+    """Hydra keeps one application in global variables; put it aside, and back again."""
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.utils import JobRuntime
+
+    running, name = GlobalHydra.instance().hydra, JobRuntime.instance().get("name")
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().hydra = running
+        JobRuntime.instance().set("name", name)
+
+
+@contextmanager
+def hydra_config(cfg: DictConfig) -> Iterator[None]:
+    """``${hydra:...}`` reads from ``cfg`` while the block runs."""
+    from hydra.core.hydra_config import HydraConfig
+
+    holder = HydraConfig.instance()
+    running = holder.cfg
+    holder.set_config(cfg)
+    try:
+        yield
+    finally:
+        holder.cfg = running
+
+
+def extra_config_dirs() -> list[str]:
+    """Folders that the running application was given with ``--config-dir`` or ``hydra.searchpath``."""
+    if "hydra" not in sys.modules:
+        return []
+    from hydra.core.hydra_config import HydraConfig
+
+    if not HydraConfig.initialized():
+        return []
+    sources = HydraConfig.get().runtime.config_sources
+    extra = [s for s in sources if s.provider == "command-line" or s.provider.startswith("hydra.searchpath")]
+    return [f"{source.schema}://{source.path}" for source in extra]
+
+
+def resolved(cfg: DictConfig | Mapping) -> dict[str, Any]:
+    """Plain nested dicts and lists, interpolations replaced by their values; missing values stay ``???``.
+
+    Raises:
+        UserError: an interpolation that points to nothing.
+    """
+    from omegaconf.errors import OmegaConfBaseException
+
+    if not isinstance(cfg, DictConfig):
+        return dict(cfg)
+    try:
+        return OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException as error:
+        from groundup.config.mistakes import explain
+
+        raise UserError(explain(error, "", [])) from error
+
+
+def as_config(plain: Mapping) -> DictConfig:
+    """A DictConfig of plain values: reading a key that is not there raises, text with ``${`` stays text."""
+    cfg = OmegaConf.create(escaped(plain))
+    OmegaConf.set_struct(cfg, True)
+    return cfg
+
+
+def escaped(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: escaped(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [escaped(item) for item in value]
+    return value.replace("${", r"\${") if isinstance(value, str) else value

@@ -1,0 +1,50 @@
+"""The YAML files as files: which groups and choices there are, and which of them a value comes from. Needs no YAML reader."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+# Layers above the groups; the later ones win, so they are asked first.
+LAYERS = ("debug", "local", "experiment")
+
+
+def groups(folder: Path) -> dict[str, list[str]]:
+    """Group -> its choices. Files that only other choices build on (``model/recurrent``) are left out."""
+    found: dict[str, list[Path]] = {}
+    for file in sorted(folder.glob("*/**/*.yaml")):
+        found.setdefault(file.parent.relative_to(folder).as_posix(), []).append(file)
+    return {group: [file.stem for file in files if not is_base(file, files)] for group, files in found.items()}
+
+
+def is_base(file: Path, siblings: Sequence[Path]) -> bool:
+    """True for a file without a target of its own that a sibling with a target includes."""
+    return not has_target(file) and any(has_target(other) and file in bases(other) for other in siblings if other != file)
+
+
+def has_target(file: Path) -> bool:
+    return bool(re.search(r"^_target_:", file.read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def bases(file: Path) -> list[Path]:
+    """Files beside ``file`` that its defaults list includes by a bare name."""
+    if not file.is_file():
+        return []
+    names = re.findall(r"^\s*-\s+([\w/]+)\s*(?:#.*)?$", file.read_text(encoding="utf-8"), re.MULTILINE)
+    return [base for name in names if name != "_self_" and (base := file.parent / f"{name}.yaml").is_file()]
+
+
+def origin(folder: Path, path: str, stage: str, overrides: Sequence[str], choices: Mapping[str, str | None]) -> str | None:
+    """The file that sets the key ``path`` (``conf/model/bilstm_encoder.yaml``), or None: the command line, or unknown."""
+    path = path.split("[")[0]
+    if any(override.lstrip("+~").split("=")[0] == path for override in overrides):
+        return None
+    group, key = path.split(".")[0], re.escape(path.split(".")[-1])
+    names = [f"{layer}/{choices[layer]}" for layer in LAYERS if choices.get(layer)]
+    names += [f"{group}/{choices[group]}"] if choices.get(group) else []
+    files = [folder / f"{name}.yaml" for name in [*names, stage]]
+    for file in [candidate for file in files for candidate in (file, *bases(file))]:
+        if file.is_file() and re.search(rf"^\s*['\"]?{key}['\"]?\s*:", file.read_text(encoding="utf-8"), re.MULTILINE):
+            return f"{folder.name}/{file.relative_to(folder).as_posix()}"
+    return None

@@ -1,0 +1,164 @@
+"""A job: one stage with one configuration in one run folder. Commands, pipeline steps and resume all go through here."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from groundup.config.compose import as_config, resolved
+from groundup.config.logs import log_failure, log_to_run
+from groundup.config.ranks import rank, ready_for_ranks
+from groundup.errors import UserError
+from groundup.runs.folder import RunFolder
+
+EXIT_RESUME_LATER = 75  # EX_TEMPFAIL: saved on a signal
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a stage is told besides its configuration.
+
+    ``choices``: group -> chosen name, as composed (``{"model": "bilstm_encoder", ...}``).
+    ``sweep_dir``, ``job_num``: set in a multirun only; ``group``: the name that its runs share in W&B.
+    ``resuming``: the folder holds an earlier part of this very run, which is to be continued.
+    ``rank``: 0 writes files; the others must not.
+    """
+
+    stage: str
+    folder: RunFolder
+    overrides: tuple[str, ...] = ()
+    choices: Mapping[str, str | None] = field(default_factory=dict)
+    sweep_dir: Path | None = None
+    job_num: int | None = None
+    group: str | None = None
+    resuming: bool = False
+    rank: int = 0
+
+    @property
+    def is_multirun(self) -> bool:
+        return self.sweep_dir is not None
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def as_dict(self) -> dict:
+        """Plain values, for another process on this machine."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        values |= {"folder": str(self.folder.path.absolute()), "overrides": list(self.overrides)}
+        return values | {"choices": dict(self.choices), "sweep_dir": self.sweep_dir and str(self.sweep_dir)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping) -> Job:
+        sweep_dir = values["sweep_dir"]
+        made = {"folder": RunFolder(values["folder"]), "overrides": tuple(values["overrides"])}
+        return cls(**{**values, **made, "sweep_dir": Path(sweep_dir) if sweep_dir else None})
+
+
+def run_job(
+    stage: str,
+    cfg: DictConfig | Mapping,
+    run_dir: str | os.PathLike[str],
+    overrides: Sequence[str] = (),
+    *,
+    choices: Mapping[str, str | None] | None = None,
+    sweep_dir: Path | None = None,
+    job_num: int | None = None,
+    group: str | None = None,
+    resuming: bool = False,
+) -> float | None:
+    """Run ``stage`` in the folder ``run_dir`` and return the figure it optimises, if it has one.
+
+    Writes config.yaml (resolved, plain), command.txt, run.log and status.json: running, then done, failed or
+    interrupted. With ``resuming`` the saved config.yaml and command.txt stay as they are.
+
+    Raises:
+        UserError: the configuration does not hold (see ``check``), or the stage refuses it.
+        Exception, KeyboardInterrupt, SystemExit: as the stage raised it, after the status was written.
+    """
+    group = group or (sweep_dir.name if sweep_dir is not None else None)
+    job = Job(
+        stage=stage,
+        folder=RunFolder(run_dir),
+        overrides=tuple(overrides),
+        choices=dict(choices or {}),
+        sweep_dir=sweep_dir,
+        job_num=job_num,
+        group=group,
+        resuming=resuming,
+        rank=rank(),
+    )
+    number = {} if job_num is None else {"job_num": job_num}
+    job.folder.path.mkdir(parents=True, exist_ok=True)
+    with log_to_run(job.folder.log, rank=job.rank):
+        try:
+            set_status(job, "running", stage=stage, overrides=list(overrides), **number)
+            value = prepare_and_call(cfg, job)
+        except UserError as error:
+            log_failure(error)
+            set_status(job, "failed", str(error), exit_code=2)
+            raise
+        except KeyboardInterrupt:
+            set_status(job, "interrupted", "Ctrl-C", exit_code=130)
+            raise
+        except SystemExit as exit:
+            set_status(job, *state_of_exit(exit))
+            raise
+        except BaseException as error:
+            log_failure(error)
+            set_status(job, "failed", traceback.format_exception_only(error)[0].strip(), exit_code=1)
+            raise
+        set_status(job, "done", exit_code=0)
+    return value
+
+
+def prepare_and_call(cfg: DictConfig | Mapping, job: Job) -> float | None:
+    from groundup.config.check import check
+
+    plain = resolved(cfg)
+    if job.is_main and not job.resuming:
+        job.folder.write_config(plain)
+        job.folder.write_command(["groundup", job.stage, *job.overrides])
+        mask_hydra_files(job.folder.path / ".hydra")
+    check(plain, job.stage, overrides=job.overrides, choices=job.choices)
+    with ready_for_ranks(job):
+        return call_stage(as_config(plain), job)
+
+
+def call_stage(cfg: DictConfig, job: Job) -> float | None:
+    """Import the stage (torch, Lightning and all) and run it."""
+    from groundup.cli import STAGES
+
+    return importlib.import_module(STAGES[job.stage][0]).run(cfg, job)
+
+
+def set_status(job: Job, state: str, why: str | None = None, **more: object) -> None:
+    if job.is_main:
+        job.folder.set_status(state, why, **more)
+
+
+def state_of_exit(exit: SystemExit) -> tuple[str, str | None]:
+    if exit.code in (None, 0):
+        return "done", None
+    if exit.code == EXIT_RESUME_LATER:
+        return "interrupted", "saved on a signal; go on with groundup resume"
+    return "failed", f"the stage left with exit code {exit.code}"
+
+
+def mask_hydra_files(folder: Path) -> None:
+    """Hydra has already saved the command line's values as they came; a key given there must not stay on disk."""
+    from groundup.runs.atomic import write_text
+    from groundup.runs.secrets import mask_text
+
+    for file in folder.glob("*.yaml"):
+        text = file.read_text(encoding="utf-8")
+        if (masked := mask_text(text)) != text:
+            write_text(file, masked)

@@ -1,0 +1,162 @@
+"""From a verb and its overrides to jobs, through Hydra; and from whatever goes wrong to one line and an exit code."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from groundup.config.mistakes import explain
+from groundup.config.ranks import is_spawned_rank, run_rank
+from groundup.errors import UserError
+
+FULL_ERROR = "HYDRA_FULL_ERROR"
+
+
+@dataclass
+class Task:
+    """What Hydra calls for each job. It never raises an Exception, so that one failed job does not end a sweep."""
+
+    stage: str
+    full_error: bool
+    failure: Exception | None = None
+    log: Path | None = None
+
+    def __call__(self, cfg: DictConfig) -> float | None:
+        from hydra.core.hydra_config import HydraConfig
+        from hydra.types import RunMode
+
+        from groundup.config.job import run_job
+
+        hydra = HydraConfig.get()
+        multirun = hydra.mode == RunMode.MULTIRUN
+        folder = Path(hydra.runtime.output_dir)
+        try:
+            return run_job(
+                self.stage,
+                cfg,
+                folder,
+                overrides=list(hydra.overrides.task),
+                choices={str(key): value for key, value in hydra.runtime.choices.items()},
+                sweep_dir=Path(hydra.sweep.dir).absolute() if multirun else None,
+                job_num=hydra.job.num if multirun else None,
+            )
+        except Exception as error:
+            if multirun:
+                report_failure(error, self.stage, folder / "run.log", self.full_error, f"job {hydra.job.num} failed: ")
+            else:
+                self.failure, self.log = error, folder / "run.log"
+            return None
+
+
+def launch(stage: str, arguments: list[str]) -> int:
+    """Run ``groundup STAGE ARGUMENTS`` and return its exit code: 0 done, 1 failed, 2 a user's mistake, 130 Ctrl-C.
+
+    Raises:
+        SystemExit: as the stage raised it (75: saved on a signal, resume later).
+    """
+    if is_spawned_rank():
+        return run_rank()
+    from groundup.config import sweep
+
+    full_error = os.environ.get(FULL_ERROR) == "1"
+    task = Task(stage, full_error)
+    sweep.current.clear()
+    code = 0
+    try:
+        with hydra_environment(arguments):
+            check_flags(arguments)
+            run_hydra(task, stage)
+        if task.failure is not None:
+            code = report_failure(task.failure, stage, task.log, full_error, overrides=arguments)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        code = 130
+    except Exception as error:
+        code = report_failure(error, stage, None, full_error, overrides=arguments)
+    finally:
+        failed = sweep.finish()
+    return code or failed
+
+
+def run_hydra(task: Task, stage: str) -> None:
+    import hydra
+
+    from groundup.cli import conf_dir
+    from groundup.config.resolvers import register
+
+    register()
+    folder = conf_dir()
+    if not (folder / f"{stage}.yaml").is_file():
+        raise UserError(f"{folder} has no {stage}.yaml. Set GROUNDUP_CONF to the folder of configurations")
+    hydra.main(version_base="1.3", config_path=str(folder), config_name=stage)(task)()
+
+
+@contextmanager
+def hydra_environment(arguments: list[str]) -> Iterator[None]:
+    """Hydra reads sys.argv, replaces the root logger's handlers, and lets exceptions through only with HYDRA_FULL_ERROR=1."""
+    argv, full_error = sys.argv, os.environ.get(FULL_ERROR)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    sys.argv = [argv[0], *arguments]
+    os.environ[FULL_ERROR] = "1"
+    try:
+        yield
+    finally:
+        sys.argv, root.handlers[:], root.level = argv, handlers, level
+        if full_error is None:
+            del os.environ[FULL_ERROR]
+        else:
+            os.environ[FULL_ERROR] = full_error
+
+
+def check_flags(arguments: list[str]) -> None:
+    """Refuse unknown flags in one line; argparse would print its whole usage.
+
+    Raises:
+        UserError: a flag that Hydra does not know, or two that exclude each other.
+    """
+    from hydra._internal.utils import get_args_parser
+
+    parser = get_args_parser()
+
+    def refuse(message: str) -> None:
+        raise UserError(f"{message}. `--hydra-help` lists the flags")
+
+    parser.error = refuse
+    known = parser.parse_args(arguments)
+    modes = {"-m": known.multirun, "--cfg": known.cfg is not None, "--info": known.info is not None}
+    if sum(modes.values()) > 1:
+        raise UserError(f"{' and '.join(flag for flag, given in modes.items() if given)} cannot be combined")
+    if known.experimental_rerun:  # unpickles a file
+        raise UserError("--experimental-rerun is not supported. Try groundup resume run=RUN")
+
+
+def report_failure(
+    error: Exception,
+    stage: str,
+    log: Path | None,
+    full_error: bool,
+    prefix: str = "",
+    overrides: list[str] | None = None,
+) -> int:
+    """Say on stderr what went wrong and return the exit code. The run's log holds the traceback of a failed job."""
+    from groundup.runs.secrets import mask_text
+
+    line = explain(error, stage, overrides or [])
+    if full_error or (line is None and log is None):
+        traceback.print_exception(error)
+    if line is not None:
+        print(mask_text(f"{prefix or 'error: '}{line}"), file=sys.stderr)
+        return 2
+    last = traceback.format_exception_only(error)[0].strip().replace("\n", " ")
+    where = f" (traceback: {os.path.relpath(log)})" if log is not None else ""
+    print(mask_text(f"{prefix}{last}{where}"), file=sys.stderr)
+    return 1

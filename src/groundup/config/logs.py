@@ -1,0 +1,87 @@
+"""Python logging of a job: everything to ``run.log``, what matters to the terminal."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from groundup.runs.secrets import mask_text
+
+LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+TERMINAL_NAME = "groundup terminal"
+
+
+class Masked(logging.Formatter):
+    """A formatter that never writes the value of a secret."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return mask_text(super().format(record))
+
+
+class Terminal(logging.StreamHandler):
+    """Short lines on today's ``sys.stderr``, so that a live progress bar that has taken it over stays whole.
+
+    Of other packages only warnings are shown; Python's own warnings stand in the log alone.
+    """
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+        self.name = TERMINAL_NAME
+        self.setFormatter(Masked("%(message)s"))
+
+    @property
+    def stream(self):
+        return sys.stderr
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name == "py.warnings" or getattr(record, "log_only", False):
+            return False
+        ours = record.name.split(".")[0] == "groundup"
+        return record.levelno >= (logging.INFO if ours else logging.WARNING)
+
+
+@contextmanager
+def log_to_run(file: Path, rank: int = 0) -> Iterator[None]:
+    """While the block runs, the root logger writes to ``file`` (appending) and to the terminal.
+
+    Blocks nest: the steps of a pipeline write to their own log and to the pipeline's. Ranks above 0 write warnings only.
+    """
+    root = logging.getLogger()
+    outer, level = root.handlers[:], root.level
+    handler = logging.FileHandler(file, encoding="utf-8")
+    handler.setFormatter(Masked(LINE if rank == 0 else f"[rank {rank}] {LINE}"))
+    handler.setLevel(logging.INFO if rank == 0 else logging.WARNING)
+    nested = any(isinstance(other, Terminal) for other in outer)
+    # Handlers of others (pytest's) stay; Hydra's console would print every line a second time.
+    kept = [other for other in outer if nested or type(other) is not logging.StreamHandler]
+    terminal = [] if nested or rank > 0 else [Terminal()]
+    root.handlers[:] = [*kept, *terminal, handler]
+    root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        root.handlers[:] = outer
+        root.setLevel(level)
+        handler.close()
+        if not nested:
+            logging.captureWarnings(False)
+
+
+def log_failure(error: BaseException) -> None:
+    """The full traceback, to the log alone."""
+    text = "".join(traceback.format_exception(error)).rstrip()
+    logging.getLogger("groundup").error(text, extra={"log_only": True})
+
+
+def terminal_width() -> int:
+    """Columns of the terminal, 100 when there is none."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError, AttributeError):
+        return 100

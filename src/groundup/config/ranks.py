@@ -1,0 +1,92 @@
+"""Several processes, one job: the ranks that Lightning starts run the very configuration that rank 0 has saved.
+
+Lightning starts rank 1, 2, ... by repeating the command. Repeating would compose again (another time stamp, another
+sweep, another optuna trial), so rank 0 leaves its job in the environment, and the other ranks take it from there.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from groundup.config.job import Job
+
+RANK_JOB = "GROUNDUP_RANK_JOB"
+DISTRIBUTED = ("LOCAL_RANK", "RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR")
+DISTRIBUTED += ("MASTER_PORT", "PL_GLOBAL_SEED", RANK_JOB)
+
+
+def rank() -> int:
+    """This process's rank, also before torch.distributed is up; 0 when there is one process."""
+    for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
+        if os.environ.get(name, "").isdigit():
+            # An interactive SLURM shell also has a SLURM_PROCID, but there is one task.
+            if name != "SLURM_PROCID" or os.environ.get("SLURM_NTASKS", "1") != "1":
+                return int(os.environ[name])
+    return 0
+
+
+def is_spawned_rank() -> bool:
+    """True in a process that Lightning started for a job of ours."""
+    return RANK_JOB in os.environ and os.environ.get("LOCAL_RANK", "0") != "0"
+
+
+@contextmanager
+def ready_for_ranks(job: Job) -> Iterator[None]:
+    """While the job runs, Lightning's child command is ``python -m groundup STAGE``; afterwards nothing is left of it."""
+    import __main__
+
+    argv, spec = sys.argv, getattr(__main__, "__spec__", None)
+    environment = {name: os.environ.get(name) for name in DISTRIBUTED}
+    sys.argv = [argv[0], job.stage]
+    __main__.__spec__ = importlib.util.find_spec("groundup.__main__")
+    if job.rank == 0:
+        os.environ[RANK_JOB] = json.dumps(job.as_dict())
+    try:
+        yield
+    finally:
+        sys.argv, __main__.__spec__ = argv, spec
+        for name, value in environment.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        leave_process_group()
+
+
+def leave_process_group() -> None:
+    """Otherwise the next job of a sweep takes itself for one that torchrun has started, and waits for its peers."""
+    if distributed := sys.modules.get("torch.distributed"):
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.destroy_process_group()
+
+
+def run_rank() -> int:
+    """The whole life of a rank that Lightning started. Returns the exit code."""
+    from groundup.config.compose import as_config
+    from groundup.config.job import Job, call_stage
+    from groundup.config.logs import log_to_run
+
+    job = Job.from_dict(json.loads(os.environ[RANK_JOB]) | {"rank": rank()})
+    try:
+        with log_to_run(job.folder.log, rank=job.rank), ready_for_ranks(job):
+            call_stage(as_config(job.folder.read_config()), job)
+    except SystemExit as exit:
+        # Lightning kills rank 0 as soon as another rank ends with an error; 75 (saved on a signal) is none.
+        return 0 if exit.code in (None, 0, 75) else 1
+    except KeyboardInterrupt:
+        return 0
+    except Exception as error:
+        # Rank 0 will be killed without a word, so this rank has to say why.
+        why = f"rank {job.rank}: {traceback.format_exception_only(error)[0].strip()}"
+        job.folder.set_status("failed", why)
+        print(why, file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,86 @@
+"""The keys at the top of a configuration that are plain values. Groups with a ``_target_`` are checked by signature.
+
+A new root key is one line here, with its range, and one in the YAML, with its unit and reason.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+Node = dict[str, Any]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Budget(Strict):
+    """How long to train, in one unit."""
+
+    steps: Count | None = None
+    tokens: Count | None = None
+    epochs: Positive | None = None
+    minutes: Positive | None = None
+
+
+class Paths(Strict):
+    logs: str
+    cache: str
+
+
+class Root(Strict):
+    """Every root key of every stage; a stage's YAML says which of them it has."""
+
+    # Groups; each is checked against its target.
+    data: Node | None = None
+    tokenizer: Node | None = None
+    model: Node | None = None
+    size: Node | None = None
+    task: Node | None = None
+    batching: Node | None = None
+    optimizer: Node | None = None
+    scheduler: Node | None = None
+    trainer: Node | None = None
+    callbacks: Node | None = None
+    logger: Node | None = None
+    wandb: Node | None = None
+    decoding: Node | None = None
+    paths: Paths | None = None
+    # Training.
+    stage: str | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
+    threads: Count | None = None
+    budget: Budget | None = None
+    validate_every: Count = 100
+    monitor: str = "validation/loss"
+    monitor_mode: Literal["min", "max"] = "min"
+    init_from: str | None = None
+    freeze: Any = None
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    l1: Annotated[float, Field(ge=0)] = 0.0
+    compile: bool = False
+    num_workers: Annotated[int, Field(ge=0)] = 0
+    baselines: bool = False
+    group: str | None = None
+    tags: list[str] = []
+    run_name: str | None = None
+    # Using a finished run.
+    run: str | None = None
+    split: Literal["train", "validation", "test"] | None = None
+    input: str | None = None
+    output: str | None = None
+    text: str | None = None
+    text_pair: str | None = None
+    batch_size: Count = 64
+    accelerator: str | None = None
+    precision: str | int | None = None
+    prompt: str = ""
+    max_new_tokens: Count = 128
+    samples: Annotated[int, Field(ge=0)] = 1
+    # Pipelines.
+    steps: dict[str, Node] | None = None
+    metrics: list[str] = []

@@ -1,0 +1,93 @@
+"""Examples to a batch of tensors. Small objects that a data-loading worker can receive."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from groundup.data.facts import Facts
+from groundup.data.seeding import uniform
+
+IGNORE = -100  # label of a position that is not scored
+FILL = {"labels": IGNORE, "position_ids": 0, "document_ids": -1}  # what padding is made of; every other key: <pad>
+
+
+def pad(examples: Sequence[dict[str, Any]], pad_id: int) -> dict[str, Tensor]:
+    """Examples as one batch, padded on the right to the longest: arrays become (B, T), numbers (B,), all int64.
+
+    ``attention_mask`` (B, T) bool is there only if something was padded, so that full batches take the fast kernels.
+    """
+    batch: dict[str, Tensor] = {}
+    for name, first in examples[0].items():
+        values = [example[name] for example in examples]
+        if not isinstance(first, np.ndarray):
+            batch[name] = torch.tensor(values, dtype=torch.int64)
+            continue
+        longest = max(map(len, values))
+        if min(map(len, values)) == longest:
+            batch[name] = torch.from_numpy(np.stack(values))
+            continue
+        table = np.full((len(values), longest), FILL.get(name, pad_id), dtype=np.int64)
+        for row, value in zip(table, values, strict=True):
+            row[: len(value)] = value
+        batch[name] = torch.from_numpy(table)
+        if name == "input_ids":
+            lengths = np.array([len(value) for value in values])
+            batch["attention_mask"] = torch.from_numpy(np.arange(longest) < lengths[:, None])
+    return batch
+
+
+class Collator:
+    """Pads, and changes nothing else: right for whatever has its labels already."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.pad_id = facts.pad_id
+
+    def __call__(self, examples: Sequence[dict[str, Any]], seeds: Sequence[int]) -> dict[str, Tensor]:
+        return pad(examples, self.pad_id)
+
+
+CausalCollator = Collator  # packed windows come with the token after each position as labels
+ClassificationCollator = Collator  # labelled texts come with their class
+
+
+class MaskedCollator:
+    """Hides tokens: of those chosen, 80 % become ``<mask>``, 10 % a random token, 10 % stay as they are.
+
+    ``labels`` (B, T) are the tokens that were there at chosen positions, -100 elsewhere. Special tokens are never
+    chosen; a row with anything to choose has at least one chosen. A row's choice depends on its seed alone.
+    ``cls_first`` puts ``<cls>`` in place of each window's first token, so that it means something before fine-tuning.
+    Source: Devlin et al. 2019.
+    """
+
+    def __init__(
+        self, facts: Facts, mask_rate: Annotated[float, Field(gt=0, lt=1)] = 0.15, cls_first: bool = True
+    ) -> None:
+        self.pad_id, self.mask_id, self.cls_id = facts.pad_id, facts.mask_id, facts.cls_id
+        self.mask_rate, self.cls_first = mask_rate, cls_first
+        special = (facts.pad_id, facts.unk_id, facts.bos_id, facts.eos_id, facts.sep_id, facts.mask_id, facts.cls_id)
+        self.first_word, self.vocab_size = max(special) + 1, facts.vocab_size  # special tokens have the lowest ids
+
+    def __call__(self, examples: Sequence[dict[str, Any]], seeds: Sequence[int]) -> dict[str, Tensor]:
+        batch = pad(
+            [{name: example[name] for name in example if name != "labels"} for example in examples], self.pad_id
+        )
+        original = batch["input_ids"].numpy()
+        B, T = original.shape
+        if self.cls_first:
+            original[:, 0] = self.cls_id
+        # Three numbers a position, side by side: a longer neighbour in the batch does not change a row's numbers.
+        choice, action, word = np.moveaxis(uniform(np.array(seeds), 3 * T).reshape(B, T, 3), 2, 0)
+        choice = np.where(original >= self.first_word, choice, 2.0)
+        chosen = (choice < self.mask_rate) | (choice == choice.min(axis=1, keepdims=True))
+        chosen &= choice < 2.0
+        random_words = self.first_word + (word * (self.vocab_size - self.first_word)).astype(np.int64)
+        hidden = np.where(action < 0.8, self.mask_id, np.where(action < 0.9, random_words, original))
+        batch["labels"] = torch.from_numpy(np.where(chosen, original, IGNORE))
+        batch["input_ids"] = torch.from_numpy(np.where(chosen, hidden, original))
+        return batch

@@ -1,0 +1,227 @@
+"""Rows in, batches out: everything between a source and a task."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from pydantic import Field
+
+from groundup.data.batching import Batching, BatchStream, EvaluationBatches, padding_share
+from groundup.data.cache import Cache
+from groundup.data.encoding import TEXT_ROLES
+from groundup.data.examples import LabelledText
+from groundup.data.facts import Facts
+from groundup.data.given import GivenRows
+from groundup.data.loading import Collate, StreamLoader
+from groundup.data.packing import PackedText
+from groundup.data.sources.source import Row, Source, label_names
+from groundup.data.tokenizer import Tokenizer, TokenizerSpec
+from groundup.errors import UserError
+
+log = logging.getLogger(__name__)
+
+FORMS = {"packed": PackedText, "labelled": LabelledText}
+CHOICES = {"packed": "batching=packed", "labelled": "batching=bucketed or batching=token_budget"}
+
+
+class TextDataModule(LightningDataModule):
+    """The data of a run: tokenizer, facts, and loaders whose order follows from ``seed`` alone.
+
+    ``form`` ("packed" or "labelled", a task's) must be set before ``setup``, ``collate`` before a loader is asked for.
+    To use a finished run's tokenizer and labels, give its Tokenizer as ``tokenizer`` and set ``known`` to its Facts.
+    Trainers need ``use_distributed_sampler=False``: ranks are told apart here.
+
+    After ``setup``: ``tokenizer``, ``facts``, ``report`` (per split), ``batches_per_epoch`` (micro-batches of all
+    ranks together), ``tokens_per_batch`` (mean, padding not counted).
+    """
+
+    def __init__(
+        self,
+        source: Source | None,
+        tokenizer: TokenizerSpec | Tokenizer,
+        batching: Batching,
+        cache_dir: str | None,
+        seed: int,
+        num_workers: Annotated[int, Field(ge=0)] = 0,
+    ) -> None:
+        super().__init__()
+        self.source, self.batching, self.seed, self.num_workers = source, batching, seed, num_workers
+        self.cache = Cache(Path(cache_dir) if cache_dir else None)
+        self.form: str | type | None = None
+        self.collate: Collate | None = None
+        self.known: Facts | None = None
+        self.total_batches: int | None = (
+            None  # micro-batches of the run on each rank: max_steps x accumulation; None: an epoch
+        )
+        self.start_batch = 0  # micro-batches done before a resume
+        self.facts: Facts | None = None
+        self.report: dict[str, dict[str, float]] = {}
+        self._given, self.tokenizer = tokenizer, tokenizer if isinstance(tokenizer, Tokenizer) else None
+        self._examples: dict[str, PackedText | LabelledText] = {}
+        self._rows: dict[str, list[Row]] = {}
+
+    # What Lightning calls
+
+    def prepare_data(self) -> None:
+        """Trains the tokenizer and encodes every split into the cache, so that other ranks find it done.
+
+        Shows what is wrong with a split before any training. A finished run (``known``) opens what it is asked for.
+        """
+        self._prepare_facts()
+        for split in self.source.splits() if self.known is None else ():
+            self.examples(split)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Opens the splits that ``stage`` needs: train and validation, unless it is validate, test or predict."""
+        self._prepare_facts()
+        for split in {"validate": ("validation",), "test": ("test",), "predict": ()}.get(
+            stage or "fit", ("train", "validation")
+        ):
+            self.examples(split)
+
+    def train_dataloader(self) -> StreamLoader:
+        examples, (rank, world) = self.examples("train"), self._place()
+        total = self.total_batches or max(1, self.batches_per_epoch // world)
+        plan = partial(self.batching.plan, examples.lengths(training=True), self.seed)
+        stream = BatchStream(plan, total, rank, world, self.start_batch, constant=self.batching.constant)
+        return StreamLoader(examples, self._collate(), self.seed, stream, self.num_workers)
+
+    def val_dataloader(self) -> StreamLoader:
+        return self.evaluation_loader("validation")
+
+    def test_dataloader(self) -> StreamLoader:
+        return self.evaluation_loader("test")
+
+    # What else may be asked
+
+    def evaluation_loader(self, split: str) -> StreamLoader:
+        """Each example of ``split`` once, split over ranks; ``index`` restores the order."""
+        return self._evaluate(self.examples(split))
+
+    def loader(self, rows: Sequence[Row], batch_size: int | None = None) -> StreamLoader:
+        """Raw rows (role -> text; labels are not needed) as examples to predict; ``index`` is the place in ``rows``."""
+        self._prepare_facts()
+        if self._form() is PackedText:  # a language model scores each text by itself
+            rows = [{"text": row["text"]} for row in rows]
+        examples = self._form()(self.tokenizer, GivenRows({"predict": rows}), "predict", self.batching, None, self.seed)
+        return self._evaluate(examples, batch_size)
+
+    def examples(self, split: str) -> PackedText | LabelledText:
+        """The encoded split. Raises ``UserError`` if there is none."""
+        if split not in self._examples:
+            assert self.facts is not None, "call setup first"
+            if split not in self.source.splits():
+                next(iter(self.source.rows(split)), None)  # the source's own message says what to set
+                raise UserError(f"the data has no {split} split, only {', '.join(self.source.splits())}")
+            form, labels = self._form(), self.facts.labels
+            examples = form(self.tokenizer, self.source, split, self.batching, self.cache, self.seed, labels)
+            self._examples[split] = examples
+            self.report[split] = {**examples.report, "padding_share": self._padding(examples, split)}
+            _log_report(split, self.report[split])
+        return self._examples[split]
+
+    def texts(self, split: str) -> list[Row]:
+        """The rows of ``split`` as the source gives them, in order (kept in memory from the first call on)."""
+        if split not in self._rows:
+            self._rows[split] = list(self.source.rows(split))
+        return self._rows[split]
+
+    def bytes_per_token(self, split: str) -> float | None:
+        """UTF-8 bytes of text a token of ``split``."""
+        return self.examples(split).bytes_per_token
+
+    def fingerprint(self, split: str) -> str:
+        """Hex digest of the rows of ``split``."""
+        return self.source.fingerprint(split)
+
+    def order_fingerprint(self) -> str:
+        """Hex digest of all that decides the training order but the ranks: a resumed run must find the same."""
+        words = {name: value for name, value in vars(self.batching).items() if name != "evaluation_batch_size"}
+        digest = hashlib.sha256(repr((type(self.batching).__name__, words, self.seed)).encode())
+        digest.update(self.examples("train").lengths(training=True).astype("<i8").tobytes())
+        return digest.hexdigest()
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Micro-batches of the first epoch, all ranks together."""
+        return len(self._first_plan())
+
+    @property
+    def tokens_per_batch(self) -> float:
+        """Real tokens of a micro-batch, mean over the first epoch."""
+        return float(self.examples("train").lengths(training=True).sum()) / self.batches_per_epoch
+
+    # Inside
+
+    def _prepare_facts(self) -> None:
+        self._check_batching()
+        if self.facts is not None:
+            return
+        if self.tokenizer is None:
+            self.tokenizer = self._given.build(self._train_texts, self.cache, self.source.fingerprint("train"))
+        tokenizer, known = self.tokenizer, self.known
+        if known is not None and known.vocab_size != tokenizer.vocab_size:
+            raise UserError(f"the run knows {known.vocab_size} tokens, but the tokenizer has {tokenizer.vocab_size}")
+        labels, counts = (), ()
+        if known is not None:
+            labels, counts = known.labels, known.label_counts
+        elif self._form() is LabelledText:
+            labels, counts = label_names(self.source)
+        special = ("pad_id", "unk_id", "bos_id", "eos_id", "sep_id", "mask_id", "cls_id")
+        ids = {name: getattr(tokenizer, name) for name in special}
+        self.facts = Facts(vocab_size=tokenizer.vocab_size, **ids, labels=tuple(labels), label_counts=tuple(counts))
+
+    def _form(self) -> type:
+        assert self.form is not None, "set datamodule.form to the task's form before setup"
+        return FORMS[self.form] if isinstance(self.form, str) else self.form
+
+    def _check_batching(self) -> None:
+        form = self._form().name
+        if self.batching.form != form:
+            name = type(self.batching).__name__
+            raise UserError(f"this task reads {form} text, which batching {name} does not make: try {CHOICES[form]}")
+
+    def _train_texts(self) -> Iterator[str]:
+        for row in self.source.rows("train"):
+            for role in TEXT_ROLES:
+                if row.get(role):
+                    yield row[role]
+
+    def _first_plan(self) -> list:
+        if not hasattr(self, "_plan"):
+            self._plan = self.batching.plan(self.examples("train").lengths(training=True), self.seed, 0)
+        return self._plan
+
+    def _padding(self, examples: PackedText | LabelledText, split: str) -> float:
+        lengths = examples.lengths(training=split == "train")
+        return padding_share(
+            self._first_plan() if split == "train" else self.batching.evaluation_plan(lengths), lengths
+        )
+
+    def _place(self) -> tuple[int, int]:
+        """(rank, number of ranks)."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+
+    def _collate(self) -> Collate:
+        assert self.collate is not None, "set datamodule.collate to the task's collator before asking for batches"
+        return self.collate
+
+    def _evaluate(self, examples: PackedText | LabelledText, batch_size: int | None = None) -> StreamLoader:
+        plan = self.batching.evaluation_plan(examples.lengths(training=False), batch_size)
+        return StreamLoader(
+            examples, self._collate(), self.seed, EvaluationBatches(plan, *self._place()), self.num_workers
+        )
+
+
+@rank_zero_only
+def _log_report(split: str, report: dict[str, float]) -> None:
+    counts = f"{report['rows']:,} rows, {report['tokens']:,} tokens, {report['bytes_per_token']:.2f} bytes a token"
+    shares = ", ".join(f"{report[f'{name}_share']:.1%} {name}" for name in ("unknown", "truncated", "padding"))
+    log.info("%s: %s; %s", split, counts, shares)

@@ -1,0 +1,138 @@
+"""The texts of a split as token ids on disk, encoded once."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from array import array
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from groundup.data.cache import Cache
+from groundup.data.sources.source import Source
+from groundup.data.tokenizer import Tokenizer
+
+TEXT_ROLES = ("text", "text_pair")
+BLOCK = 1 << 18  # characters tokenized at a time: bounds memory, also for a document of any size
+FORMAT = 1  # part of the cache key: raise it when the files of `encode` change
+
+
+class EncodedText:
+    """Token ids of the texts of a split, one after another, with what was counted while encoding them.
+
+    Attributes: ``ids`` (N,) uint16 or uint32, text i is ``ids[offsets[i]:offsets[i + 1]]``; ``labels`` (rows,) int32,
+    an index into ``label_names`` or -1 where a row has none; ``parts``, the texts a row has (2 for pairs).
+    """
+
+    def __init__(self, folder: Path, in_memory: bool = False) -> None:
+        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+        self.rows: int = about["rows"]
+        self.parts: int = about["parts"]
+        self.bytes: int = about["bytes"]  # UTF-8, of the text before tokenization
+        self.unknown: int = about["unknown"]  # tokens that became <unk>
+        self.label_names: list[str] = about["label_names"]
+        self.offsets: np.ndarray = np.load(folder / "offsets.npy")
+        self.labels: np.ndarray = np.load(folder / "labels.npy")
+        self._file, self._dtype, self._in_memory = folder / "ids.bin", np.dtype(about["dtype"]), in_memory
+        self._open()
+
+    @classmethod
+    def of(
+        cls, source: Source, split: str, tokenizer: Tokenizer, cache: Cache | None, stream: bool, close: bool
+    ) -> EncodedText:
+        """Encodes ``split``, or opens what an earlier run encoded. Without a cache it stays in memory.
+
+        ``close`` ends each text with ``<eos>``; ``stream`` also leaves out empty texts, and the ``<eos>`` of an only
+        text.
+        """
+        if cache is None:
+            with tempfile.TemporaryDirectory() as folder:
+                encode(source.rows(split), tokenizer, Path(folder), stream, close)
+                return cls(Path(folder), in_memory=True)
+        key = cache.key("encoded", FORMAT, tokenizer.fingerprint, source.fingerprint(split), split, stream, close)
+        return cls(cache.get(key, lambda folder: encode(source.rows(split), tokenizer, folder, stream, close)))
+
+    def _open(self) -> None:
+        if self._in_memory or self._file.stat().st_size == 0:
+            self.ids = np.fromfile(self._file, dtype=self._dtype)
+        else:
+            self.ids = np.asarray(np.memmap(self._file, dtype=self._dtype, mode="r"))  # plain view: quicker to index
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "ids" or self._in_memory}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if not self._in_memory:  # a worker maps the file again instead of receiving a copy of it
+            self._open()
+
+
+def encode(rows: Iterable[dict], tokenizer: Tokenizer, folder: Path, stream: bool, close: bool) -> None:
+    """Writes the files of an ``EncodedText`` in memory that does not grow with the text (8 bytes a text, 4 a row)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32)
+    offsets, labels, names = array("q", [0]), array("i"), {}
+    count = {"rows": 0, "parts": 1, "bytes": 0, "unknown": 0}
+
+    def pieces() -> Iterator[tuple[str, bool]]:
+        for row in rows:
+            if count["rows"] == 0:
+                count["parts"] = 2 if row.get("text_pair") is not None else 1
+            count["rows"] += 1
+            label = row.get("label")
+            labels.append(-1 if label is None or label == "" else names.setdefault(str(label), len(names)))
+            for role in TEXT_ROLES[: count["parts"]]:
+                yield from _cut(row.get(role) or "")
+
+    with open(folder / "ids.bin", "wb") as file:
+        size = 0
+        for block in _blocks(pieces()):
+            texts = [text for text, _ in block]
+            count["bytes"] += sum(len(text.encode("utf-8", errors="replace")) for text in texts)
+            for ids, (_, last) in zip(tokenizer.encode_batch(texts), block, strict=True):
+                count["unknown"] += ids.count(tokenizer.unk_id)
+                size += len(ids)
+                if last and (size > offsets[-1] or not stream):
+                    if close:
+                        ids = [*ids, tokenizer.eos_id]
+                        size += 1
+                    offsets.append(size)
+                file.write(np.array(ids, dtype=dtype).tobytes())
+        if stream and close and len(offsets) == 2:  # nothing to separate an only document from
+            offsets[-1] -= 1
+            file.truncate(offsets[-1] * dtype.itemsize)
+    np.save(folder / "offsets.npy", np.frombuffer(offsets, dtype=np.int64))
+    np.save(folder / "labels.npy", np.frombuffer(labels, dtype=np.int32) if labels else np.zeros(0, np.int32))
+    about = {**count, "dtype": dtype.name, "label_names": list(names)}
+    (folder / "about.json").write_text(json.dumps(about, ensure_ascii=False), encoding="utf-8")
+
+
+def _cut(text: str) -> Iterator[tuple[str, bool]]:
+    """``text`` in pieces of at most ``BLOCK`` characters; True marks the last.
+
+    A cut falls before the space that begins a word, where no tokenizer joins what it parts.
+    """
+    start = 0
+    while len(text) - start > BLOCK:
+        end = text.rfind(" ", start + 1, start + BLOCK)
+        while end > start and text[end - 1].isspace():  # within white space, tokens may reach over it
+            end = text.rfind(" ", start + 1, end)
+        end = end if end > start else start + BLOCK
+        yield text[start:end], False
+        start = end
+    yield text[start:], True
+
+
+def _blocks(pieces: Iterable[tuple[str, bool]]) -> Iterator[list[tuple[str, bool]]]:
+    block, size = [], 0
+    for piece in pieces:
+        block.append(piece)
+        size += len(piece[0]) + 16  # an empty text takes memory too
+        if size >= BLOCK:
+            yield block
+            block, size = [], 0
+    if block:
+        yield block

@@ -1,0 +1,167 @@
+"""A stream of text cut into windows of equal length, without padding: what language models train on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from groundup.data.batching import Packed
+from groundup.data.cache import Cache
+from groundup.data.encoding import EncodedText
+from groundup.data.seeding import mix
+from groundup.data.sources.source import Source
+from groundup.data.tokenizer import Tokenizer
+from groundup.errors import UserError
+
+EVALUATION = -1  # the "epoch" in which documents stand in their own order and every token but the first is scored
+
+
+@dataclass(frozen=True)
+class Order:
+    """One epoch's stream: documents in an order, from an offset on.
+
+    Position p of the stream lies in the document d with ``begins[d] <= p < begins[d + 1]``, at ``p + shift[d]`` on
+    disk.
+    """
+
+    begins: np.ndarray  # (documents + 1,)
+    shift: np.ndarray  # (documents,)
+    phase: int  # position of the first window
+
+
+class PackedText:
+    """Documents one after another, each closed by ``<eos>``, cut into windows of ``batching.length`` tokens.
+
+    An example has ``input_ids`` (T,) and ``labels`` (T,), the token after each; with ``mask_documents`` also
+    ``document_ids`` (T,), 0 for the window's first document, and ``position_ids`` (T,), counted within the document.
+    Each epoch has its own order of documents and its own phase, so that windows never begin at the same places again
+    (also where the corpus is one document); at most two windows' worth of tokens, others each time, is left out of an
+    epoch. Evaluation keeps the natural order and scores every token but the first once; its last window may be
+    shorter. In the split ``predict`` each row is a window by itself: ``<eos> text``, labels ``text <eos>``, cut to
+    ``length``. Raises ``UserError`` if there is no text.
+    """
+
+    name = "packed"
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        source: Source,
+        split: str,
+        batching: Packed,
+        cache: Cache | None,
+        seed: int = 0,
+        labels: Sequence[str] = (),
+    ) -> None:
+        self.encoded = EncodedText.of(source, split, tokenizer, cache, stream=split != "predict", close=True)
+        self.size, self.length = len(self.encoded.ids), batching.length
+        self.rows_apart, self.mask_documents, self.seed = split == "predict", batching.mask_documents, seed
+        if self.size < 2 and not self.rows_apart:
+            raise UserError(f"the {split} split has no text to learn from ({self.size} tokens)")
+        self.documents = len(self.encoded.offsets) - 1
+        # One window less than would fit, so that the phase may be anything up to a window's length.
+        self.windows = max(1, self.size // self.length - 1)
+        self._orders: dict[int, Order] = {}
+
+    def __len__(self) -> int:
+        return self.windows
+
+    def lengths(self, training: bool) -> np.ndarray:
+        """Tokens of each window (windows,)."""
+        if training:
+            return np.full(self.windows, min(self.length, self.size - 1))
+        if self.rows_apart:
+            return np.minimum(np.diff(self.encoded.offsets), self.length)
+        begins = np.arange(0, self.size - 1, self.length)
+        return np.minimum(self.length, self.size - 1 - begins)
+
+    @property
+    def bytes_per_token(self) -> float | None:
+        """UTF-8 bytes of the text for each scored token of the evaluation order."""
+        return self.encoded.bytes / max(self.size - 1, 1)
+
+    @property
+    def report(self) -> dict[str, float]:
+        """Counts and shares for the log."""
+        return {
+            "rows": self.encoded.rows,
+            "documents": self.documents,
+            "tokens": self.size,
+            "bytes_per_token": self.bytes_per_token or 0.0,
+            "unknown_share": self.encoded.unknown / max(self.size, 1),
+            "truncated_share": 0.0,
+        }
+
+    def order(self, epoch: int) -> Order:
+        """The stream of ``epoch``, a function of (seed, epoch) alone."""
+        if epoch not in self._orders:
+            offsets = self.encoded.offsets
+            if epoch == EVALUATION:
+                order = Order(offsets, np.zeros(self.documents, dtype=np.int64), 0)
+            else:
+                random = np.random.default_rng(mix(self.seed, epoch))
+                permutation = random.permutation(self.documents)
+                begins = np.concatenate([[0], np.cumsum(np.diff(offsets)[permutation])])
+                slack = max(0, self.size - 1 - self.windows * self.length)
+                order = Order(begins, offsets[:-1][permutation] - begins[:-1], int(random.integers(slack + 1)))
+            # A worker may run ahead into the next epoch while nothing older is asked for again.
+            self._orders = {key: value for key, value in self._orders.items() if key in (epoch - 1, EVALUATION)}
+            self._orders[epoch] = order
+        return self._orders[epoch]
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
+        return self.__getitems__([key])[0]
+
+    def __getitems__(self, keys: list[tuple[int, int]]) -> list[dict[str, Any]]:
+        """Examples of one epoch, fetched together: the cost is that of a few array operations."""
+        epoch = keys[0][0]
+        indexes = np.array([index for _, index in keys])
+        begins, ends = self._spans(epoch, indexes)
+        lengths = ends - begins
+        cuts = np.concatenate([[0], np.cumsum(lengths)])
+        if (lengths == lengths[0]).all():
+            positions = (begins[:, None] + np.arange(lengths[0])).ravel()
+        else:
+            positions = np.arange(cuts[-1]) + np.repeat(begins - cuts[:-1], lengths)
+        arrays = {}
+        if self.rows_apart:
+            positions %= self.size  # the <eos> before the first text is the one after the last
+        elif self.mask_documents or (epoch != EVALUATION and self.documents > 1):
+            where, document_ids, position_ids = self._locate(self.order(epoch), begins, ends, positions)
+            if self.mask_documents:
+                arrays = {"position_ids": position_ids, "document_ids": document_ids}
+            positions = where
+        tokens = self.encoded.ids[positions].astype(np.int64)
+        examples = []
+        for index, begin, end in zip(indexes.tolist(), cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
+            example = {"input_ids": tokens[begin : end - 1], "labels": tokens[begin + 1 : end], "index": index}
+            for name, values in arrays.items():
+                example[name] = values[begin : end - 1]
+            examples.append(example)
+        return examples
+
+    def _spans(self, epoch: int, indexes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Stream positions [begin, end) of the tokens of windows, the label of the last token included."""
+        if self.rows_apart:
+            begins, ends = self.encoded.offsets[indexes] - 1, self.encoded.offsets[indexes + 1]
+            return begins, np.minimum(begins + self.length + 1, ends)
+        begins = self.order(epoch).phase + indexes * self.length
+        return begins, np.minimum(begins + self.length + 1, self.size)
+
+    @staticmethod
+    def _locate(
+        order: Order, begins: np.ndarray, ends: np.ndarray, positions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of each position: where it is on disk, its document within the window, its place in that document."""
+        first = np.searchsorted(order.begins, begins, side="right") - 1  # document in which each window begins
+        count = np.searchsorted(order.begins, ends, side="left") - first  # documents it touches
+        within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+        document = np.repeat(first, count) + within
+        piece_begin = np.maximum(order.begins[document], np.repeat(begins, count))
+        piece_end = np.minimum(order.begins[document + 1], np.repeat(ends, count))
+        size = piece_end - piece_begin
+        where = positions + np.repeat(order.shift[document], size)
+        return where, np.repeat(within, size), positions - np.repeat(piece_begin, size)

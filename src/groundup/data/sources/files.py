@@ -1,0 +1,171 @@
+"""Rows from local files, or from the Hugging Face hub."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from groundup.data.cache import Cache
+from groundup.data.clean import Clean
+from groundup.data.sources import hub as hugging_face
+from groundup.data.sources.formats import Located, format_of, read
+from groundup.data.sources.source import SPLITS, Row, roles
+from groundup.errors import UserError
+
+
+class Files:
+    """Files of each split (a path, a glob or a list, mixed formats allowed), or a data set of the hub.
+
+    root: joined to relative paths. Without it, and with ``hub``, rows come from the hub by that id.
+    hub_columns: the hub's column -> ours, where they differ. text, text_pair, label: the columns; a .txt has ``text``.
+    labels: class names in a fixed order. validation_share: part of train to hold out when there is no validation file:
+    rows by their content (so that duplicates stay together), the end of each .txt document.
+    txt: a .txt is one document, or one row a line. streaming: read at each pass instead of keeping the rows in memory.
+    """
+
+    def __init__(
+        self,
+        train: str | Sequence[str] | None = None,
+        validation: str | Sequence[str] | None = None,
+        test: str | Sequence[str] | None = None,
+        root: str | None = None,
+        hub: str | None = None,
+        hub_config: str | None = None,
+        hub_columns: dict[str, str] | None = None,
+        text: str = "text",
+        text_pair: str | None = None,
+        label: str | None = None,
+        labels: Sequence[str] | None = None,
+        validation_share: Annotated[float, Field(gt=0, lt=1)] | None = None,
+        txt: Literal["file", "line"] = "file",
+        streaming: bool = False,
+        clean: Clean | None = None,
+    ):
+        columns = {"text": text, "text_pair": text_pair, "label": label}
+        self.columns = {role: column for role, column in columns.items() if column is not None}
+        self.labels = None if labels is None else [str(name) for name in labels]
+        self.validation_share, self.txt, self.streaming, self.clean = validation_share, txt, streaming, clean
+        self.root = Path(root).expanduser() if root else Path()
+        given = {"train": train, "validation": validation, "test": test}
+        self.files = {
+            split: [names] if isinstance(names, str) else list(names) for split, names in given.items() if names
+        }
+        self.hub = None
+        if hub is not None and root is None:
+            self.hub = hugging_face.Hub(hub, hub_config, dict(hub_columns or {}), streaming)
+        elif not self.files:
+            raise UserError(
+                "no data: name a file, as in data.train=train.csv (or a hub id, as in data.hub=stanfordnlp/imdb)"
+            )
+        self._rows: dict[str, list[Row]] = {}
+
+    def splits(self) -> list[str]:
+        present = self.hub.splits() if self.hub else list(self.files)
+        held_out = ["validation"] if self.validation_share and "train" in present else []
+        return [split for split in SPLITS if split in [*present, *held_out]]
+
+    def rows(self, split: str) -> Iterable[Row]:
+        if self.streaming:
+            return _Stream(self, split)
+        if split not in self._rows:
+            self._rows[split] = list(self._read(split))
+        return self._rows[split]
+
+    def fingerprint(self, split: str) -> str:
+        origin, _ = self._origin(split)
+        settings = [self.columns, self.clean.as_dict() if self.clean else None, self.validation_share, self.txt]
+        content = self.hub.fingerprint(origin) if self.hub else [_file_hash(path) for path in self._paths(origin)]
+        return Cache.key("files", split, origin, settings, content)
+
+    def _origin(self, split: str) -> tuple[str, bool]:
+        """The split whose files hold the rows, and whether they are shared between train and validation."""
+        present = self.hub.splits() if self.hub else list(self.files)
+        share = self.validation_share is not None and "validation" not in present
+        if split in present:
+            return split, share and split == "train"
+        if split == "validation" and "train" in present:
+            if share:
+                return "train", True
+            raise UserError(
+                "the data has no validation split: name it, as in data.validation=dev.csv, "
+                "or hold out a part of train, as in data.validation_share=0.1"
+            )
+        where = f"{self.hub.name} on the hub" if self.hub else "the data"
+        raise UserError(f"{where} has no {split} split (it has {', '.join(present)}); name one: data.{split}=FILE")
+
+    def _read(self, split: str) -> Iterator[Row]:
+        origin, share = self._origin(split)
+        held_out = split == "validation"
+        empty = True
+        for where, raw in self._raw(origin):
+            if share and self.txt == "file" and where.removesuffix(".gz").endswith(".txt"):
+                raw = {"text": self._cut(raw["text"], held_out)}
+                row = roles(raw, self.columns, self.clean, where)
+            else:
+                row = roles(raw, self.columns, self.clean, where)
+                if share and (_place(row) < self.validation_share) != held_out:
+                    continue
+            empty = False
+            yield row
+        if empty:
+            raise UserError(
+                f"data.validation_share={self.validation_share} leaves no rows for {split}; train is too small"
+            )
+
+    def _raw(self, origin: str) -> Iterator[Located]:
+        if self.hub:
+            yield from self.hub.rows(origin, self.columns)
+            return
+        for path in self._paths(origin):
+            if self.streaming and self.txt == "file" and format_of(path) == ".txt":
+                raise UserError(
+                    f"{path} is one document and would fill the memory: add data.txt=line to stream its lines"
+                )
+            yield from read(path, self.txt)
+
+    def _paths(self, split: str) -> list[Path]:
+        paths = []
+        for name in self.files[split]:
+            path = self.root / Path(name).expanduser()
+            if glob.has_magic(str(path)) and not path.exists():
+                found = sorted(glob.glob(str(path), recursive=True))
+                if not found:
+                    raise UserError(f"no file matches {path} (data.{split})")
+                paths += [Path(one) for one in found]
+            else:
+                paths.append(path)
+        return paths
+
+    def _cut(self, text: str, held_out: bool) -> str:
+        """The end of a document is held out, from the line break nearest before the share begins."""
+        at = round(len(text) * (1 - (self.validation_share or 0)))
+        at = text.rfind("\n", 0, at) + 1 or at
+        return text[at:] if held_out else text[:at]
+
+
+class _Stream:
+    """Rows read anew at each pass."""
+
+    def __init__(self, source: Files, split: str):
+        self._source, self._split = source, split
+
+    def __iter__(self) -> Iterator[Row]:
+        return self._source._read(self._split)
+
+
+def _place(row: Row) -> float:
+    """A row's place in [0, 1), from its texts alone: the same on every machine, and for every copy of the row."""
+    content = "\0".join(row[role] for role in ("text", "text_pair") if role in row)
+    return int.from_bytes(hashlib.sha256(content.encode()).digest()[:8], "big") / 2**64
+
+
+def _file_hash(path: Path) -> str:
+    if not path.is_file():
+        next(read(path, "file"))  # says what is wrong with it
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,137 @@
+"""Data sets of the Hugging Face hub, through the ``datasets`` library."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlsplit
+
+from groundup.data.cache import Cache
+from groundup.data.sources.formats import Located
+from groundup.data.sources.source import SPLITS, missing_column
+from groundup.errors import UserError
+
+_PATIENCE = 2.0  # seconds to wait for the hub to answer; datasets alone retries for 23 s
+_ALIASES = {"validation": ("validation", "valid", "val", "dev", "development"), "train": ("train",), "test": ("test",)}
+
+
+class Hub:
+    """One data set by its id, downloaded once and then read from the local cache, or streamed.
+
+    columns: the hub's column -> ours. Class numbers become class names.
+    """
+
+    def __init__(self, name: str, config: str | None, columns: dict[str, str], streaming: bool):
+        self.name, self.config, self.columns, self.streaming = name, config, columns, streaming
+
+    @cached_property
+    def _splits(self) -> dict[str, Any]:
+        """Our split names -> data sets. Raises UserError when the hub cannot be reached and nothing is cached."""
+        import datasets
+
+        reachable = os.path.isdir(self.name) or _reachable()
+        before = datasets.config.HF_HUB_OFFLINE
+        datasets.config.HF_HUB_OFFLINE = before or not reachable  # then only its local cache is asked, at once
+        quiet = datasets.utils.logging.get_verbosity()
+        datasets.utils.logging.set_verbosity_error()
+        try:
+            found = datasets.load_dataset(self.name, self.config, streaming=self.streaming)
+        except Exception as error:  # the library raises a dozen kinds, from three packages
+            raise self._refused(error, reachable) from error
+        finally:
+            datasets.config.HF_HUB_OFFLINE = before
+            datasets.utils.logging.set_verbosity(quiet)
+        chosen = {ours: next((name for name in names if name in found), None) for ours, names in _ALIASES.items()}
+        return {ours: found[chosen[ours]] for ours in SPLITS if chosen[ours] is not None}
+
+    def splits(self) -> list[str]:
+        return list(self._splits)
+
+    def rows(self, split: str, wanted: dict[str, str]) -> Iterator[Located]:
+        """Raw rows under our columns' names. ``wanted``: role -> column. Raises UserError when a column is missing."""
+        import datasets
+
+        data = self._splits[split]
+        theirs = {ours: hubs for hubs, ours in self.columns.items()}
+        features = data.features or {}
+        names: dict[str, Any] = {}
+        for role, column in wanted.items():
+            source = theirs.get(column, column)
+            if features and source not in features:
+                raise missing_column(role, source, list(features), f"{self.name} on the hub")
+            feature = features.get(source)
+            names[source] = feature.names if isinstance(feature, datasets.ClassLabel) else None
+        for number, row in enumerate(data):
+            where = f"{self.name} {split} row {number}"
+            result = {}
+            for column in wanted.values():
+                source = theirs.get(column, column)
+                if source in row:
+                    result[column] = _named(row[source], names[source], self.name, split)
+            yield where, result
+
+    def fingerprint(self, split: str) -> str:
+        return Cache.key("hub", self.name, self.config, self.columns, split, self._version(split))
+
+    def _version(self, split: str) -> str:
+        """What pins the content: the library's hash of a downloaded set; the commit of a streamed one."""
+        if not self.streaming:
+            return str(self._splits[split]._fingerprint)
+        if os.path.isdir(self.name):
+            return "local"
+        import huggingface_hub
+
+        return str(huggingface_hub.HfApi().dataset_info(self.name).sha)
+
+    def _refused(self, error: Exception, reachable: bool) -> UserError:
+        if not reachable:
+            why = "HF_HUB_OFFLINE is set" if _told_to_stay_offline() else "no connection"
+            return UserError(
+                f"cannot fetch {self.name} from the Hugging Face hub ({why}), and it is not in the local cache: "
+                "give a local copy, as in data.root=FOLDER, or files of your own, as in data=files data.train=FILE"
+            )
+        if isinstance(error, ValueError) and "onfig" in str(
+            error
+        ):  # "Config name is missing", "BuilderConfig not found"
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            return UserError(f"{self.name} on the hub: {' '.join(lines)[:300]}; set data.hub_config=NAME")
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        return UserError(f"cannot load {self.name} from the hub: {first}. Check data.hub, or give data.root=FOLDER")
+
+
+def _named(value: Any, names: list[str] | None, hub: str, split: str) -> Any:
+    """A class number as its name; -1 is the hub's mark for a hidden label."""
+    if names is None or not isinstance(value, int):
+        return value
+    if value < 0:
+        raise UserError(f"{hub} on the hub hides the labels of its {split} split; evaluate on validation")
+    return names[value]
+
+
+def _told_to_stay_offline() -> bool:
+    import huggingface_hub.constants
+
+    return bool(huggingface_hub.constants.HF_HUB_OFFLINE)
+
+
+def _reachable() -> bool:
+    """Whether a connection to the hub (or to the proxy in front of it) opens within two seconds."""
+    import urllib.request
+
+    import huggingface_hub.constants
+
+    if _told_to_stay_offline():
+        return False
+    endpoint = urlsplit(huggingface_hub.constants.ENDPOINT)
+    proxy = urllib.request.getproxies().get(endpoint.scheme)
+    if proxy and not urllib.request.proxy_bypass(endpoint.hostname or ""):
+        endpoint = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    try:
+        port = endpoint.port or (80 if endpoint.scheme == "http" else 443)
+        socket.create_connection((endpoint.hostname or "", port), timeout=_PATIENCE).close()
+        return True
+    except OSError:
+        return False

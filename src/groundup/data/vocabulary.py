@@ -1,0 +1,142 @@
+"""Learning a vocabulary: one pipeline and one trainer for each kind of tokenizer.
+
+The library's own trainers for WordPiece and Unigram give a different result each time (they walk hash tables, and add
+up floats in the order in which threads finish). Here the same texts always give the same file.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import tokenizers
+from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
+
+from groundup.errors import UserError
+
+Kind = Literal["char", "word", "byte_bpe", "wordpiece", "unigram"]
+SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>", "<sep>", "<mask>", "<cls>")  # ids 0..6, in this order
+UNK = SPECIALS[1]
+
+# No piece that these patterns make holds both a letter and an angle bracket, and SPECIALS are never registered as
+# "added tokens" (which the library would look for in every text): "<pad>" typed by a user cannot become id 0.
+_CJK = r"\p{Han}\p{Hiragana}\p{Katakana}"  # written without spaces: each character is a word of its own
+WORDS = rf"[{_CJK}]|['’](?:s|t|re|ve|m|ll|d)\b|[\p{{L}}\p{{M}}&&[^{_CJK}]]+|\p{{N}}+|[^\s\p{{L}}\p{{M}}\p{{N}}]"
+CHARACTERS = r"[\s\S]"
+MARKS = r"[\r\n]|[^\s\p{L}\p{M}\p{N}]"
+
+Texts = Callable[[], Iterable[str]]
+
+
+def learn(kind: Kind, texts: Texts, vocab_size: int, min_frequency: int, lowercase: bool) -> dict[str, Any]:
+    """The content of a ``tokenizer.json``; ``texts()`` starts a pass over text that is lower-cased already if asked.
+
+    Raises UserError when ``vocab_size`` or the text is too small for the kind.
+    """
+    learners = {"char": _char, "word": _word, "byte_bpe": _byte_bpe, "wordpiece": _wordpiece, "unigram": _unigram}
+    if kind not in learners:
+        raise UserError(f"tokenizer.kind={kind}: choose one of {', '.join(learners)}")
+    try:
+        backend = learners[kind](texts, vocab_size, min_frequency)
+    except UserError:
+        raise
+    except Exception as error:  # the library raises a bare Exception
+        raise UserError(f"tokenizer={kind} cannot be trained on this text ({error}): try tokenizer=char") from error
+    if lowercase:
+        backend.normalizer = normalizers.Lowercase()
+    content: dict[str, Any] = json.loads(backend.to_str()) | {"added_tokens": []}
+    if kind == "unigram":
+        # Log-probabilities differ in the last digits from run to run.
+        pieces = [(piece, round(score, 4)) for piece, score in content["model"]["vocab"]]
+        rest = sorted(pieces[len(SPECIALS) :], key=lambda entry: (-entry[1], entry[0]))
+        content["model"]["vocab"] = pieces[: len(SPECIALS)] + rest
+    return content
+
+
+def _char(texts: Texts, vocab_size: int, min_frequency: int) -> tokenizers.Tokenizer:
+    kept = _characters(texts, vocab_size - len(SPECIALS), min_frequency)
+    vocabulary = {entry: i for i, entry in enumerate([*SPECIALS, *kept])}
+    backend = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token=UNK))
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex(CHARACTERS), "isolated")
+    backend.decoder = decoders.Fuse()
+    return backend
+
+
+def _word(texts: Texts, vocab_size: int, min_frequency: int) -> tokenizers.Tokenizer:
+    backend = tokenizers.Tokenizer(models.WordLevel(unk_token=UNK))
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex(WORDS), "removed", invert=True)
+    trainer = trainers.WordLevelTrainer(
+        vocab_size=vocab_size, min_frequency=min_frequency, special_tokens=list(SPECIALS), show_progress=False
+    )
+    backend.train_from_iterator(texts(), trainer)
+    return backend
+
+
+def _byte_bpe(texts: Texts, vocab_size: int, min_frequency: int) -> tokenizers.Tokenizer:
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    if vocab_size < len(SPECIALS) + len(alphabet):
+        raise UserError(
+            f"tokenizer.vocab_size={vocab_size} is too small for byte_bpe, which has 256 bytes and {len(SPECIALS)} "
+            "special tokens before any merge: try tokenizer.vocab_size=1024, or tokenizer=char"
+        )
+    backend = tokenizers.Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=min_frequency,
+        special_tokens=list(SPECIALS),
+        initial_alphabet=alphabet,
+        show_progress=False,
+    )
+    backend.train_from_iterator(texts(), trainer)
+    return backend
+
+
+def _wordpiece(texts: Texts, vocab_size: int, min_frequency: int) -> tokenizers.Tokenizer:
+    backend = tokenizers.Tokenizer(models.WordPiece(unk_token=UNK))
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex(WORDS), "removed", invert=True)
+    backend.decoder = decoders.WordPiece(cleanup=False)
+    # The trainer numbers letters in the order of a hash table, and breaks ties between merges by number; letters given
+    # as "special" have a fixed place. Chinese has thousands of signs, and some scripts need each letter twice (x, ##x):
+    # half of the vocabulary at most is for single characters.
+    letters = [c for c in _characters(texts, (vocab_size - len(SPECIALS)) // 2, min_frequency) if not c.isspace()]
+    inner = [f"##{c}" for c in letters if unicodedata.category(c)[0] in "LMN" and not _stands_alone(c)]
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab_size,
+        min_frequency=min_frequency,
+        special_tokens=[*SPECIALS, *letters, *inner],
+        limit_alphabet=0,
+        show_progress=False,
+    )
+    backend.train_from_iterator(texts(), trainer)
+    return backend
+
+
+def _unigram(texts: Texts, vocab_size: int, min_frequency: int) -> tokenizers.Tokenizer:
+    """Prunes by likelihood, so ``min_frequency`` has no part in it."""
+    backend = tokenizers.Tokenizer(models.Unigram())
+    marks = pre_tokenizers.Split(Regex(MARKS), "isolated")
+    backend.pre_tokenizer = pre_tokenizers.Sequence([marks, pre_tokenizers.Metaspace(prepend_scheme="first")])
+    backend.decoder = decoders.Metaspace(prepend_scheme="first")
+    trainer = trainers.UnigramTrainer(
+        vocab_size=vocab_size, unk_token=UNK, special_tokens=list(SPECIALS), show_progress=False
+    )
+    backend.train_from_iterator(texts(), trainer)
+    return backend
+
+
+def _stands_alone(character: str) -> bool:
+    return unicodedata.name(character, "").startswith(("CJK", "HIRAGANA", "KATAKANA"))
+
+
+def _characters(texts: Texts, limit: int, min_frequency: int) -> list[str]:
+    """The commonest characters; ties in code point order, so that the order of the texts does not matter."""
+    counts: Counter[str] = Counter()
+    for text in texts():
+        counts.update(text)
+    kept = [character for character, count in counts.items() if count >= min_frequency]
+    return sorted(kept, key=lambda character: (-counts[character], character))[:limit]

@@ -1,0 +1,1 @@
+"""Language models on torch primitives: no Lightning, no Hydra, no tokenizers."""

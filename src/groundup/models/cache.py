@@ -1,0 +1,92 @@
+"""What a decoder remembers between tokens. One protocol, so that one decoding engine serves every family."""
+
+from __future__ import annotations
+
+from typing import Protocol, Self
+
+import torch
+from torch import Tensor
+
+
+class DecoderState(Protocol):
+    """``length``: tokens (padding included) read so far. ``reorder(index)``: the state whose row i was row ``index[i]``;
+    rows may be repeated or left out, so it serves beams, several samples a prompt, and dropping rows that are done.
+    """
+
+    length: int
+
+    def reorder(self, index: Tensor) -> Self: ...
+
+
+class Memory:
+    """An encoder's output as a decoder's layers see it: keys and values of each layer, projected once."""
+
+    def __init__(self, layers: list[tuple[Tensor, Tensor]], mask: Tensor | None):
+        self.layers = layers
+        self.mask = mask  # (B, S) bool
+
+    def reorder(self, index: Tensor) -> Memory:
+        mask = None if self.mask is None else self.mask[index]
+        return Memory([(key[index], value[index]) for key, value in self.layers], mask)
+
+
+class KeyValueCache:
+    """Keys and values of every layer, allocated once for ``max_length`` slots.
+
+    The decoder writes into it and returns it. Slots of padding stay in it and are masked, so prompts of different
+    lengths may be padded on either side.
+    """
+
+    def __init__(self, store: Tensor):
+        """store: (layers, 2, B, kv_heads, max_length, head_dim), keys and values."""
+        self.store = store
+        self.length = 0
+        self.mask: Tensor | None = None  # (B, max_length) bool; None: every slot so far is a real token
+        self.memory: Memory | None = None
+
+    @property
+    def max_length(self) -> int:
+        return self.store.shape[-2]
+
+    def key_mask(self, attention_mask: Tensor | None, tokens: int) -> Tensor | None:
+        """(B, length + tokens): which slots are real, once ``tokens`` more of mask ``attention_mask`` are written."""
+        if self.length + tokens > self.max_length:
+            raise ValueError(f"cache of {self.max_length} slots cannot take {tokens} more after {self.length}")
+        if attention_mask is not None:
+            if self.mask is None:
+                self.mask = torch.ones(self.store.shape[2], self.max_length, dtype=torch.bool, device=self.store.device)
+            self.mask[:, self.length : self.length + tokens] = attention_mask
+        return None if self.mask is None else self.mask[:, : self.length + tokens]
+
+    def write(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Puts (B, G, T, d) behind what is there; all of it back. ``advance`` ends the turn for all layers."""
+        end = self.length + key.shape[2]
+        self.store[layer, 0, :, :, self.length : end] = key
+        self.store[layer, 1, :, :, self.length : end] = value
+        keys, values = self.store[layer, :, :, :, :end].to(key.dtype)
+        return keys, values
+
+    def advance(self, tokens: int) -> None:
+        self.length += tokens
+
+    def reorder(self, index: Tensor) -> KeyValueCache:
+        layers, two, _, *rest = self.store.shape
+        moved = KeyValueCache(self.store.new_zeros(layers, two, len(index), *rest))
+        moved.store[..., : self.length, :] = self.store[..., : self.length, :].index_select(2, index)
+        moved.length = self.length
+        moved.mask = None if self.mask is None else self.mask[index]
+        moved.memory = None if self.memory is None else self.memory.reorder(index)
+        return moved
+
+
+class RecurrentState:
+    """The last hidden vectors (and LSTM cells) of every layer; replaced, not written, at each step."""
+
+    def __init__(self, layers: list[tuple[Tensor, ...]], length: int = 0, memory: Memory | None = None):
+        self.layers = layers  # of each layer: (hidden (B, H),) or (hidden, cell)
+        self.length = length
+        self.memory = memory
+
+    def reorder(self, index: Tensor) -> RecurrentState:
+        memory = None if self.memory is None else self.memory.reorder(index)
+        return RecurrentState([tuple(part[index] for part in layer) for layer in self.layers], self.length, memory)

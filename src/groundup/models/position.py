@@ -1,0 +1,86 @@
+"""Where a token stands: rotary, learned, sinusoidal, ALiBi or nothing at all."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from groundup.errors import UserError
+
+Position = Literal["rope", "learned", "sinusoidal", "alibi", "none"]
+
+
+def angles(length: int, width: int, base: float = 10_000.0) -> Tensor:
+    """(length, width / 2) angles ``position * base ** (-2 i / width)``."""
+    frequencies = base ** -(torch.arange(0, width, 2, dtype=torch.float64) / width)
+    return torch.outer(torch.arange(length, dtype=torch.float64), frequencies)
+
+
+def _look_up(table: Tensor, position_ids: Tensor | None, start: int, length: int) -> Tensor:
+    """(T, ...) rows ``start .. start + length``, or (B, T, ...) rows at ``position_ids``."""
+    if position_ids is not None:
+        return table[position_ids]
+    if start + length > len(table):
+        raise UserError(f"a sequence of {start + length} tokens, but model.max_length={len(table)}. Raise it, or cut")
+    return table[start : start + length]
+
+
+class Rotary(nn.Module):
+    """Rotates pairs of query and key features by an angle that grows with the position. Source: Su et al. 2021.
+
+    ``tables`` gives (cos, sin) of shape (T, 1, head_dim) or (B, T, 1, head_dim), made once and used by every layer.
+    """
+
+    def __init__(self, head_dim: int, max_length: int):
+        super().__init__()
+        if head_dim % 2:
+            raise UserError(
+                f"position=rope turns features in pairs, but a head has {head_dim}. Make width / heads even"
+            )
+        angle = angles(max_length, head_dim)
+        self.register_buffer("cos", torch.cat((angle.cos(), angle.cos()), -1).float(), persistent=False)
+        self.register_buffer("sin", torch.cat((-angle.sin(), angle.sin()), -1).float(), persistent=False)
+
+    def tables(self, position_ids: Tensor | None, start: int, length: int) -> tuple[Tensor, Tensor]:
+        cos, sin = (_look_up(table, position_ids, start, length) for table in (self.cos, self.sin))
+        return cos.unsqueeze(-2), sin.unsqueeze(-2)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """(B, T, H, head_dim), first half of the features paired with the second half; ``sin`` carries the signs."""
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin).to(x.dtype)
+
+
+class AddedPosition(nn.Module):
+    """A vector for each position, added to the token embeddings: a table that is learned, or of sines and cosines.
+
+    Sinusoids (Vaswani et al. 2017) are scaled to ``std``, the size of the token embeddings, or they would drown them.
+    Shapes: x (B, T, D) -> (B, T, D).
+    """
+
+    def __init__(self, kind: Position, width: int, max_length: int, std: float):
+        super().__init__()
+        if kind == "learned":
+            self.table = nn.Parameter(torch.randn(max_length, width) * std)
+        elif kind == "sinusoidal":
+            angle = angles(max_length, width + width % 2)
+            table = torch.cat((angle.sin(), angle.cos()), -1)[:, :width].float() * (2**0.5 * std)
+            self.register_buffer("table", table, persistent=False)
+        else:
+            raise ValueError(f"position {kind!r} adds no vectors: choose learned or sinusoidal")
+
+    def forward(self, x: Tensor, position_ids: Tensor | None, start: int) -> Tensor:
+        return x + _look_up(self.table, position_ids, start, x.shape[1])
+
+
+def alibi_slopes(heads: int) -> Tensor:
+    """(H,) how fast each head forgets with distance: a geometric series from 2^(-8/H). Source: Press et al. 2022.
+
+    For a number of heads that is no power of two: the series of the power below, then every other one of the power above.
+    """
+    below = 2 ** (heads.bit_length() - 1)
+    slopes = [2 ** (-8 * (i + 1) / below) for i in range(below)]
+    slopes += [2 ** (-8 * (i + 1) / (2 * below)) for i in range(0, 2 * (heads - below), 2)]
+    return torch.tensor(slopes)

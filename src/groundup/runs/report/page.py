@@ -1,0 +1,189 @@
+"""The page, section by section, from the files of a run folder alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+
+from groundup.runs.atomic import write_text
+from groundup.runs.folder import RunFolder
+from groundup.runs.metrics_csv import read_metrics
+from groundup.runs.report.charts import line_chart, number
+from groundup.runs.report.tables import all_metrics, confusion, key_values, results_table, wrong_predictions
+from groundup.runs.table import lower_is_better
+
+_STYLE = Path(__file__).with_name("style.css")
+_SPLITS = ("train", "validation", "test")
+_FIRST = (
+    "loss",
+    "accuracy",
+    "macro_f1",
+    "auroc",
+    "perplexity",
+    "bits_per_byte",
+)  # charts in this order, the rest after
+_NOT_CURVES = ("macro_precision", "macro_recall", "micro_precision", "micro_recall", "micro_f1")
+_SAMPLE_LIMIT = 20_000  # characters of a sample file that are shown
+
+
+def write_report(run: RunFolder) -> Path:
+    """Write ``report.html`` of a run in any state, and return its path. Sections without a file are left out."""
+    status, config = run.status(), run.read_config()
+    title = _title(run, status)
+    sections = [
+        _headline(run, status, config, title),
+        _results(run),
+        _curves(run),
+        _predictions(run),
+        _samples(run),
+        _provenance(run),
+        _configuration(run),
+    ]
+    page = (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{_STYLE.read_text(encoding='utf-8')}</style></head>"
+        f"<body><main>{''.join(sections)}</main></body></html>\n"
+    )
+    write_text(run.report, page)
+    return run.report
+
+
+def _title(run: RunFolder, status: Mapping) -> str:
+    choices = _choices(run)
+    parts = [choices.get("data"), choices.get("model")]
+    return " · ".join(part for part in parts if part) or run.path.resolve().name
+
+
+def _headline(run: RunFolder, status: Mapping, config: Mapping, title: str) -> str:
+    state = status.get("state", "unknown")
+    provenance = run.read_json("provenance.json", {})
+    seconds = status.get("seconds", 0) + (time.time() - status["resumed"] if state == "running" else 0)
+    parameters = status.get("parameters") or provenance.get("parameters")
+    steps = status.get("step")
+    if steps is None:
+        steps = max((row["step"] for row in read_metrics(run.metrics_csv)), default=None)
+    chips = {
+        "started": time.strftime("%-d %B %Y, %H:%M", time.localtime(status["started"]))
+        if "started" in status
+        else None,
+        "duration": _duration(seconds) if seconds else None,
+        "steps": f"{steps:,}" if steps is not None else None,
+        "parameters": f"{parameters:,}" if parameters else None,
+        "size": _choices(run).get("size"),
+        "task": _choices(run).get("task"),
+        "seed": config.get("seed"),
+        "folder": run.path.resolve().name,
+    }
+    shown = "".join(f"<div><dt>{k}</dt><dd>{escape(str(v))}</dd></div>" for k, v in chips.items() if v is not None)
+    why = status.get("why")
+    callout = f'<p class="why {escape(state)}"><b>{escape(state)}:</b> {escape(str(why))}</p>' if why else ""
+    stage = f'<span class="stage">{escape(str(status["stage"]))}</span>' if status.get("stage") else ""
+    return (
+        f'<header><p>{stage}<span class="state {escape(state)}">{escape(state)}</span></p>'
+        f"<h1>{escape(title)}</h1><dl>{shown}</dl>{callout}</header>"
+    )
+
+
+def _results(run: RunFolder) -> str:
+    ours, baselines = run.read_json("metrics.json", {}), run.read_json("baselines.json", {})
+    if not ours:
+        return ""
+    splits = [split for split in reversed(_SPLITS) if any(name.startswith(f"{split}/") for name in ours)]
+    tables = []
+    for split in splits:
+        sizes = {saved["n"] for name, saved in ours.items() if name.startswith(f"{split}/")}
+        n = f" <small>n = {max(sizes):,}, with 95 % intervals</small>" if sizes else ""
+        tables.append(f"<h3>{split} split{n}</h3>{results_table(ours, baselines, split)}")
+    return _section("Results", "".join(tables) + all_metrics(ours))
+
+
+def _curves(run: RunFolder) -> str:
+    charts: dict[str, dict[str, list]] = {}
+    rows = read_metrics(run.metrics_csv)
+    for row in rows:
+        for column, value in row.items():
+            split, _, name = column.rpartition("/")
+            if column != "step" and name not in _NOT_CURVES:
+                charts.setdefault(name, {}).setdefault(split or "train", []).append((row["step"], value))
+    ordered = sorted(charts, key=lambda name: _FIRST.index(name) if name in _FIRST else len(_FIRST))
+    figures, span = [], (rows[0]["step"], rows[-1]["step"]) if rows else (0, 0)
+    for name in ordered:
+        lines = {split: charts[name][split] for split in sorted(charts[name], key=_split_order)}
+        lines = {split: points for split, points in lines.items() if split != "test"}  # a single point is no curve
+        judged = "validation" in lines and len(lines["validation"]) > 1 and name in _FIRST
+        best = ("min" if lower_is_better(name) else "max") if judged else None
+        figures.append(line_chart(name.replace("_", " "), lines, span, best))
+    figures = [figure for figure in figures if figure]
+    return _section("Learning curves", f'<div class="charts">{"".join(figures)}</div>') if figures else ""
+
+
+def _predictions(run: RunFolder) -> str:
+    rows = [row for row in run.read_predictions() if row.get("label") is not None and "predicted" in row]
+    if not rows:
+        return ""
+    labels = run.read_json("labels.json", None) or sorted({str(row["label"]) for row in rows})
+    matrix = _section("Confusion matrix", confusion(rows, labels))
+    return matrix + _section("Wrong predictions", wrong_predictions(rows))
+
+
+def _samples(run: RunFolder) -> str:
+    files = sorted(run.samples.glob("*.txt"), reverse=True) if run.samples.is_dir() else []  # the last step first
+    shown = []
+    for file in files[:20]:
+        text = file.read_text(encoding="utf-8", errors="replace")[:_SAMPLE_LIMIT]
+        opened = " open" if not shown else ""
+        shown.append(f"<details{opened}><summary>{escape(file.stem)}</summary><pre>{escape(text)}</pre></details>")
+    return _section("Samples", "".join(shown)) if shown else ""
+
+
+def _provenance(run: RunFolder) -> str:
+    record = run.read_json("provenance.json", {})
+    record.pop("earlier", None)
+    command = record.pop("command", None) or (
+        run.command.read_text(encoding="utf-8").strip() if run.command.is_file() else None
+    )
+    packages = record.pop("packages", {})
+    parts = [f"<pre>{escape(command)}</pre>"] if command else []
+    if record:
+        parts.append(key_values(record))
+    if packages:
+        parts.append(f"<details><summary>Packages</summary>{key_values(packages)}</details>")
+    return _section("Provenance", "".join(parts)) if parts else ""
+
+
+def _configuration(run: RunFolder) -> str:
+    if not run.config_file.is_file():
+        return ""
+    text = run.config_file.read_text(encoding="utf-8")
+    return _section("Configuration", f"<details><summary>config.yaml</summary><pre>{escape(text)}</pre></details>")
+
+
+def _section(title: str, content: str) -> str:
+    return f"<section><h2>{title}</h2>{content}</section>"
+
+
+def _choices(run: RunFolder) -> dict[str, str]:
+    """What Hydra chose in each group (``data: sst2``); empty for a run that was not started by it."""
+    import yaml
+
+    file = run.path / ".hydra" / "hydra.yaml"
+    if not file.is_file():
+        return {}
+    saved = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    choices = (saved.get("hydra", saved).get("runtime") or {}).get("choices") or {}
+    return {group: choice for group, choice in choices.items() if isinstance(choice, str)}
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{number(round(seconds, 1))} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"
+
+
+def _split_order(split: str) -> int:
+    return _SPLITS.index(split) if split in _SPLITS else len(_SPLITS)

@@ -1,0 +1,101 @@
+"""One table of several results: to the terminal, and as Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from groundup.metrics.estimate import Estimate
+
+Results = Mapping[str, Estimate | Mapping]  # metric name -> estimate, or its dict from metrics.json
+
+_SHOWN = ("accuracy", "macro_f1", "auroc", "perplexity", "bits_per_byte", "loss")
+_LOW_IS_GOOD = ("loss", "perplexity", "bits_per_byte")
+
+
+def show_table(rows: Mapping[str, Results], metrics: Sequence[str] | None = None, title: str | None = None) -> str:
+    """Print results with their 95 % intervals, the best of each column in bold.
+
+    Args:
+        rows: label -> results, in the order to show.
+        metrics: names of the columns, such as ``test/accuracy``; by default the main ones that occur.
+
+    Returns:
+        The table as Markdown.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    metrics = list(metrics or main_metrics(rows))
+    bold = best_rows(rows, metrics)
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("")
+    for name in metrics:
+        table.add_column(name, justify="right", no_wrap=True)
+    for label, results in rows.items():
+        cells = [format_estimate(results.get(name)) for name in metrics]
+        # markup would swallow the brackets of the intervals
+        styled = [_rich_text(cell, label in bold[name]) for cell, name in zip(cells, metrics, strict=True)]
+        table.add_row(_rich_text(label, False), *styled)
+    console = Console()
+    if not console.is_terminal:  # a log file has no width to fit into
+        console = Console(width=200)
+    console.print(table)
+    return markdown_table(rows, metrics)
+
+
+def markdown_table(rows: Mapping[str, Results], metrics: Sequence[str] | None = None) -> str:
+    """The same table as Markdown."""
+    metrics = list(metrics or main_metrics(rows))
+    bold = best_rows(rows, metrics)
+    lines = ["| | " + " | ".join(metrics) + " |", "|---|" + "---:|" * len(metrics)]
+    for label, results in rows.items():
+        cells = [format_estimate(results.get(name)) for name in metrics]
+        cells = [f"**{cell}**" if label in bold[name] else cell for cell, name in zip(cells, metrics, strict=True)]
+        lines.append(f"| {label.replace('|', chr(92) + '|')} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def format_estimate(estimate: Estimate | Mapping | None) -> str:
+    """``0.8920 [0.8617, 0.9163]``; a dash when there is none."""
+    if estimate is None:
+        return "-"
+    estimate = as_estimate(estimate)
+    return "-" if math.isnan(estimate.value) else str(estimate)
+
+
+def as_estimate(estimate: Estimate | Mapping) -> Estimate:
+    """An estimate, from its saved form if need be."""
+    return estimate if isinstance(estimate, Estimate) else Estimate.from_dict(dict(estimate))
+
+
+def lower_is_better(metric: str) -> bool:
+    """True for losses, whatever their split."""
+    return metric.rsplit("/", 1)[-1] in _LOW_IS_GOOD
+
+
+def main_metrics(rows: Mapping[str, Results]) -> list[str]:
+    """Metric names worth a column: those of the test split, else of the validation split, main ones first."""
+    names = dict.fromkeys(name for results in rows.values() for name in results)
+    for split in ("test/", "validation/", ""):
+        shown = [split + name for name in _SHOWN if split + name in names]
+        if shown:
+            return shown
+    return list(names)
+
+
+def best_rows(rows: Mapping[str, Results], metrics: Sequence[str]) -> dict[str, set[str]]:
+    """For each metric the labels with the best value; nobody is best when there is one row."""
+    best: dict[str, set[str]] = {}
+    for name in metrics:
+        values = {label: as_estimate(results[name]).value for label, results in rows.items() if name in results}
+        values = {label: value for label, value in values.items() if not math.isnan(value)}
+        top = (min if lower_is_better(name) else max)(values.values(), default=None)
+        best[name] = {label for label, value in values.items() if value == top} if len(values) > 1 else set()
+    return best
+
+
+def _rich_text(text: str, bold: bool):
+    from rich.text import Text
+
+    return Text(text, style="bold" if bold else "")

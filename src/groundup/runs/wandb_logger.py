@@ -1,0 +1,169 @@
+"""Weights & Biases that needs no account, never waits and never fails a run."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from netrc import NetrcParseError, netrc
+from typing import Literal
+from urllib.parse import urlsplit
+
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from groundup.runs.folder import RunFolder
+
+_INIT_TIMEOUT = 15.0  # seconds for an answer of the server; W&B's own 90 s stall every run without a network
+
+
+def wandb_logger(
+    run: RunFolder,
+    mode: Literal["offline", "online", "disabled"] = "offline",
+    project: str = "groundup",
+    group: str | None = None,
+    name: str | None = None,
+    tags: Sequence[str] = (),
+    notes: str | None = None,
+    entity: str | None = None,
+) -> WandbLogger | None:
+    """The W&B logger of a run, or None (``disabled``, not installed, or it failed to start, with one warning).
+
+    Files go to ``<run>/wandb``; the id is kept in ``<run>/wandb_id``, so that a resumed run continues the same W&B run. The
+    configuration is that of ``config.yaml``. ``online`` without a key or without a network becomes ``offline``; ``wandb sync``
+    uploads later.
+
+    Args:
+        group: the W&B group; runs of a sweep share one.
+        name: shown name; the folder's name when None.
+    """
+    if mode == "disabled":
+        return None
+    if rank_zero_only.rank != 0:
+        return _Logger(run=run, experiment=None)  # its experiment is Lightning's dummy on other ranks
+    try:
+        import wandb
+
+        if not hasattr(wandb, "init"):  # a folder named wandb in the working directory imports as an empty package
+            raise ImportError("wandb is not installed")
+    except ImportError as error:
+        return _give_up(error)
+
+    os.environ["WANDB_SILENT"] = "true"
+    if wandb.run is not None:  # a job in the same process died without closing its run
+        wandb.finish(exit_code=1)
+    if mode == "online" and not _has_key():
+        warnings.warn(
+            "W&B: no API key, so this run is logged offline. Run `wandb login`, or set WANDB_API_KEY", stacklevel=2
+        )
+        mode = "offline"
+    status, options = (
+        run.status(),
+        {"project": project, "group": group, "tags": list(tags), "notes": notes, "entity": entity},
+    )
+    options |= {
+        "name": name or run.path.resolve().name,
+        "job_type": status.get("stage"),
+        "id": _run_id(run),
+        "resume": "allow",
+    }
+    for attempt in [mode] if mode == "offline" else [mode, "offline"]:
+        try:
+            settings = wandb.Settings(
+                mode=attempt, silent=True, quiet=True, console="off", init_timeout=_INIT_TIMEOUT, root_dir=str(run.path)
+            )
+            experiment = wandb.init(dir=str(run.path), config=run.read_config(), settings=settings, **options)
+        except (
+            Exception
+        ) as error:  # CommError, UsageError, AuthenticationError, OSError, ...: training goes on in any case
+            wandb.teardown()
+            if attempt == "offline":
+                return _give_up(error)
+            warnings.warn(f"W&B: cannot go online ({_line(error)}), so this run is logged offline", stacklevel=2)
+            continue
+        experiment.define_metric("trainer/global_step")
+        experiment.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+        return _Logger(run=run, experiment=experiment)
+    return None
+
+
+class _Logger(WandbLogger):
+    """Lightning's logger on an open run. The first failure is reported, later values are dropped."""
+
+    def __init__(self, run: RunFolder, experiment) -> None:
+        super().__init__(experiment=experiment, save_dir=str(run.path))
+        self.run_folder = run
+        self._broken = False
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        values = {name: value for name, value in metrics.items() if name != "epoch"}
+        self.attempt(lambda: WandbLogger.log_metrics(self, values, step))
+
+    def log_hyperparams(self, *args, **kwargs) -> None:
+        """Nothing: the run got the whole configuration at its start."""
+
+    @rank_zero_only
+    def finish(self, exit_code: int) -> None:
+        """Close the W&B run: "finished" for 0, else "failed"."""
+        if self._experiment is not None:
+            if exit_code == 0:
+                self.attempt(self._log_results)
+            self._broken = False
+            self.attempt(lambda: self._experiment.finish(exit_code=exit_code))
+            self._experiment = None
+
+    def attempt(self, action) -> None:
+        """Run ``action``; on its first failure warn and stop logging."""
+        if self._broken:
+            return
+        try:
+            action()
+        except Exception as error:
+            self._broken = True
+            warnings.warn(f"W&B: stopped logging ({_line(error)}); metrics.csv goes on", stacklevel=3)
+
+    def _log_results(self) -> None:
+        """Final metrics, the confusion matrix and the samples, from the files of the run folder."""
+        import wandb
+
+        run = self.run_folder
+        for name, estimate in run.read_json("metrics.json", {}).items():
+            self._experiment.summary[name] = estimate["value"]
+        labels, rows = run.read_json("labels.json", []), run.read_predictions()
+        if labels and rows and all(row.get("label") in labels and row.get("predicted") in labels for row in rows):
+            true, said = ([labels.index(row[key]) for row in rows] for key in ("label", "predicted"))
+            chart = wandb.plot.confusion_matrix(y_true=true, preds=said, class_names=labels)
+            self._experiment.log({"test/confusion_matrix": chart})
+        samples = sorted(run.samples.glob("*.txt")) if run.samples.is_dir() else []
+        if samples:
+            data = [[file.stem, file.read_text(encoding="utf-8")] for file in samples]
+            self._experiment.log({"samples": wandb.Table(columns=["file", "text"], data=data)})
+
+
+def _run_id(run: RunFolder) -> str:
+    """The id in ``<run>/wandb_id``; made at the first start."""
+    file = run.path / "wandb_id"
+    if not file.is_file():
+        file.write_text(f"{int(time.time()):x}{os.urandom(3).hex()}", encoding="utf-8")
+    return file.read_text(encoding="utf-8").strip()
+
+
+def _has_key() -> bool:
+    """Whether a key is at hand without asking: WANDB_API_KEY, or the netrc entry that ``wandb login`` writes."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    server = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        return netrc(os.environ.get("NETRC")).authenticators(server) is not None
+    except (OSError, NetrcParseError):
+        return False
+
+
+def _give_up(error: Exception) -> None:
+    warnings.warn(f"W&B: off for this run ({_line(error)}); metrics.csv has everything", stacklevel=3)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__

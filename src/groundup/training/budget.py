@@ -1,0 +1,134 @@
+"""How long to train: a budget in steps, tokens, epochs or minutes becomes optimizer steps, once and visibly."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
+from groundup.errors import UserError
+
+UNITS = ("steps", "tokens", "epochs", "minutes")
+
+
+def to_steps(
+    budget: Mapping[str, float | None],
+    accumulate: int,
+    data: Any,
+    seconds_per_step: Callable[[], float],
+    world: int = 1,
+) -> tuple[int, str]:
+    """Optimizer steps, and a line that says how they were counted.
+
+    Args:
+        budget: exactly one of ``steps``, ``tokens`` (real ones, no padding), ``epochs``, ``minutes`` is not None.
+        accumulate: micro-batches an optimizer step.
+        data: tells ``batches_per_epoch`` (micro-batches of all ranks) and ``tokens_per_batch``.
+        seconds_per_step: called for ``minutes`` only.
+        world: processes.
+
+    Raises:
+        UserError: none or several are given, or one is not positive.
+    """
+    given = {unit: budget.get(unit) for unit in UNITS if budget.get(unit) is not None}
+    if len(given) != 1:
+        named = " and ".join(f"budget.{unit}={value:g}" for unit, value in given.items()) or "nothing"
+        raise UserError(f"the budget is {named}: give exactly one, e.g. budget.steps=1000 and null for the others")
+    unit, amount = next(iter(given.items()))
+    assert amount is not None
+    if amount <= 0:
+        raise UserError(f"budget.{unit}={amount:g} must be positive. Try budget.{unit}=1")
+    batches = accumulate * world  # micro-batches in a step
+    if unit == "steps":
+        steps, how = round(amount), ""
+    elif unit == "epochs":
+        steps = round(amount * data.batches_per_epoch / batches)
+        how = f"{amount:g} epochs x {data.batches_per_epoch:,} batches, {batches} a step"
+    elif unit == "tokens":
+        per_step = data.tokens_per_batch * batches
+        steps = round(amount / per_step)
+        how = f"{amount:,.0f} tokens, {per_step:,.0f} a step"
+    else:
+        if world > 1:
+            raise UserError(
+                "budget.minutes is measured in one process. Give budget.steps or budget.tokens with several"
+            )
+        seconds = seconds_per_step()
+        steps = round(amount * 60 / seconds)
+        how = f"{amount:g} minutes, {seconds * 1000:.1f} ms a step, validations not counted"
+    steps = max(steps, 1)
+    passes = steps * batches / data.batches_per_epoch
+    tokens = steps * batches * data.tokens_per_batch
+    line = f"{steps:,} steps{f' ({how})' if how else ''}: {tokens:,.0f} tokens, {passes:.2f} epochs"
+    return steps, line
+
+
+class _Stopwatch(Callback):
+    """Times optimizer steps, and stops after enough of them."""
+
+    def __init__(self, skip: int, steps: int, seconds: float):
+        self.skip, self.steps, self.seconds = skip, steps, seconds
+        self.marks: list[float] = []
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step == len(self.marks):
+            return  # inside an accumulation window
+        self.marks.append(time.perf_counter())
+        measured = len(self.marks) - self.skip
+        if measured > self.steps and self.marks[-1] - self.marks[0] > self.seconds:
+            trainer.should_stop = True
+
+    def median(self) -> float:
+        marks = self.marks[self.skip - 1 :]
+        return statistics.median(later - earlier for earlier, later in itertools.pairwise(marks))
+
+
+def measure_seconds_per_step(
+    trial: LightningModule,
+    data: LightningDataModule,
+    build: Callable[..., Trainer],
+    skip: int = 3,
+    steps: int = 8,
+    seconds: float = 2.0,
+) -> float:
+    """Median time of real optimizer steps on the first batches.
+
+    Args:
+        trial: a deep copy of the task, with an optimizer for a long run; it is trained and thrown away.
+        build: makes a trainer from keyword arguments.
+        skip: first steps that do not count (allocation, compilation).
+        steps, seconds: measures at least so many, and at least so long.
+
+    The run's own random numbers and data position are left as they were.
+    """
+    kept = data.total_batches, data.start_batch, random.getstate(), np.random.get_state()  # noqa: NPY002
+    watch = _Stopwatch(skip, steps, seconds)
+    data.total_batches, data.start_batch = 1_000_000, 0
+    try:
+        with torch.random.fork_rng():
+            trainer = build(
+                max_epochs=-1,
+                max_steps=1_000_000,
+                callbacks=[watch],
+                logger=False,
+                use_distributed_sampler=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+            )
+            trainer.fit(trial, train_dataloaders=data.train_dataloader())
+    finally:
+        data.total_batches, data.start_batch = kept[:2]
+        random.setstate(kept[2])
+        np.random.set_state(kept[3])  # noqa: NPY002
+    return watch.median()

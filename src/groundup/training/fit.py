@@ -1,0 +1,87 @@
+"""From callbacks and a budget to a trainer that resumes exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
+from lightning.pytorch.loggers import Logger
+
+from groundup.training.checkpoints import Checkpoints
+from groundup.training.resume import AtomicIO, ExactResume
+
+
+class ValidateAtEnd(Callback):
+    """The last step is always validated, whatever the interval: the final score is never missing."""
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step >= trainer.max_steps:
+            trainer.should_stop = True  # Lightning validates when asked to stop, then stops
+
+
+def make_trainer(
+    build: Callable[..., Trainer],
+    run: Path,
+    datamodule: LightningDataModule,
+    callbacks: Mapping[str, Callback | None],
+    loggers: list[Logger],
+    max_steps: int,
+    validate_every: int | None,
+    seed: int,
+) -> Trainer:
+    """A Lightning trainer on one endless stream of micro-batches, counted in optimizer steps.
+
+    Args:
+        build: makes the trainer from keyword arguments, e.g. ``partial(instantiate, cfg.trainer)``.
+        run: the run folder; checkpoints go to ``run/checkpoints``.
+        callbacks: by name; None entries are left out.
+        max_steps: optimizer steps after which training ends.
+        validate_every: optimizer steps between validations; None = only after the last step. The last step is
+            always validated.
+        seed: of data order and random numbers.
+    """
+    chosen = [callback for callback in callbacks.values() if callback is not None]
+    for callback in chosen:
+        if isinstance(callback, Checkpoints):
+            callback.dirpath = Path(run) / "checkpoints"
+    trainer = build(
+        max_epochs=-1,
+        max_steps=max_steps,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # the stream is split by rank already
+        plugins=[AtomicIO()],
+        callbacks=[ExactResume(datamodule, seed), ValidateAtEnd(), *chosen],
+        logger=loggers,
+        enable_checkpointing=any(isinstance(callback, LightningCheckpoint) for callback in chosen),
+        enable_progress_bar=False,  # ours is a callback
+        enable_model_summary=False,
+        default_root_dir=str(run),
+    )
+    steps = max_steps + 1 if validate_every is None else validate_every
+    trainer.val_check_interval = steps * trainer.accumulate_grad_batches  # Lightning counts micro-batches
+    datamodule.total_batches = max_steps * trainer.accumulate_grad_batches
+    return trainer
+
+
+def fit(trainer: Trainer, task: LightningModule, datamodule: LightningDataModule, resume: Path | None = None) -> None:
+    """Trains to the trainer's ``max_steps``; with ``resume`` it goes on from that checkpoint, exactly.
+
+    Raises:
+        Interrupted (a SystemExit): a signal or Ctrl-C stopped it, after ``last.ckpt`` was written.
+        KeyboardInterrupt: a second Ctrl-C stopped it at once.
+    """
+    if resume is None:
+        datamodule.start_batch = 0
+    try:
+        trainer.fit(task, datamodule=datamodule, ckpt_path=resume and str(resume), weights_only=True)
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning turns it into a bare exit
+            raise KeyboardInterrupt from stop
+        raise

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from groundup.baselines.classification import (
+    BAG_OF_WORDS,
+    MAJORITY,
+    bag_of_words_probabilities,
+    classification_baselines,
+    majority,
+)
+
+SHARED = Path("../shared/data")
+
+
+def rows(*pairs):
+    return [{"text": text, "label": label} for text, label in pairs]
+
+
+TRAIN = rows(("a fine film", "good"), ("fine and warm", "good"), ("a dull film", "poor"), ("dull and cold", "poor")) * 3
+
+
+def test_majority_says_the_most_frequent_class_of_the_train_split():
+    result = majority(["a", "b", "b"], ["a", "a", "b", "c"], ["a", "b", "c"])
+    assert result["accuracy"].value == 0.25
+    assert result["auroc"].value == 0.5
+    assert np.isfinite(result["loss"].value)
+
+
+def test_bag_of_words_learns_words_and_is_deterministic():
+    test = rows(("fine fine", "good"), ("so dull", "poor"), ("DULL", "poor"))
+    first, second = (bag_of_words_probabilities(TRAIN, test, ["good", "poor"]) for _ in range(2))
+    assert (first == second).all()
+    assert first.sum(axis=1) == pytest.approx(np.ones(3))
+    assert first.argmax(axis=1).tolist() == [0, 1, 1]
+
+
+def test_chinese_is_read_by_characters():
+    train = (
+        rows(("这部电影很好看", "good"), ("这本书好看极了", "good"), ("电影太难看", "poor"), ("难看的书", "poor")) * 3
+    )
+    said = bag_of_words_probabilities(train, rows(("真的很好看", "good"), ("实在难看", "poor")), ["good", "poor"])
+    assert said.argmax(axis=1).tolist() == [0, 1]
+
+
+def test_the_second_text_of_a_pair_is_a_feature_of_its_own():
+    train = [{"text": a, "text_pair": b, "label": b} for a in "xy" for b in "xy"] * 5
+    said = bag_of_words_probabilities(train, train[:4], ["x", "y"])
+    assert [("x", "y")[i] for i in said.argmax(axis=1)] == [row["label"] for row in train[:4]]
+
+
+def test_a_class_without_train_rows_gets_no_probability():
+    said = bag_of_words_probabilities(TRAIN, rows(("fine", "good")), ["good", "other", "poor"])
+    assert said[0, 1] == 0
+    assert said[0, 0] > 0.5
+
+
+@pytest.mark.parametrize("train", [rows(("fine", "good"), ("warm", "good")), rows((" ", "good"), ("", "poor"))])
+def test_one_class_or_blank_texts_give_the_class_shares(train):
+    said = bag_of_words_probabilities(train, rows(("anything", "good")), ["good", "poor"])
+    assert said[0].sum() == pytest.approx(1)
+    assert said[0, 0] == np.mean([row["label"] == "good" for row in train])
+
+
+def test_both_baselines_are_named_as_in_baselines_json():
+    result = classification_baselines(iter(TRAIN), iter(TRAIN), ["good", "poor"], split="validation")
+    assert list(result) == [MAJORITY, BAG_OF_WORDS]
+    assert result[BAG_OF_WORDS]["validation/accuracy"].value == 1.0
+    assert result[MAJORITY]["validation/accuracy"].value == 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "train", "accuracy"), [("trec6", "train", 0.8920), ("sst2", "train_sentences", 0.8056)]
+)
+def test_figures_on_real_data_are_those_of_the_readme(name, train, accuracy):
+    if not (SHARED / name).is_dir():
+        pytest.skip(f"needs {SHARED / name}")
+    splits = []
+    for split in (train, "test"):
+        with gzip.open(SHARED / name / f"{split}.jsonl.gz", "rt", encoding="utf-8") as file:
+            splits.append([json.loads(line) for line in file])
+    labels = sorted({row["label"] for row in splits[0]})
+    said = bag_of_words_probabilities(*splits, labels).argmax(axis=1)
+    truth = [labels.index(row["label"]) for row in splits[1]]
+    assert (said == truth).mean() == pytest.approx(accuracy, abs=5e-4)

@@ -1,0 +1,96 @@
+"""The check against signatures, for our classes and those of others."""
+
+from __future__ import annotations
+
+import pytest
+
+from groundup.config.check import check, parameters_of
+from groundup.config.values import Parameter, in_words, misfit
+from groundup.errors import UserError
+
+
+def node(**values):
+    return {"model": {"_target_": "toy_parts.Net", **values}}
+
+
+def refused(cfg, **more) -> str:
+    with pytest.raises(UserError) as error:
+        check(cfg, **more)
+    return str(error.value)
+
+
+def test_right_values_pass(toy):
+    check(node(width=8, dropout=0, cell="gru", betas=[0.9, 1], bias=False, name=None, warmup=0.5))
+    check(node(inner={"_target_": "toy_parts.Net", "vocab_size": 3}))
+
+
+def test_nested_nodes_are_checked(toy):
+    assert refused(node(inner={"_target_": "toy_parts.Net", "vocab_size": 3, "width": 0})).startswith("model.inner.width = 0:")
+
+
+def test_missing_argument_unless_code_supplies_it(toy):
+    check(node())
+    assert refused(node(), supplied={}) == "model.vocab_size: no value, and Net needs one. Try +model.vocab_size=..."
+    check({"scheduler": {"_target_": "toy_parts.cosine", "_partial_": True}}, supplied={})
+    assert "final = -1: must be at least 0" in refused({"scheduler": {"_target_": "toy_parts.cosine", "_partial_": True, "final": -1}})
+
+
+def test_hints_that_cannot_be_read_here_are_let_pass(toy):
+    check(node(mystery={"some": "thing"}))
+    import toy_parts
+
+    parameters, takes_any = parameters_of(toy_parts.Net)
+    assert not takes_any
+    assert parameters["width"].default == 16
+
+
+def test_torch_optimizers_are_covered():
+    good = {"_target_": "torch.optim.AdamW", "_partial_": True, "lr": 1e-3, "betas": [0.9, 0.98], "fused": True}
+    check({"optimizer": good})
+    line = refused({"optimizer": {**good, "weight_dcay": 0.1}})
+    assert line == "optimizer.weight_dcay = 0.1: AdamW has no such argument; did you mean 'weight_decay'? Try optimizer.weight_decay=0.1"
+    assert "optimizer.amsgrad = often: must be true or false" in refused({"optimizer": {**good, "amsgrad": "often"}})
+
+
+@pytest.mark.slow
+def test_lightning_trainer_is_covered():
+    good = {"_target_": "lightning.pytorch.Trainer", "accelerator": "cpu", "devices": 1, "precision": "32-true", "gradient_clip_val": 1}
+    check({"trainer": good})
+    assert "did you mean 'max_steps'?" in refused({"trainer": {**good, "max_step": 3}})
+    assert "trainer.devices = 1.5" in refused({"trainer": {**good, "devices": 1.5}})
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "fits"),
+    [
+        (int, 3, True),
+        (int, True, False),
+        (int, "3", False),
+        (int, 3.0, False),
+        (float, 3, True),
+        (float, "1e-3", False),
+        (bool, 1, False),
+        (bool, "yes", False),
+        (str, 5, False),
+        (int | str, "auto", True),
+        (list[int] | str | int, [1, 2], True),
+        (list[int], ["1"], False),
+        (tuple[float, float], [0.9, 0.95], True),
+        (tuple[float, float], [0.9], False),
+        (dict[str, int], {"a": "1"}, False),
+        (int | None, None, True),
+    ],
+)
+def test_value_must_have_the_kind_the_constructor_asks_for(annotation, value, fits):
+    assert (misfit(Parameter(annotation), value) is None) == fits
+
+
+def test_annotations_in_words():
+    from typing import Annotated, Literal
+
+    from pydantic import Field
+
+    assert in_words(Annotated[float, Field(ge=0, lt=1)] | None) == "a number >= 0 and < 1 or null"
+    assert in_words(Literal["cls", "mean"]) == "one of cls, mean"
+    assert in_words(list[int]) == "a list [a whole number]"
+    assert in_words(dict[str, int]) == "keys with values"

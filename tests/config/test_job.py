@@ -1,0 +1,230 @@
+"""What a job leaves behind, however it ends."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+
+import pytest
+
+from groundup.config.compose import as_config, compose
+from groundup.config.job import Job, run_job
+from groundup.errors import UserError
+from groundup.runs.folder import RunFolder
+
+
+def only_run(toy) -> RunFolder:
+    (run,) = toy.runs()
+    return RunFolder(run)
+
+
+def test_finished_run_has_everything(toy):
+    assert toy.groundup("pretrain", "seed=2", "model=big") == 0
+    run = only_run(toy)
+    assert run.path.parent == toy.root / "logs" / "pretrain" / "big"
+    assert run.status()["state"] == "done"
+    assert run.status()["stage"] == "pretrain"
+    assert run.status()["overrides"] == ["seed=2", "model=big"]
+    assert run.read_config()["model"] == {"_target_": "toy_parts.Net", "width": 64, "dropout": 0.1, "cell": "lstm"}
+    assert "hydra" not in run.read_config()
+    assert run.command.read_text() == "groundup pretrain seed=2 model=big\n"
+    assert (run.path / ".hydra" / "overrides.yaml").is_file()
+
+
+@pytest.mark.parametrize(
+    ("seed", "code", "state", "why"),
+    [
+        (1, 0, "done", None),
+        (3, 2, "failed", "three is no seed. Try seed=4"),
+        (4, 1, "failed", "ValueError: four\nis a bug"),
+        (5, 130, "interrupted", "Ctrl-C"),
+    ],
+)
+def test_status_and_exit_code_say_how_a_run_ended(toy, seed, code, state, why):
+    assert toy.groundup("pretrain", f"seed={seed}") == code
+    status = only_run(toy).status()
+    assert (status["state"], status["why"]) == (state, why)
+    assert status["ended"] >= status["started"]
+
+
+def test_exit_75_passes_through_as_interrupted(toy):
+    with pytest.raises(SystemExit) as exit:
+        toy.groundup("pretrain", "seed=6")
+    assert exit.value.code == 75
+    assert only_run(toy).status()["state"] == "interrupted"
+
+
+def test_any_other_exit_of_a_stage_is_a_failure(toy):
+    with pytest.raises(SystemExit):
+        toy.groundup("pretrain", "seed=7")
+    assert only_run(toy).status()["why"] == "the stage left with exit code 9"
+
+
+def test_bug_is_one_line_on_the_terminal_and_a_traceback_in_the_log(toy, capsys):
+    toy.groundup("pretrain", "seed=4")
+    run = only_run(toy)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1] == f"ValueError: four is a bug (traceback: {os.path.relpath(run.log)})"
+    assert not any("Traceback" in line for line in lines)
+    log = run.log.read_text()
+    assert "Traceback (most recent call last)" in log
+    assert 'raise ValueError("four' in log
+
+
+def test_log_holds_all_and_terminal_holds_ours(toy, capsys):
+    toy.groundup("pretrain")
+    assert capsys.readouterr().err == "working\n"
+    log = only_run(toy).log.read_text()
+    assert "INFO groundup.toy: working" in log
+    assert "INFO other.package: chatter" in log
+
+
+def test_logging_is_left_as_it_was(toy):
+    before, level = logging.getLogger().handlers[:], logging.getLogger().level
+    toy.groundup("pretrain")
+    toy.groundup("pretrain", "seed=4")
+    assert logging.getLogger().handlers == before
+    assert logging.getLogger().level == level
+
+
+def test_user_says_where_the_run_goes(toy):
+    assert toy.groundup("pretrain", "hydra.run.dir=here/it/is") == 0
+    assert RunFolder(toy.root / "here/it/is").status()["state"] == "done"
+    assert not (toy.root / "logs").exists()
+
+
+def test_runs_started_together_have_folders_of_their_own(toy):
+    for _ in range(3):
+        toy.groundup("pretrain")
+    assert len(toy.runs()) == 3
+
+
+def test_experiment_names_the_folder(toy):
+    toy.write("experiment/mine", "# @package _global_\nseed: 2\n")
+    toy.groundup("pretrain", "+experiment=mine")
+    assert only_run(toy).path.parent.name == "mine"
+
+
+def test_secrets_are_masked_in_everything_that_is_written(toy, monkeypatch, capsys):
+    monkeypatch.setenv("WANDB_API_KEY", "0123456789abcdef-very-secret")
+    stage = toy.root / "package" / "toy_stage.py"
+    stage.write_text(
+        "import logging\ndef run(cfg, job):\n    logging.getLogger('groundup').info('key %s', cfg.prompt)\n"
+        "    raise ValueError(cfg.prompt)\n"
+    )
+    toy.groundup("pretrain", "prompt=0123456789abcdef-very-secret")
+    files = [file for file in (toy.root / "logs").rglob("*") if file.is_file()]
+    assert len(files) >= 6
+    assert [file.name for file in files if b"very-secret" in file.read_bytes()] == []
+    assert "very-secret" not in capsys.readouterr().err
+
+
+def test_run_job_in_code_takes_a_composed_configuration(toy):
+    cfg = compose("pretrain", ["seed=2"])
+    value = run_job("pretrain", cfg, toy.root / "step", ["seed=2"])
+    assert value == pytest.approx(16.2)
+    run = RunFolder(toy.root / "step")
+    assert run.status()["state"] == "done"
+    with pytest.raises(UserError, match="three is no seed"):
+        run_job("pretrain", compose("pretrain", ["seed=3"]), toy.root / "other")
+    assert RunFolder(toy.root / "other").status()["exit_code"] == 2
+
+
+def test_resuming_keeps_the_saved_configuration_and_command(toy):
+    run = RunFolder(toy.root / "run")
+    run_job("pretrain", compose("pretrain", ["seed=2"]), run.path, ["seed=2"])
+    before = run.config_file.read_bytes(), run.command.read_bytes()
+    run_job("pretrain", as_config({**run.read_config(), "seed": 1}), run.path, ["seed=2"], resuming=True)
+    assert (run.config_file.read_bytes(), run.command.read_bytes()) == before
+
+
+def test_pipeline_runs_jobs_inside_a_job(toy, monkeypatch):
+    from groundup import cli
+
+    (toy.root / "package" / "toy_pipeline.py").write_text(
+        "from groundup.config.compose import compose\n"
+        "from groundup.config.job import run_job\n"
+        "def run(cfg, job):\n"
+        "    for seed in (1, 3):\n"
+        "        run_job('pretrain', compose('pretrain', [f'seed={seed}']), job.folder.path / str(seed))\n"
+    )
+    monkeypatch.setitem(cli.STAGES, "pipeline", ("toy_pipeline", ""))
+    toy.write("pipeline", "defaults: [{paths: default}, {hydra: default}]\n")
+    assert toy.groundup("pipeline", "hydra.run.dir=pipe") == 2
+    states = {name: RunFolder(toy.root / "pipe" / name).status()["state"] for name in ("", "1", "3")}
+    assert states == {"": "failed", "1": "done", "3": "failed"}
+    assert "working" in (toy.root / "pipe" / "1" / "run.log").read_text()
+    assert "working" in (toy.root / "pipe" / "run.log").read_text()
+
+
+def test_job_survives_the_way_to_another_process(toy, tmp_path):
+    job = Job("pretrain", RunFolder(tmp_path), ("a=1",), {"model": "small"}, tmp_path / "sweep", 3, "group", True)
+    copy = Job.from_dict(json.loads(json.dumps(job.as_dict())))
+    assert copy.as_dict() == job.as_dict()
+    assert copy.is_multirun
+    assert copy.sweep_dir == tmp_path / "sweep"
+
+
+def test_other_ranks_write_no_status(toy, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    run_job("pretrain", compose("pretrain"), toy.root / "run")
+    assert not (toy.root / "run" / "status.json").exists()
+    assert not (toy.root / "run" / "config.yaml").exists()
+
+
+@pytest.fixture
+def spawned(toy, monkeypatch):
+    """A process that Lightning has started as rank 1 of a run with ``seed``."""
+
+    def start(seed: int) -> tuple[int, RunFolder]:
+        run = RunFolder(toy.root / "run")
+        run.path.mkdir()
+        run.set_status("running")
+        run.write_config({**compose("pretrain", [f"seed={seed}"])})
+        monkeypatch.setenv("GROUNDUP_RANK_JOB", json.dumps(Job("pretrain", run).as_dict()))
+        monkeypatch.setenv("LOCAL_RANK", "1")
+        # What Lightning repeats does not matter: the job comes from rank 0.
+        return toy.groundup("pretrain", "model=nosuch", 'hydra.run.dir="x"'), run
+
+    return start
+
+
+def test_spawned_rank_runs_the_configuration_of_rank_0(spawned, toy):
+    code, run = spawned(2)
+    assert code == 0
+    assert run.read_json("metrics.json")["validation/loss"]["value"] == pytest.approx(16.2)
+    assert run.status()["state"] == "running"
+    assert not (toy.root / "logs").exists()
+
+
+def test_spawned_rank_says_why_it_failed(spawned):
+    code, run = spawned(4)
+    assert code == 1
+    assert run.status()["why"] == "rank 1: ValueError: four\nis a bug"
+    assert "Traceback" in run.log.read_text()
+
+
+def test_spawned_rank_that_saved_on_a_signal_does_not_get_rank_0_killed(spawned):
+    assert spawned(6)[0] == 0
+
+
+def test_child_command_is_the_module_and_the_environment_is_left_clean(toy, monkeypatch):
+    stage = toy.root / "package" / "toy_stage.py"
+    stage.write_text(
+        "import os, sys, json, __main__\n"
+        "from lightning.fabric.strategies.launchers.subprocess_script import _hydra_subprocess_cmd\n"
+        "def run(cfg, job):\n"
+        "    command, cwd = _hydra_subprocess_cmd(local_rank=1)\n"
+        "    os.environ['LOCAL_RANK'] = '0'\n"
+        "    job.folder.write_json('command.json', [command[1:4], cwd, os.environ['GROUNDUP_RANK_JOB']])\n"
+    )
+    argv = sys.argv
+    assert toy.groundup("pretrain", "hydra.run.dir=run") == 0
+    command, cwd, passed = RunFolder(toy.root / "run").read_json("command.json")
+    assert command == ["-m", "groundup.__main__", "pretrain"]
+    assert cwd == str(toy.root)
+    assert json.loads(passed)["folder"] == str(toy.root / "run")
+    assert sys.argv is argv
+    assert not {"LOCAL_RANK", "GROUNDUP_RANK_JOB"} & os.environ.keys()

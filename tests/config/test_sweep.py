@@ -1,0 +1,95 @@
+"""A multirun: every job on its own, and one table of all."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+
+from groundup.config.sweep import Ranking, Row, as_text, over_seeds, summarise
+from groundup.runs.folder import RunFolder
+
+
+def sweep_of(toy):
+    (folder,) = (toy.root / "logs" / "pretrain" / "multirun").iterdir()
+    return folder
+
+
+def test_failed_jobs_do_not_stop_the_others(toy, capsys):
+    assert toy.groundup("pretrain", "-m", "seed=3,4,2,1") == 1
+    folder = sweep_of(toy)
+    assert [RunFolder(folder / str(job)).status()["state"] for job in range(4)] == ["failed", "failed", "done", "done"]
+    rows = list(csv.DictReader((folder / "results.csv").open()))
+    assert [row["job"] for row in rows] == ["3", "2", "0", "1"]  # best first, failed ones last
+    assert [row["status"] for row in rows] == ["done", "done", "failed", "failed"]
+    assert rows[0]["validation/loss"] == "16.1"
+    assert rows[2]["why"] == "three is no seed. Try seed=4"
+    printed = capsys.readouterr()
+    assert "| 3   | 1    | done   | 16.1            | 0.06211       |" in printed.out
+    assert "job 0 failed: three is no seed. Try seed=4" in printed.err
+    assert printed.err.endswith("2 of 4 jobs did not finish\n")
+
+
+def test_exit_codes_of_sweeps(toy):
+    assert toy.groundup("pretrain", "-m", "seed=1,2") == 0
+    assert toy.groundup("pretrain", "-m", "seed=1,3") == 2
+    assert toy.groundup("pretrain", "-m", "seed=1", "model=small,nosuch") == 2
+
+
+def test_interrupt_ends_the_sweep_and_leaves_the_table(toy):
+    assert toy.groundup("pretrain", "-m", "seed=1,5,2") == 130
+    rows = list(csv.DictReader((sweep_of(toy) / "results.csv").open()))
+    assert [(row["job"], row["status"]) for row in rows] == [("0", "done"), ("1", "interrupted")]
+
+
+def test_mean_over_seeds_when_only_the_seed_differs(toy, capsys):
+    toy.groundup("pretrain", "-m", "model=small,big", "seed=1,2")
+    text = (sweep_of(toy) / "results.md").read_text()
+    assert "| mean ± std | small | 2    | 16.15 ± 0.071   |" in text
+    assert text.index("| mean ± std | small") < text.index("| mean ± std | big")
+
+
+def test_each_job_knows_its_sweep(toy, monkeypatch):
+    (toy.root / "package" / "toy_stage.py").write_text(
+        "def run(cfg, job):\n    job.folder.write_json('job.json', [job.is_multirun, job.job_num, job.group, str(job.sweep_dir)])\n"
+    )
+    toy.groundup("pretrain", "-m", "seed=1,2")
+    folder = sweep_of(toy)
+    assert RunFolder(folder / "1").read_json("job.json") == [True, 1, folder.name, str(folder)]
+
+
+def test_sweep_over_processes(toy, monkeypatch):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    # Fresh processes know the real stages only: each ends in the error that the toy configuration causes there.
+    code = toy.groundup("pretrain", "-m", "hydra.launcher=joblib", "hydra.launcher.n_jobs=2", "model.width=0,16.5")
+    assert code == 2
+    rows = list(csv.DictReader((sweep_of(toy) / "results.csv").open()))
+    assert sorted(row["why"] for row in rows) == [
+        "model.width = 0: must be at least 1. Try model.width=16",
+        "model.width = 16.5: must be a whole number >= 1. Try model.width=16",
+    ]
+
+
+def row(number, folder, loss, **changed):
+    return Row(number, RunFolder(folder), changed, "done", metrics={"validation/loss": loss})
+
+
+def test_best_first_depends_on_the_mode():
+    assert sorted([0.3, None, 0.1], key=Ranking("m", "min").key) == [0.1, 0.3, None]
+    assert sorted([0.3, None, 0.1], key=Ranking("m", "max").key) == [0.3, 0.1, None]
+
+
+def test_standard_deviation_is_that_of_a_sample(tmp_path):
+    rows = [row(n, tmp_path, loss, seed=str(n)) for n, loss in enumerate((1.0, 2.0, 3.0))]
+    assert over_seeds(rows, ["validation/loss"], Ranking("validation/loss")) == [["mean ± std", "3", "2 ± 1"]]
+    assert over_seeds(rows[:1], ["validation/loss"], Ranking()) == []
+    assert "| 2   | 2    | done   | 3 " in as_text(rows, Ranking("validation/loss"))
+
+
+def test_killed_job_is_in_the_table(tmp_path):
+    run = RunFolder(tmp_path / "0")
+    run.path.mkdir()
+    run.set_status("running", job_num=0, overrides=["seed=1"])
+    run.write_json("status.json", {**run.read_json("status.json"), "pid": 2**22 + 1})
+    assert summarise(tmp_path) == 1
+    assert "killed?" in (tmp_path / "results.md").read_text()

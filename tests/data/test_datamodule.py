@@ -1,0 +1,277 @@
+"""From rows to batches: facts, reports, the same order for any number of workers and ranks."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from groundup.data.batching import Bucketed, Packed, TokenBudget
+from groundup.data.collate import CausalCollator, ClassificationCollator, MaskedCollator
+from groundup.data.datamodule import TextDataModule
+from groundup.data.facts import Facts
+from groundup.data.given import GivenRows
+from groundup.data.tokenizer import TokenizerSpec
+from groundup.errors import UserError
+
+WORDS = "the quick brown fox jumps over a lazy dog and then goes home to sleep under the old oak tree".split()
+
+
+def rows(count: int, seed: int) -> list[dict]:
+    random = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(1, 20, (count,), generator=random).tolist()
+    return [
+        {
+            "text": " ".join(WORDS[(number + i) % len(WORDS)] for i in range(length)),
+            "label": ("short", "long")[length > 9],
+        }
+        for number, length in enumerate(lengths)
+    ]
+
+
+SPLITS = {"train": rows(203, 0), "validation": rows(41, 1), "test": rows(30, 2)}
+CASES = {
+    "causal": ("packed", Packed(length=16, batch_size=4), CausalCollator),
+    "masked": ("packed", Packed(length=16, batch_size=4, mask_documents=True), MaskedCollator),
+    "bucketed": ("labelled", Bucketed(max_length=64, batch_size=8), ClassificationCollator),
+    "token_budget": ("labelled", TokenBudget(max_length=64, tokens=256), ClassificationCollator),
+}
+every_case = pytest.mark.parametrize("case", CASES)
+
+
+def module(case: str, cache, splits=SPLITS, **words) -> TextDataModule:
+    form, batching, collator = CASES[case]
+    words = {"tokenizer": TokenizerSpec("word", 64), "seed": 3, **words}
+    data = TextDataModule(GivenRows(splits), batching=words.pop("batching", batching), cache_dir=str(cache), **words)
+    data.form = form
+    data.prepare_data()
+    data.setup()
+    data.collate = collator(data.facts)
+    return data
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+def assert_same(batches: list[dict], others: list[dict]) -> None:
+    assert len(batches) == len(others)
+    for batch, other in zip(batches, others, strict=True):
+        assert batch.keys() == other.keys()
+        assert all(torch.equal(batch[name], other[name]) for name in batch)
+
+
+@every_case
+def test_workers_change_nothing(case, cache):
+    expected = None
+    for workers in (0, 2):
+        data = module(case, cache, num_workers=workers)
+        data.total_batches = 12
+        loader = data.train_dataloader()
+        got = [[*loader], [*loader], [*data.val_dataloader()]]
+        assert len(loader) == len(got[0]) == 12
+        assert_same(got[0], got[1])
+        if expected is not None:
+            for one, other in zip(got, expected):
+                assert_same(one, other)
+        expected = got
+
+
+@every_case
+def test_a_resumed_run_sees_the_tail(case, cache):
+    data = module(case, cache)
+    data.total_batches = 3 * data.batches_per_epoch
+    whole = list(data.train_dataloader())
+    data.start_batch = start = data.batches_per_epoch + 5
+    loader = data.train_dataloader()
+    assert len(loader) == len(whole)  # of the run, not what is left of it
+    assert_same(list(loader), whole[start:])
+
+
+@every_case
+def test_ranks_share_training_and_evaluation(case, cache, monkeypatch):
+    data = module(case, cache)
+    data.total_batches = 10
+    alone, evaluated = list(data.train_dataloader()), list(data.val_dataloader())
+    training, indexes = [], []
+    for rank in range(2):
+        data.trainer = SimpleNamespace(global_rank=rank, world_size=2)
+        data.total_batches = 5
+        training.append(list(data.train_dataloader()))
+        indexes += [index for batch in data.val_dataloader() for index in batch["index"].tolist()]
+    assert_same([batch for step in zip(*training) for batch in step], alone)
+    assert sorted(indexes) == sorted(index for batch in evaluated for index in batch["index"].tolist())
+    assert len(set(indexes)) == len(indexes)
+
+
+@every_case
+def test_index_restores_the_order_of_evaluation(case, cache):
+    data = module(case, cache)
+    found = {}
+    for batch in data.test_dataloader():
+        mask = batch.get("attention_mask", torch.ones_like(batch["input_ids"], dtype=torch.bool))
+        for index, ids, real in zip(batch["index"].tolist(), batch["input_ids"], mask):
+            found[index] = data.tokenizer.decode(ids[real].tolist())
+    assert sorted(found) == list(range(len(found)))
+    if data.form == "labelled":
+        assert [found[index] for index in range(30)] == [row["text"] for row in data.texts("test")]
+
+
+def test_facts_and_reports(cache):
+    data = module("bucketed", cache)
+    assert data.facts.labels == ("long", "short")
+    longer = sum(row["label"] == "long" for row in SPLITS["train"])
+    assert data.facts.label_counts == (longer, 203 - longer)
+    assert data.facts.vocab_size == data.tokenizer.vocab_size and data.facts.cls_id == 6
+    report = data.report["train"]
+    assert set(data.report) == {"train", "validation", "test"}
+    assert report["rows"] == 203 and report["unknown_share"] == 0 and report["truncated_share"] == 0
+    assert report["tokens"] == sum(len(row["text"].split()) + 2 for row in SPLITS["train"])
+    assert data.batches_per_epoch == 26
+    assert data.tokens_per_batch == report["tokens"] / 26
+    data.total_batches = 26
+    batches = list(data.train_dataloader())
+    real = sum(int(batch.get("attention_mask", batch["input_ids"] >= 0).sum()) for batch in batches)
+    places = sum(batch["input_ids"].numel() for batch in batches)
+    assert report["padding_share"] == pytest.approx(1 - real / places)
+    assert 0 < report["padding_share"] < 0.1
+
+
+def test_packed_batches_have_no_padding_and_no_mask(cache):
+    data = module("causal", cache)
+    data.total_batches = 20
+    for batch in data.train_dataloader():
+        assert set(batch) == {"input_ids", "labels", "index"}
+        assert batch["input_ids"].shape[1] == 16
+    assert data.report["train"]["padding_share"] == 0
+    assert data.facts.labels == ()
+    text = sum(len(row["text"].encode()) for row in SPLITS["test"])
+    scored = sum(int((batch["labels"] != -100).sum()) for batch in data.test_dataloader())
+    assert data.bytes_per_token("test") == pytest.approx(text / scored)
+
+
+def test_masks_are_fixed_in_evaluation_and_new_in_each_epoch(cache):
+    data = module("masked", cache)
+    assert_same(list(data.val_dataloader()), list(data.val_dataloader()))
+    other = module("masked", cache, batching=Packed(length=16, batch_size=7, mask_documents=True))
+    masks = [
+        {
+            index: labels.tolist()
+            for batch in batches
+            for index, labels in zip(batch["index"].tolist(), batch["labels"][:, :8])
+        }
+        for batches in (data.val_dataloader(), other.val_dataloader())
+    ]
+    assert masks[0] == masks[1]
+
+
+def test_a_finished_run_lends_its_tokenizer_and_labels(cache):
+    run = module("bucketed", cache)
+    data = TextDataModule(GivenRows({"test": SPLITS["test"][:3]}), run.tokenizer, Bucketed(), str(cache), seed=3)
+    data.form, data.known, data.collate = "labelled", run.facts, run.collate
+    data.prepare_data()
+    data.setup("test")
+    assert data.facts == run.facts
+    assert sum(len(batch["labels"]) for batch in data.test_dataloader()) == 3
+    with pytest.raises(UserError, match="train"):
+        data.examples("train")
+    data = TextDataModule(None, run.tokenizer, Bucketed(), str(cache), seed=3)
+    data.form, data.known = "labelled", Facts.from_dict({**run.facts.as_dict(), "vocab_size": 9})
+    with pytest.raises(UserError, match="9 tokens"):
+        data.setup("predict")
+
+
+@every_case
+def test_predictions_need_nothing_but_texts(case, cache):
+    run = module(case, cache)
+    data = TextDataModule(None, run.tokenizer, run.batching, str(cache), seed=3)
+    data.form, data.known, data.collate = run.form, run.facts, run.collate
+    given = [{"text": "the lazy dog"}, {"text": ""}, {"text": "fox " * 9, "label": "ignored"}]
+    seen = [index for batch in data.loader(given, batch_size=2) for index in batch["index"].tolist()]
+    assert sorted(seen) == [0, 1, 2]
+    assert list(data.loader([])) == []
+
+
+def test_the_order_has_a_fingerprint(cache):
+    data = module("bucketed", cache)
+    same = module("bucketed", cache, batching=Bucketed(max_length=64, batch_size=8, evaluation_batch_size=99))
+    assert data.order_fingerprint() == same.order_fingerprint()
+    others = [
+        module("bucketed", cache, seed=4),
+        module("bucketed", cache, batching=Bucketed(max_length=64, batch_size=9)),
+        module("bucketed", cache, splits={**SPLITS, "train": SPLITS["train"][1:]}),
+    ]
+    assert len({data.order_fingerprint(), *(other.order_fingerprint() for other in others)}) == 4
+
+
+def test_a_batching_of_the_other_form_is_refused(cache):
+    with pytest.raises(UserError, match="try batching=packed"):
+        module("causal", cache, batching=Bucketed())
+    with pytest.raises(UserError, match="try batching=bucketed or batching=token_budget"):
+        module("bucketed", cache, batching=Packed())
+
+
+def test_a_missing_split_is_named(cache):
+    with pytest.raises(UserError, match="validation"):
+        module("bucketed", cache, splits={"train": SPLITS["train"]})
+
+
+def test_a_label_that_training_lacks_is_found_before_training(cache):
+    splits = {**SPLITS, "test": [{"text": "fox", "label": "huge"}]}
+    with pytest.raises(UserError, match="row 1 of the test split has the label 'huge'"):
+        module("bucketed", cache, splits=splits)
+
+
+def test_data_are_prepared_once(cache, monkeypatch):
+    module("bucketed", cache)
+    monkeypatch.setattr("groundup.data.encoding.encode", lambda *words: pytest.fail("encoded again"))
+    monkeypatch.setattr("groundup.data.tokenizer.Tokenizer.train", lambda *words: pytest.fail("trained again"))
+    data = module("token_budget", cache)
+    examples = data.examples("train")
+    data.prepare_data()
+    data.setup("fit")
+    assert data.examples("train") is examples
+
+
+ORPHANS = """
+import os, signal, sys
+import numpy as np
+from groundup.data.batching import BatchStream
+from groundup.data.loading import StreamLoader
+
+class Examples:
+    def __len__(self): return 4
+    def __getitems__(self, keys): return [os.getpid()]
+
+if __name__ == "__main__":
+    loader = StreamLoader(Examples(), lambda examples, seeds: examples[0], 1, BatchStream(lambda e: [np.arange(4)], 1000), num_workers=2)
+    batches = iter(loader)
+    print(next(batches), next(batches), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is of Linux")
+def test_workers_die_with_a_killed_parent():
+    child = subprocess.run([sys.executable, "-c", ORPHANS], capture_output=True, text=True, timeout=60)
+    assert child.returncode == -signal.SIGKILL, child.stderr
+    workers = [int(word) for word in child.stdout.split()]
+    assert len(set(workers)) == 2
+    deadline = time.monotonic() + 3  # without prctl they notice after 5 s, or never
+    while any(_alive(worker) for worker in workers) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(_alive(worker) for worker in workers)
+
+
+def _alive(process: int) -> bool:
+    try:
+        with open(f"/proc/{process}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"  # a zombie is dead, only not yet collected
+    except (FileNotFoundError, ProcessLookupError):
+        return False

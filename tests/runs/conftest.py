@@ -1,0 +1,88 @@
+"""A run folder as a real fine-tuning run leaves it, made in a millisecond."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from groundup.baselines.classification import BAG_OF_WORDS, MAJORITY
+from groundup.metrics.classification import classification_metrics
+from groundup.runs.folder import RunFolder
+
+LABELS = ["concurrency", "files", "maths", "networking", "testing", "text"]
+TEXTS = [
+    "Return the shortest path between two nodes, or raise ValueError when there is none.",
+    "把一段文字拆成词，并返回每个词在原文中的位置。标点符号单独成词。",
+    'Open <file> & close it again; see https://example.org/a?b=1&c=2 for the "mode" argument.',
+    "<script>alert('x')</script> A tag in a text is shown, never run.",
+    "Acquire a lock, blocking or non-blocking. " * 12,
+]
+
+
+def fabricate(folder, state: str = "done", rows: int = 400) -> RunFolder:
+    rng = np.random.default_rng(0)
+    run = RunFolder(folder)
+    run.set_status("running", stage="finetune", parameters=812_934)
+    run.write_config({"stage": "finetune", "seed": 1, "model": {"width": 128, "layers": 4}, "optimizer": {"lr": 3e-3}})
+    run.write_command(
+        ["groundup", "finetune", "data=python_docs_topic", "model=transformer_encoder", "hub_token=hf_abc"]
+    )
+    (run.path / ".hydra").mkdir()
+    choices = "{data: python_docs_topic, model: transformer_encoder, size: tiny, task: classification}"
+    (run.path / ".hydra" / "hydra.yaml").write_text(f"hydra: {{runtime: {{choices: {choices}}}}}")
+    names = ["train/loss", "train/lr", "train/tokens_per_second", "train/grad_norm"]
+    lines = ["step," + ",".join([*names, "validation/loss", "validation/accuracy", "validation/macro_f1"])]
+    for step in range(5, 1201 if state == "done" else 400, 5):
+        fall = math.exp(-step / 250)
+        train = [0.35 + 1.4 * fall + rng.normal(0, 0.07), 3e-3 * min(1, step / 100) * (1 - step / 1250)]
+        train += [21000 + rng.normal(0, 900), 0.5 + fall + abs(rng.normal(0, 0.2))]
+        valid = ["", "", ""]
+        if step % 100 == 0:
+            valid = [0.55 + 1.2 * fall + step / 9000, 0.82 - 0.5 * fall, 0.80 - 0.55 * fall]
+        lines.append(f"{step}," + ",".join(str(value) for value in [*train, *valid]))
+    run.metrics_csv.write_text("\n".join(lines) + "\n")
+    if state != "done":
+        run.set_status(state, why="the loss became NaN at step 400. Try optimizer.lr=0.001", step=400)
+        return run
+
+    truth = rng.integers(0, len(LABELS), rows)
+    logits = rng.normal(0, 1, (rows, len(LABELS)))
+    logits[np.arange(rows), truth] += 2.3
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    run.write_json("labels.json", LABELS)
+    run.write_predictions(
+        {
+            "index": i,
+            "text": TEXTS[i % len(TEXTS)],
+            "label": LABELS[truth[i]],
+            "predicted": LABELS[probabilities[i].argmax()],
+            "probability": probabilities[i].max(),
+            "probabilities": dict(zip(LABELS, probabilities[i], strict=True)),
+        }
+        for i in range(rows)
+    )
+    run.write_json("metrics.json", _named(classification_metrics(probabilities, truth)))
+    uniform = np.tile([0.2, 0.16, 0.16, 0.16, 0.16, 0.16], (rows, 1))
+    blurred = probabilities**0.4 / (probabilities**0.4).sum(axis=1, keepdims=True) + rng.uniform(0, 0.3, (rows, 6))
+    blurred /= blurred.sum(axis=1, keepdims=True)
+    baselines = {MAJORITY: uniform, BAG_OF_WORDS: blurred}
+    run.write_json("baselines.json", {k: _named(classification_metrics(p, truth)) for k, p in baselines.items()})
+    run.samples.mkdir()
+    (run.samples / "step_001200.txt").write_text(
+        "The with statement is used to wrap the execution of a block …\n世界", "utf-8"
+    )
+    (run.samples / "step_000600.txt").write_text("The with the the of statement\n", "utf-8")
+    run.set_status("done", step=1200)
+    return run
+
+
+def _named(results):
+    return {f"test/{name}": value for name, value in results.items()}
+
+
+@pytest.fixture
+def fabricated(tmp_path):
+    """``fabricated(state)`` -> a run folder in that state."""
+    return lambda state="done": fabricate(tmp_path / f"run_{state}", state)

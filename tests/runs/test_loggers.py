@@ -1,0 +1,226 @@
+"""Weights & Biases without an account: what is logged can be read back, and nothing it does can stop a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import time
+import warnings
+from functools import partial
+from pathlib import Path
+
+import pytest
+import wandb
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from wandb.proto import wandb_internal_pb2
+
+from groundup.runs.folder import RunFolder
+from groundup.runs.loggers import CsvLogger, close_loggers, open_loggers, wandb_logger
+from groundup.runs.metrics_csv import read_metrics
+
+CONF = Path(__file__).parents[2] / "conf"
+
+
+@pytest.fixture(autouse=True)
+def no_account(monkeypatch, tmp_path):
+    """Neither a key of this machine nor a run that another test left open."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no_netrc"))
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nobody listens: no test goes to the network
+    yield
+    if wandb.run is not None:
+        wandb.finish()
+
+
+@pytest.fixture
+def run(tmp_path):
+    run = RunFolder(tmp_path / "logs" / "finetune" / "run")
+    run.write_config({"seed": 1, "model": {"width": 32, "api_key": "very-secret"}})
+    run.set_status("running", stage="finetune")
+    return run
+
+
+def blocks(data: bytes, block: int = 32768):
+    """Records of a LevelDB log, the format of .wandb files."""
+    offset, record = 7, b""
+    while offset + 7 <= len(data):
+        left = block - offset % block
+        if left < 7:
+            offset += left
+            continue
+        _, length, kind = struct.unpack("<IHB", data[offset : offset + 7])
+        chunk = data[offset + 7 : offset + 7 + length]
+        if len(chunk) < length:
+            return
+        offset += 7 + length
+        record = chunk if kind in (1, 2) else record + chunk
+        if kind in (1, 4):
+            message = wandb_internal_pb2.Record()
+            message.ParseFromString(record)
+            yield message
+
+
+def read_back(folder: Path) -> dict:
+    """History rows, configuration, exit code and x axes of an offline run; waits until its file is complete."""
+    (file,) = folder.glob("*.wandb")
+    for _ in range(100):
+        records = list(blocks(file.read_bytes()))
+        if any(record.HasField("exit") for record in records):
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("the .wandb file never got its exit record")
+    rows, config, metrics, summary = [], {}, {}, {}
+    for record in records:
+        if record.HasField("history"):
+            items = record.history.item
+            rows.append({i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in items})
+        for update in [record.run.config, record.config]:
+            config |= {i.key: json.loads(i.value_json) for i in update.update}
+        if record.HasField("metric"):
+            metrics[record.metric.name or record.metric.glob_name] = record.metric.step_metric
+        summary |= {i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in record.summary.update}
+    exits = [record.exit.exit_code for record in records if record.HasField("exit")]
+    (start,) = [record.run for record in records if record.HasField("run")][:1]
+    return {"rows": rows, "config": config, "metrics": metrics, "exit": exits[-1], "start": start, "summary": summary}
+
+
+def offline_folders(run):
+    return sorted((run.path / "wandb").glob("offline-run-*"), key=lambda folder: folder.stat().st_mtime)
+
+
+def test_scalars_config_and_axis_can_be_read_back(run, capfd):
+    loggers = open_loggers(run, {"wandb": partial(wandb_logger, project="p", group="sweep-1", tags=["a"])})
+    for step in (10, 20):
+        for logger in loggers:
+            logger.log_metrics({"train/loss": 1 / step, "epoch": 0}, step)
+    run.write_json("metrics.json", {"test/accuracy": {"value": 0.75, "ci95": [0.7, 0.8], "n": 4}})
+    run.write_json("labels.json", ["a", "b"])
+    run.write_predictions([{"label": "a", "predicted": "b"}, {"label": "b", "predicted": "b"}])
+    run.samples.mkdir()
+    (run.samples / "step_20.txt").write_text("once upon 时间", encoding="utf-8")
+    close_loggers(loggers)
+
+    (folder,) = offline_folders(run)
+    found = read_back(folder)
+    logged = [(row["trainer/global_step"], row["train/loss"]) for row in found["rows"] if "train/loss" in row]
+    assert logged == [(10, 0.1), (20, 0.05)]
+    assert not any("epoch" in row for row in found["rows"])
+    assert found["config"]["model"] == {"width": 32, "api_key": "********"}
+    assert found["metrics"]["*"] == "trainer/global_step"
+    assert found["exit"] == 0
+    assert (found["start"].project, found["start"].run_group, found["start"].job_type) == ("p", "sweep-1", "finetune")
+    assert found["start"].run_id == (run.path / "wandb_id").read_text()
+    assert found["summary"]["test/accuracy"] == 0.75
+    tables = [json.loads(file.read_text()) for file in folder.rglob("*.table.json")]
+    assert ["step_20", "once upon 时间"] in [row for table in tables for row in table["data"]]
+    assert ["a", "b", 1] in [row for table in tables for row in table["data"]]
+    assert [row["step"] for row in read_metrics(run.metrics_csv)] == [10, 20]
+    out, err = capfd.readouterr()
+    assert "wandb" not in (out + err).lower()
+
+
+def test_a_resumed_run_continues_the_same_wandb_run(run):
+    for step in (1, 2):
+        logger = wandb_logger(run)
+        logger.log_metrics({"a": 0.5}, step)
+        close_loggers([logger])
+        if step == 1:
+            time.sleep(1.1)  # W&B names folders by the second
+    found = [read_back(folder) for folder in offline_folders(run)]
+    assert len({each["start"].run_id for each in found}) == 1
+    assert [row["trainer/global_step"] for each in found for row in each["rows"] if "a" in row] == [1, 2]
+
+
+def test_a_failed_run_is_failed_in_wandb(run):
+    logger = wandb_logger(run)
+    close_loggers([logger], exit_code=1)
+    assert read_back(offline_folders(run)[0])["exit"] == 1
+
+
+def test_a_run_left_open_by_a_dead_job_is_closed_not_continued(run, tmp_path):
+    wandb_logger(run).log_metrics({"a": 1.0}, 1)
+    other = RunFolder(tmp_path / "other")
+    second = wandb_logger(other)
+    second.log_metrics({"b": 1.0}, 1)
+    close_loggers([second])
+    assert read_back(offline_folders(run)[0])["exit"] == 1
+    assert not any("a" in row for row in read_back(offline_folders(other)[0])["rows"])
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_online_without_a_key_is_offline_with_one_warning(run, monkeypatch, terminal):
+    monkeypatch.setattr("sys.stdin.isatty", lambda: terminal, raising=False)
+    start = time.monotonic()
+    with pytest.warns(UserWarning, match="no API key.*offline") as said:
+        logger = wandb_logger(run, mode="online")
+    assert time.monotonic() - start < 10
+    assert len([w for w in said if "W&B" in str(w.message)]) == 1
+    logger.log_metrics({"a": 1.0}, 1)
+    close_loggers([logger])
+    assert len(offline_folders(run)) == 1
+
+
+def test_a_server_that_is_down_makes_the_run_offline(run, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    monkeypatch.setattr("groundup.runs.wandb_logger._INIT_TIMEOUT", 1.0)
+    start = time.monotonic()
+    with pytest.warns(UserWarning, match="cannot go online"):
+        logger = wandb_logger(run, mode="online")
+    assert time.monotonic() - start < 30
+    logger.log_metrics({"a": 1.0}, 1)
+    close_loggers([logger])
+    assert read_back(offline_folders(run)[-1])["exit"] == 0
+
+
+def test_a_wandb_that_breaks_warns_once_and_training_goes_on(run, monkeypatch):
+    logger = wandb_logger(run)
+    monkeypatch.setattr(type(logger.experiment), "log", lambda *a, **k: (_ for _ in ()).throw(OSError("disk full")))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        for step in range(3):
+            logger.log_metrics({"a": 1.0}, step)
+    assert len([w for w in said if "stopped logging (disk full)" in str(w.message)]) == 1
+    close_loggers([logger])
+
+
+def test_a_wandb_that_cannot_start_is_left_out(run, monkeypatch):
+    monkeypatch.setattr(wandb, "init", lambda **_: (_ for _ in ()).throw(RuntimeError("no service")))
+    with pytest.warns(UserWarning, match="off for this run .no service."):
+        loggers = open_loggers(run, {"wandb": wandb_logger})
+    assert [type(logger) for logger in loggers] == [CsvLogger]
+
+
+def test_a_folder_called_wandb_is_not_wandb(run, monkeypatch):
+    monkeypatch.delattr(wandb, "init")
+    with pytest.warns(UserWarning, match="not installed"):
+        assert wandb_logger(run) is None
+
+
+def test_disabled_is_no_logger(run):
+    assert wandb_logger(run, mode="disabled") is None
+    assert not (run.path / "wandb").exists()
+
+
+@pytest.mark.parametrize(
+    ("choice", "names"), [("default", ["wandb"]), ("wandb", ["wandb"]), ("none", []), ("tensorboard", ["tensorboard"])]
+)
+def test_every_yaml_makes_its_loggers(run, choice, names):
+    with initialize_config_dir(str(CONF / "logger" / ".."), version_base=None):
+        config = compose(overrides=[f"+logger={choice}", *(["wandb.mode=disabled"] if "wandb" in names else [])])
+    wanted = instantiate(config.get("logger") or {})
+    assert list(wanted) == names
+    loggers = open_loggers(run, wanted)
+    assert [type(logger).__name__ for logger in loggers] == [
+        "CsvLogger",
+        *(["TensorBoardLogger"] if "tensorboard" in names else []),
+    ]
+    for logger in loggers:
+        logger.log_metrics({"a": 1.0}, 1)
+    close_loggers(loggers)
+    assert bool(list((run.path).glob("tensorboard/events*"))) == ("tensorboard" in names)
+    assert "/" not in OmegaConf.to_yaml(config)  # no path: the saved configuration must survive a move

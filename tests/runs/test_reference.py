@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from groundup.errors import UserError
+from groundup.runs.folder import RunFolder
+from groundup.runs.reference import best_checkpoint, last_checkpoint, newest_runs, open_run
+
+
+def make(folder, started, stage="pretrain"):
+    run = RunFolder(folder)
+    run.write_config({"seed": 1})
+    run.write_json("status.json", {"state": "done", "stage": stage, "started": started})
+    return run
+
+
+@pytest.fixture
+def logs(tmp_path):
+    logs = tmp_path / "logs"
+    make(logs / "pretrain" / "default" / "a", 10)
+    make(logs / "pretrain" / "default" / "b", 40)
+    make(logs / "finetune" / "sweep" / "c" / "0", 30, "finetune")
+    make(logs / "pipeline" / "demo" / "d", 20, "pipeline")
+    make(logs / "pipeline" / "demo" / "d" / "steps" / "one", 25, "finetune")
+    (logs / "pretrain" / "default" / "unfinished").mkdir()
+    make(logs / "pretrain" / "default" / "b" / "checkpoints" / "no_run", 99)
+    make(logs / "pretrain" / "default" / "b" / "wandb" / "files", 99)
+    return logs
+
+
+def save(run, name, value=1.0):
+    run.checkpoints.mkdir(exist_ok=True)
+    torch.save({"state_dict": {"w": torch.full((1000,), value)}}, run.checkpoints / name)
+    return run.checkpoints / name
+
+
+def flip_a_bit(path):
+    data = bytearray(path.read_bytes())
+    data[data.find(b"\x00\x00\x80?" * 8) + 100] ^= 1  # in the middle of the tensor of ones
+    path.write_bytes(data)
+
+
+def test_last_is_the_run_that_was_started_last(logs):
+    assert [run.path.name for run in newest_runs(logs)] == ["b", "0", "one", "d", "a"]
+    assert open_run("last", logs).path == logs / "pretrain/default/b"
+    assert open_run("last", logs, stage="finetune").path == logs / "finetune/sweep/c/0"
+    assert open_run("last", logs, stage=("pipeline", "finetune")).path.name == "0"
+
+
+def test_a_run_without_status_is_dated_by_its_configuration(logs):
+    (logs / "pretrain/default/a/status.json").unlink()
+    assert open_run("last", logs).path.name == "a"
+    assert open_run("last", logs, stage="pretrain").path.name == "a"
+
+
+def test_a_folder_a_name_below_logs_and_a_checkpoint_are_references(logs, monkeypatch):
+    run = RunFolder(logs / "pretrain/default/a")
+    path = save(run, "best.ckpt")
+    save(run, "last.ckpt", 2.0)
+    assert open_run(run.path, logs).path == run.path
+    assert open_run("pretrain/default/a", logs).path == run.path
+    monkeypatch.chdir(logs / "pretrain")
+    assert open_run("default/a", logs).path.resolve() == run.path.resolve()
+    opened = open_run(path, logs)
+    assert opened.path == run.path
+    assert best_checkpoint(opened) == last_checkpoint(opened) == path
+
+
+def test_an_unknown_run_names_the_newest_three(logs, tmp_path):
+    with pytest.raises(UserError, match=r"default/b, .*c/0, .*steps/one$") as error:
+        open_run("nowhere", logs)
+    assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match=r"holds no config\.yaml"):
+        open_run(logs / "pretrain/default/unfinished", logs)
+    with pytest.raises(UserError, match="no run below"):
+        open_run("last", tmp_path / "empty")
+    with pytest.raises(UserError, match="no serve run below"):
+        open_run("last", logs, stage="serve")
+
+
+def test_a_checkpoint_outside_a_run_is_refused(tmp_path):
+    torch.save({}, tmp_path / "x.ckpt")
+    with pytest.raises(UserError, match="lies in no run folder"):
+        open_run(tmp_path / "x.ckpt", tmp_path)
+
+
+def test_a_damaged_checkpoint_falls_back_with_one_warning(tmp_path):
+    run = make(tmp_path, 1)
+    previous, last = save(run, "previous.ckpt"), save(run, "last.ckpt")
+    assert last_checkpoint(run) == last
+    flip_a_bit(last)
+    assert torch.load(last, weights_only=True)["state_dict"]["w"].sum() != 1000  # torch itself sees nothing
+    with pytest.warns(UserWarning, match=r"last\.ckpt: .*damaged.* Using previous\.ckpt") as said:
+        assert last_checkpoint(run) == previous
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize("harm", ["empty", "cut", "noise", "bit"])
+def test_every_damage_is_seen(tmp_path, harm):
+    run = make(tmp_path, 1)
+    path = save(run, "last.ckpt")
+    data = path.read_bytes()
+    if harm == "bit":
+        flip_a_bit(path)
+    else:
+        path.write_bytes({"empty": b"", "cut": data[: len(data) // 3], "noise": b"\x80\x02" + bytes(500)}[harm])
+    with pytest.raises(UserError, match=r"every checkpoint .* is damaged"):
+        last_checkpoint(run)
+
+
+def test_best_falls_back_to_last_when_none_was_marked_best(tmp_path):
+    run = make(tmp_path, 1)
+    last = save(run, "last.ckpt")
+    assert best_checkpoint(run) == last
+    best = save(run, "best.ckpt")
+    assert best_checkpoint(run) == best
+
+
+def test_a_run_that_never_saved_says_why(tmp_path):
+    run = make(tmp_path, 1)
+    run.set_status("failed", why="no space left")
+    with pytest.raises(UserError, match=r"no checkpoint .*failed: no space left"):
+        last_checkpoint(run)

@@ -1,0 +1,181 @@
+"""The report shows what the folder holds, in any state of the run, and needs nothing from outside."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from groundup.runs.folder import RunFolder
+from groundup.runs.report import write_report
+from groundup.runs.report.charts import line_chart, number, thin
+
+VOID = {"meta", "br", "link", "img"}
+
+
+class Page(HTMLParser):
+    """Collects the text of each section, and fails on tags that do not close."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.open, self.sections, self.tags, self.title, self.attributes = [], {"": ""}, [], "", []
+        self.feed(html)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "h2":
+            self.title = data
+            self.sections[data] = ""
+        elif "style" not in self.open:
+            key = self.title if "section" in self.open else ""
+            self.sections[key] += data + " "
+
+
+def page(run):
+    return Page(write_report(run).read_text(encoding="utf-8"))
+
+
+def test_a_finished_run_shows_every_section(fabricated):
+    sections = page(fabricated()).sections
+    titles = [
+        "Results",
+        "Learning curves",
+        "Confusion matrix",
+        "Wrong predictions",
+        "Samples",
+        "Provenance",
+        "Configuration",
+    ]
+    assert list(sections)[1:] == titles
+    for text in ("finetune", "done", "python_docs_topic · transformer_encoder", "1,200", "812,934"):
+        assert text in sections[""]
+    assert "把一段文字拆成词" in sections["Wrong predictions"]
+    assert "The with statement" in sections["Samples"]
+    assert "hub_token=********" in sections["Provenance"]
+    assert "width: 128" in sections["Configuration"]
+
+
+def test_results_stand_beside_the_baselines_with_intervals(fabricated):
+    run = fabricated()
+    text = page(run).sections["Results"]
+    for file in ("metrics.json", "baselines.json"):
+        saved = run.read_json(file)
+        for results in [saved] if "test/accuracy" in saved else saved.values():
+            estimate = results["test/accuracy"]
+            low, high = estimate["ci95"]
+            assert re.search(rf"{estimate['value']:.4f} +{low:.3f} – {high:.3f}", text)
+    assert "bag-of-words logistic regression" in text
+
+
+def test_it_is_one_file_that_asks_for_nothing(fabricated):
+    run = fabricated()
+    html = write_report(run).read_text(encoding="utf-8")
+    tags = Page(html)
+    assert not {"script", "link", "img", "iframe", "a"} & set(tags.tags)
+    assert not [value for name, value in tags.attributes if name in ("src", "href") or name.startswith("on")]
+    style = html[html.index("<style>") : html.index("</style>")]
+    assert "url(" not in style
+    assert "@import" not in style
+    assert "prefers-color-scheme: dark" in style
+    assert str(run.path.parent) not in html
+
+
+def test_text_of_users_is_never_markup(tmp_path):
+    evil = "<script>alert(1)</script><img src=x onerror=y>\"'&"
+    run = RunFolder(tmp_path / "run")
+    run.set_status("failed", why=evil, stage=evil)
+    run.write_config({evil: evil})
+    run.write_json("labels.json", [evil, "b"])
+    row = {"text": evil, "text_pair": evil, "label": evil, "predicted": "b", "probability": 0.9}
+    run.write_predictions([row])
+    run.write_json("metrics.json", {f"test/{evil}": {"value": 1.0, "ci95": [0, 1], "n": 1}})
+    run.write_json("baselines.json", {evil: {f"test/{evil}": {"value": 1.0, "ci95": [0, 1], "n": 1}}})
+    run.write_json("provenance.json", {evil: evil, "command": evil})
+    run.samples.mkdir()
+    (run.samples / "a.txt").write_text(evil)
+    run.metrics_csv.write_text('step,"<script>x</script>/y"\n1,2.0\n2,3.0\n')
+    tags = Page(write_report(run).read_text(encoding="utf-8"))
+    assert "script" not in tags.tags
+    assert "img" not in tags.tags
+    assert evil in tags.sections["Wrong predictions"]
+
+
+@pytest.mark.parametrize("state", ["running", "failed", "interrupted"])
+def test_an_unfinished_run_says_why_and_shows_its_curves(fabricated, state):
+    sections = page(fabricated(state)).sections
+    assert "the loss became NaN at step 400" in sections[""]
+    assert state in sections[""]
+    assert "Learning curves" in sections
+    assert "Results" not in sections
+
+
+def test_an_empty_folder_has_a_report(tmp_path):
+    assert "unknown" in page(RunFolder(tmp_path / "empty")).sections[""]
+
+
+def test_confusions_are_counted_by_true_class_down_and_predicted_across(tmp_path):
+    run = RunFolder(tmp_path)
+    run.write_json("labels.json", ["a", "b"])
+    pairs = [("a", "a")] * 3 + [("a", "b")] * 2 + [("b", "b")] * 5
+    run.write_predictions([{"text": "x", "label": t, "predicted": p} for t, p in pairs])
+    html = write_report(run).read_text(encoding="utf-8")
+    assert 'title="a → b: 2 (40.0%)"' in html
+    assert 'title="b → a: 0 (0.0%)"' in html
+    assert "2 of 10 rows are wrong (20.0%)" in html
+
+
+def test_many_classes_list_the_worst_confusions(tmp_path):
+    run = RunFolder(tmp_path)
+    run.write_predictions([{"text": "x", "label": f"c{i % 40}", "predicted": f"c{i % 39}"} for i in range(400)])
+    assert "most frequent confusions" in page(run).sections["Confusion matrix"]
+
+
+def test_a_language_model_has_curves_and_results_without_classes(tmp_path):
+    run = RunFolder(tmp_path)
+    run.metrics_csv.write_text(
+        "step,train/loss,validation/loss\n" + "".join(f"{s},{5 / s},{6 / s}\n" for s in range(1, 30))
+    )
+    run.write_json("metrics.json", {"validation/perplexity": {"value": 42.5, "ci95": [40.0, 45.0], "n": 1000}})
+    sections = page(run).sections
+    assert "42.5" in sections["Results"]
+    assert "40.0 – 45.0" in sections["Results"]
+    assert "Confusion matrix" not in sections
+
+
+def test_curves_survive_constants_gaps_and_one_point():
+    assert "<svg" in line_chart("a", {"train": [(1, 2.0)]}, (1, 1))
+    assert "<svg" in line_chart("a", {"train": [(1, 0.0), (2, 0.0)], "validation": []}, (1, 2))
+    assert line_chart("a", {"train": [(1, float("nan"))]}, (1, 1)) == ""
+    assert "nan" not in line_chart("a", {"train": [(1, float("nan")), (2, 1.0), (3, 2.0)]}, (1, 3), "min").lower()
+
+
+def test_the_best_point_is_marked():
+    points = [(1, 3.0), (2, 1.25), (3, 2.0)]
+    assert "1.25 at step 2" in line_chart("loss", {"validation": points}, (1, 3), "min")
+    assert "3 at step 1" in line_chart("accuracy", {"validation": points}, (1, 3), "max")
+
+
+def test_long_curves_are_thinned_to_their_mean_and_keep_their_end():
+    points = [(i, float(i % 2)) for i in range(10_000)]
+    thinned = thin(points, 101)
+    assert len(thinned) == 101
+    assert thinned[-1] == points[-1]
+    assert all(abs(y - 0.5) < 0.01 for _, y in thinned[:-1])
+
+
+def test_numbers_are_for_people():
+    figures = [0.123456, 12345.6, 3e-5, 0, float("inf"), 2.5e12]
+    assert [number(figure) for figure in figures] == ["0.1235", "12,346", "3.0e-5", "0", "–", "2.5e+12"]

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from groundup.metrics.estimate import Estimate
+from groundup.runs.table import main_metrics, markdown_table, show_table
+
+ROWS = {
+    "majority": {"test/accuracy": Estimate(0.2, 0.1, 0.3, 50), "test/loss": Estimate(1.7, 1.6, 1.8, 50)},
+    "ours [tiny]": {
+        "test/accuracy": {"value": 0.9, "ci95": [0.8, 0.95], "n": 50},
+        "test/loss": {"value": 0.4, "ci95": [0.3, 0.5], "n": 50},
+        "test/macro_f1": {"value": None, "ci95": [None, None], "n": 50},
+        "validation/accuracy": {"value": 0.91, "ci95": [0.8, 0.95], "n": 50},
+    },
+}
+
+
+def test_the_best_of_each_column_is_bold_also_where_low_is_good():
+    lines = markdown_table(ROWS).splitlines()
+    assert lines[0] == "| | test/accuracy | test/macro_f1 | test/loss |"
+    assert lines[2] == "| majority | 0.2000 [0.1000, 0.3000] | - | 1.7000 [1.6000, 1.8000] |"
+    assert lines[3] == "| ours [tiny] | **0.9000 [0.8000, 0.9500]** | - | **0.4000 [0.3000, 0.5000]** |"
+
+
+def test_the_printed_table_holds_every_figure_and_is_not_wrapped(capsys):
+    markdown = show_table(ROWS, title="Demo")
+    printed = capsys.readouterr().out
+    for text in ("Demo", "ours [tiny]", "0.9000 [0.8000, 0.9500]", "1.7000 [1.6000, 1.8000]"):
+        assert text in printed
+    assert markdown == markdown_table(ROWS)
+
+
+def test_columns_can_be_chosen_and_default_to_the_test_split():
+    assert main_metrics(ROWS) == ["test/accuracy", "test/macro_f1", "test/loss"]
+    assert main_metrics({"a": {"validation/loss": Estimate(1.0, None, None, 1)}}) == ["validation/loss"]
+    assert main_metrics({"a": {"test/odd": Estimate(1.0, None, None, 1)}}) == ["test/odd"]
+    assert "0.9100" in markdown_table(ROWS, ["validation/accuracy"])
+
+
+def test_one_row_has_no_winner_and_bars_in_labels_do_not_break_the_table():
+    assert "**" not in markdown_table({"a|b": ROWS["majority"]})
+    assert "| a\\|b |" in markdown_table({"a|b": ROWS["majority"]})

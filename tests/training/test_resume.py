@@ -1,0 +1,123 @@
+"""A run that was killed ends in the same weights as one that was not."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from groundup.errors import UserError
+from groundup.training.checkpoints import Interrupted
+from groundup.training.resume import peek
+from tests.training.toy import Journal, Signal, constant, fingerprint, in_child, train
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")
+
+CASES = [
+    pytest.param({"optimizer": "adamw"}, id="plain"),
+    pytest.param({"optimizer": "muon", "accumulate": 4}, id="accumulation 4"),
+    pytest.param({"optimizer": "muon", "workers": 2, "every": 1}, id="2 workers"),
+    pytest.param({"workers": 2, "accumulate": 4, "ema": False}, id="2 workers, accumulation 4"),
+]
+
+
+@pytest.mark.parametrize("settings", CASES)
+def test_resumed_run_ends_in_identical_weights(tmp_path: Path, settings: dict) -> None:
+    whole, _ = train(tmp_path / "whole", **settings)
+    killed = tmp_path / "killed"
+    for kill in (
+        Signal(2),  # before the first checkpoint
+        Signal(9),  # in the middle of a step
+        Signal(13, when="end"),
+        Signal(14, when="validation"),  # between the save that is due and its validation
+        Signal(19, signal.SIGTERM),
+        Signal(23),
+    ):
+        code = in_child(lambda kill=kill: train(killed, resume=True, more=(kill,), **settings))
+        assert code == (75 if kill.number == signal.SIGTERM else -signal.SIGKILL)
+    resumed, trainer = train(killed, resume=True, **settings)
+    assert trainer.global_step == 24
+    assert fingerprint(resumed) == fingerprint(whole)
+    assert 0 < len(resumed.trace) < len(whole.trace)
+    assert resumed.trace == whole.trace[-len(resumed.trace) :]
+    assert resumed.validated == whole.validated[-len(resumed.validated) :]
+    assert Journal(killed).rows() == Journal(tmp_path / "whole").rows()
+    best = [torch.load(run / "checkpoints" / "best.ckpt") for run in (killed, tmp_path / "whole")]
+    assert best[0]["global_step"] == best[1]["global_step"]
+    assert all(torch.equal(value, best[1]["state_dict"][name]) for name, value in best[0]["state_dict"].items())
+
+
+def test_two_processes_resume_exactly(tmp_path: Path) -> None:
+    settings = {"strategy": "ddp_fork", "devices": 2, "accumulate": 2, "steps": 10, "every": 3, "validate_every": 5}
+    assert in_child(lambda: train(tmp_path / "whole", **settings)) == 0
+    assert in_child(lambda: train(tmp_path / "part", **{**settings, "steps": 6}, schedule=constant)) == 0
+    # a run with another schedule up to step 6 is not the same run: the whole one is repeated with a stop in it
+    assert in_child(lambda: train(tmp_path / "stopped", **settings, more=(StopAt(6),))) == 0
+    assert peek(tmp_path / "stopped" / "checkpoints" / "last.ckpt")["step"] == 6
+    assert in_child(lambda: train(tmp_path / "stopped", **settings, resume=True)) == 0
+    whole, stopped = (
+        torch.load(tmp_path / name / "checkpoints" / "last.ckpt")["state_dict"] for name in ("whole", "stopped")
+    )
+    assert all(torch.equal(value, stopped[name]) for name, value in whole.items())
+    theirs, ours = Journal(tmp_path / "whole").rows(), Journal(tmp_path / "stopped").rows()
+    assert all(ours[key] == row for key, row in theirs.items())
+    # 2 ranks x 2 micro-batches x 24 positions x 8 steps until the last row
+    assert 0.8 * 768 < next(row for key, row in theirs.items() if key[0] == 8 and "tokens" in row)["tokens"] < 768
+
+
+class StopAt(Callback):
+    def __init__(self, step: int):
+        self.step = step
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        if trainer.global_step >= self.step and not trainer.fit_loop.epoch_loop._should_accumulate():
+            trainer.should_stop = True
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, 130)])
+def test_signal_saves_at_the_next_step_boundary(tmp_path: Path, number: int, code: int) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(Interrupted) as stop:
+        train(tmp_path, accumulate=4, every=100, more=(Signal(8, number),))
+    assert stop.value.code == code
+    assert stop.value.signal_name == signal.Signals(number).name
+    assert peek(tmp_path / "checkpoints" / "last.ckpt") == {"step": 9, "batches": 36, "tokens": pytest.approx(770, abs=60)}
+    assert signal.getsignal(number) == before
+
+
+def test_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, more=(Signal(8, signal.SIGINT), Signal(8, signal.SIGINT)))
+    assert peek(tmp_path / "checkpoints" / "last.ckpt")["step"] == 5
+
+
+def test_finished_run_does_nothing_more_and_can_be_extended(tmp_path: Path) -> None:
+    whole, _ = train(tmp_path / "whole", 20, accumulate=2, schedule=constant, validate_every=None)
+    train(tmp_path / "part", 12, accumulate=2, schedule=constant, validate_every=None)
+    again, trainer = train(tmp_path / "part", 12, accumulate=2, schedule=constant, validate_every=None, resume=True)
+    assert again.trace == []
+    assert trainer.global_step == 12
+    longer, _ = train(tmp_path / "part", 20, accumulate=2, schedule=constant, validate_every=None, resume=True)
+    assert longer.trace == whole.trace[-16:]
+    assert fingerprint(longer) == fingerprint(whole)
+    assert (20, "epoch", "step", "validation/loss") in {
+        (row["step"], "epoch", *sorted(row)) for row in Journal(tmp_path / "part").rows().values()
+    }
+
+
+def test_resume_with_another_order_of_data_is_refused(tmp_path: Path) -> None:
+    train(tmp_path, 6)
+    for changed in ({"seed": 4}, {"accumulate": 2}):
+        with pytest.raises(UserError, match="order of the data"):
+            train(tmp_path, 12, resume=True, **changed)
+
+
+def test_last_step_is_always_validated_under_its_own_number(tmp_path: Path) -> None:
+    task, _ = train(tmp_path, 10, accumulate=2, validate_every=4)
+    assert [step for step, _ in task.validated] == [4, 8, 10]
+    rows = Journal(tmp_path).rows()
+    assert [key[0] for key in rows if "validation/loss" in key] == [4, 8, 10]
