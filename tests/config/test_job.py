@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from groundup.config.compose import as_config, compose
+from groundup.config.compose import as_config, compose, resolved
 from groundup.config.job import Job, run_job
 from groundup.errors import UserError
 from groundup.runs.folder import RunFolder
@@ -182,7 +182,7 @@ def spawned(toy, monkeypatch):
         run = RunFolder(toy.root / "run")
         run.path.mkdir()
         run.set_status("running")
-        run.write_config({**compose("pretrain", [f"seed={seed}"])})
+        run.write_config(resolved(compose("pretrain", [f"seed={seed}"])))
         monkeypatch.setenv("GROUNDUP_RANK_JOB", json.dumps(Job("pretrain", run).as_dict()))
         monkeypatch.setenv("LOCAL_RANK", "1")
         # What Lightning repeats does not matter: the job comes from rank 0.

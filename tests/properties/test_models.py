@@ -27,8 +27,8 @@ WORDS = {
     "qk_norm": {"qk_norm": True},
     "kv_heads=2": {"kv_heads": 2},
     "everything": {
-        "position": "alibi", "kv_heads": 1, "qk_norm": True, "norm": "layer", "norm_order": "post", "feed_forward": "relu2",
-        "dropout": 0.5,
+        "position": "alibi", "kv_heads": 1, "qk_norm": True, "norm": "layer", "norm_order": "post",
+        "feed_forward": "relu2", "dropout": 0.5,
     },
 }  # fmt: skip
 RECURRENT_WORDS = {
@@ -48,7 +48,7 @@ DECODERS = {
     **{f"transformer {name}": (TransformerDecoder, TRANSFORMER | words) for name, words in WORDS.items()},
     **{f"recurrent {name}": (RecurrentDecoder, RECURRENT | words) for name, words in RECURRENT_WORDS.items()},
     "transformer with memory": (TransformerDecoder, TRANSFORMER | {"cross_attention": True, "kv_heads": 2}),
-    "transformer post-norm with memory": (
+    "transformer with memory, post": (
         TransformerDecoder,
         TRANSFORMER | {"cross_attention": True, "norm_order": "post"},
     ),
@@ -56,9 +56,9 @@ DECODERS = {
 }
 ENCODER_NAMES = [f"encoder: {name}" for name in ENCODERS]
 DECODER_NAMES = [f"decoder: {name}" for name in DECODERS]
-encoders, decoders, everyone = (
-    pytest.mark.parametrize("name", names) for names in (ENCODER_NAMES, DECODER_NAMES, ENCODER_NAMES + DECODER_NAMES)
-)
+encoders = pytest.mark.parametrize("name", ENCODER_NAMES)
+decoders = pytest.mark.parametrize("name", DECODER_NAMES)
+everyone = pytest.mark.parametrize("name", ENCODER_NAMES + DECODER_NAMES)
 
 
 def build(name, **words):

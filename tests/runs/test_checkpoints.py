@@ -30,12 +30,12 @@ def legacy(path, payload):
 
 
 def bare_pickle(path, payload):
-    path.write_bytes(pickle.dumps(payload))
+    path.write_bytes(pickle.dumps(payload, protocol=2))
 
 
 def pickle_in_a_zip(path, payload):
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("archive/data.pkl", pickle.dumps(payload))
+        archive.writestr("archive/data.pkl", pickle.dumps(payload, protocol=2))
         archive.writestr("archive/version", "3")
 
 

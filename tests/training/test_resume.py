@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from groundup.errors import UserError
 from groundup.training.checkpoints import Interrupted
 from groundup.training.resume import peek
-from tests.training.toy import Journal, Signal, constant, fingerprint, in_child, train
+from toy_run import Journal, Signal, constant, fingerprint, in_child, train
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")
 
@@ -54,8 +54,6 @@ def test_resumed_run_ends_in_identical_weights(tmp_path: Path, settings: dict) -
 def test_two_processes_resume_exactly(tmp_path: Path) -> None:
     settings = {"strategy": "ddp_fork", "devices": 2, "accumulate": 2, "steps": 10, "every": 3, "validate_every": 5}
     assert in_child(lambda: train(tmp_path / "whole", **settings)) == 0
-    assert in_child(lambda: train(tmp_path / "part", **{**settings, "steps": 6}, schedule=constant)) == 0
-    # a run with another schedule up to step 6 is not the same run: the whole one is repeated with a stop in it
     assert in_child(lambda: train(tmp_path / "stopped", **settings, more=(StopAt(6),))) == 0
     assert peek(tmp_path / "stopped" / "checkpoints" / "last.ckpt")["step"] == 6
     assert in_child(lambda: train(tmp_path / "stopped", **settings, resume=True)) == 0
@@ -85,7 +83,8 @@ def test_signal_saves_at_the_next_step_boundary(tmp_path: Path, number: int, cod
         train(tmp_path, accumulate=4, every=100, more=(Signal(8, number),))
     assert stop.value.code == code
     assert stop.value.signal_name == signal.Signals(number).name
-    assert peek(tmp_path / "checkpoints" / "last.ckpt") == {"step": 9, "batches": 36, "tokens": pytest.approx(770, abs=60)}
+    tokens = pytest.approx(0.9 * 36 * 24, rel=0.1)  # a tenth of the 24 positions of a micro-batch is padding
+    assert peek(tmp_path / "checkpoints" / "last.ckpt") == {"step": 9, "batches": 36, "tokens": tokens}
     assert signal.getsignal(number) == before
 
 

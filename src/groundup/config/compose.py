@@ -33,7 +33,7 @@ def compose_with_choices(stage: str, overrides: Sequence[str] = ()) -> tuple[Dic
         if isinstance(error, UserError) or (line := explain(error, stage, list(overrides))) is None:
             raise
         raise UserError(line) from error
-    choices = {str(key): value for key, value in cfg.hydra.runtime.choices.items()}
+    choices = OmegaConf.to_container(cfg.hydra.runtime.choices)
     with hydra_config(cfg):
         del (plain := OmegaConf.to_container(cfg, resolve=False))["hydra"]
         task = OmegaConf.create(plain)

@@ -19,8 +19,8 @@ def groups(folder: Path) -> dict[str, list[str]]:
 
 
 def is_base(file: Path, siblings: Sequence[Path]) -> bool:
-    """True for a file without a target of its own that a sibling with a target includes."""
-    return not has_target(file) and any(has_target(other) and file in bases(other) for other in siblings if other != file)
+    """True for ``_name.yaml``, and for a file without a target of its own that a sibling with a target includes."""
+    return file.stem.startswith("_") or not has_target(file) and any(has_target(other) and file in bases(other) for other in siblings if other != file)
 
 
 def has_target(file: Path) -> bool:

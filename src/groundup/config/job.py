@@ -17,6 +17,7 @@ from groundup.config.logs import log_failure, log_to_run
 from groundup.config.ranks import rank, ready_for_ranks
 from groundup.errors import UserError
 from groundup.runs.folder import RunFolder
+from groundup.runs.secrets import mask, mask_text
 
 EXIT_RESUME_LATER = 75  # EX_TEMPFAIL: saved on a signal
 log = logging.getLogger(__name__)
@@ -142,7 +143,7 @@ def call_stage(cfg: DictConfig, job: Job) -> float | None:
 
 def set_status(job: Job, state: str, why: str | None = None, **more: object) -> None:
     if job.is_main:
-        job.folder.set_status(state, why, **more)
+        job.folder.set_status(state, why and mask_text(why), **mask(more))
 
 
 def state_of_exit(exit: SystemExit) -> tuple[str, str | None]:
@@ -156,7 +157,6 @@ def state_of_exit(exit: SystemExit) -> tuple[str, str | None]:
 def mask_hydra_files(folder: Path) -> None:
     """Hydra has already saved the command line's values as they came; a key given there must not stay on disk."""
     from groundup.runs.atomic import write_text
-    from groundup.runs.secrets import mask_text
 
     for file in folder.glob("*.yaml"):
         text = file.read_text(encoding="utf-8")

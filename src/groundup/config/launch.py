@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from groundup.config.mistakes import explain
 from groundup.config.ranks import is_spawned_rank, run_rank
@@ -44,7 +44,7 @@ class Task:
                 cfg,
                 folder,
                 overrides=list(hydra.overrides.task),
-                choices={str(key): value for key, value in hydra.runtime.choices.items()},
+                choices=OmegaConf.to_container(hydra.runtime.choices),
                 sweep_dir=Path(hydra.sweep.dir).absolute() if multirun else None,
                 job_num=hydra.job.num if multirun else None,
             )

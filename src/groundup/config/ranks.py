@@ -72,12 +72,17 @@ def run_rank() -> int:
     """The whole life of a rank that Lightning started. Returns the exit code."""
     from groundup.config.compose import as_config
     from groundup.config.job import Job, call_stage
-    from groundup.config.logs import log_to_run
+    from groundup.config.logs import log_failure, log_to_run
+    from groundup.runs.secrets import mask_text
 
     job = Job.from_dict(json.loads(os.environ[RANK_JOB]) | {"rank": rank()})
     try:
         with log_to_run(job.folder.log, rank=job.rank), ready_for_ranks(job):
-            call_stage(as_config(job.folder.read_config()), job)
+            try:
+                call_stage(as_config(job.folder.read_config()), job)
+            except Exception as error:
+                log_failure(error)
+                raise
     except SystemExit as exit:
         # Lightning kills rank 0 as soon as another rank ends with an error; 75 (saved on a signal) is none.
         return 0 if exit.code in (None, 0, 75) else 1
@@ -85,7 +90,7 @@ def run_rank() -> int:
         return 0
     except Exception as error:
         # Rank 0 will be killed without a word, so this rank has to say why.
-        why = f"rank {job.rank}: {traceback.format_exception_only(error)[0].strip()}"
+        why = mask_text(f"rank {job.rank}: {traceback.format_exception_only(error)[0].strip()}")
         job.folder.set_status("failed", why)
         print(why, file=sys.stderr)
         return 1

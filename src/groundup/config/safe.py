@@ -18,7 +18,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from groundup.errors import UserError
 
 # Building blocks of ours. Not the command, the stages and this package: a config has no business calling those.
-OURS = ("data", "models", "tasks", "decoding", "training", "metrics", "baselines", "runs.loggers")
+OURS = ("data", "models", "tasks", "decoding", "training", "metrics", "baselines", "runs.loggers", "runs.wandb_logger")
 ALLOWED = tuple(f"groundup.{room}." for room in OURS) + (
     "torch.optim.",
     "torch.nn.",
@@ -33,14 +33,14 @@ ALLOWED = tuple(f"groundup.{room}." for room in OURS) + (
 )
 
 
-def allowed_prefixes() -> tuple[str, ...]:
-    """The allow-list and the packages in ``GROUNDUP_ALLOW=mine,other.package``."""
-    own = [name.strip() for name in os.environ.get("GROUNDUP_ALLOW", "").split(",")]
-    return ALLOWED + tuple(f"{name.rstrip('.')}." for name in own if name)
+def trusted() -> tuple[str, ...]:
+    """The packages in ``GROUNDUP_ALLOW=mine,other.package``."""
+    names = [name.strip(" .") for name in os.environ.get("GROUNDUP_ALLOW", "").split(",")]
+    return tuple(f"{name}." for name in names if name)
 
 
 def is_allowed(name: str) -> bool:
-    return any(name == prefix or (prefix[-1] == "." and name.startswith(prefix)) for prefix in allowed_prefixes())
+    return any(name == prefix or (prefix[-1] == "." and name.startswith(prefix)) for prefix in ALLOWED + trusted())
 
 
 def instantiate(node: DictConfig | Mapping, **supplied: Any) -> Any:
@@ -109,8 +109,8 @@ def resolve(target: Any, path: str = "_target_") -> Callable:
         raise UserError(refusal(path, target))
     found = locate(target, path)
     home = f"{getattr(found, '__module__', None)}.{getattr(found, '__qualname__', '')}"
-    ours = home.startswith("groundup.")
-    if not is_allowed(home) or not (inspect.isclass(found) or (ours and inspect.isroutine(found))):
+    known = home.startswith(("groundup.", *trusted()))
+    if not is_allowed(home) or not (inspect.isclass(found) or (known and inspect.isroutine(found))):
         raise UserError(refusal(path, target, home))
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from groundup.decoding.sampling import Sampler
 from groundup.errors import UserError
 
 
-def generate(decoder: nn.Module, head: nn.Module, input_ids: Tensor, **settings) -> list[list[int]]:
+def generate(decoder: Any, head: nn.Module, input_ids: Tensor, **settings) -> list[list[int]]:
     """New token ids of each row, without the end token. Arguments as for ``stream``."""
     rows: list[list[int]] = [[] for _ in input_ids]
     for step in stream(decoder, head, input_ids, **settings):
@@ -24,7 +25,7 @@ def generate(decoder: nn.Module, head: nn.Module, input_ids: Tensor, **settings)
 
 @torch.inference_mode()
 def stream(
-    decoder: nn.Module,
+    decoder: Any,
     head: nn.Module,
     input_ids: Tensor,
     attention_mask: Tensor | None = None,
@@ -39,8 +40,8 @@ def stream(
 ) -> Iterator[list[int | None]]:
     """Yields one token id a row at a time; None for rows that have ended.
 
-    Prompts ``input_ids`` (B, T) may be padded on either side (``attention_mask`` (B, T), True = real). ``sampler`` None =
-    greedy. A row ends at ``eos_id``, which is not yielded. ``forbidden_ids`` are never written. ``seed``: of each row,
+    Prompts ``input_ids`` (B, T) may be padded on either side (``attention_mask`` (B, T), True = real). ``sampler``
+    None = greedy. A row ends at ``eos_id``, which is not yielded. ``forbidden_ids`` are never written. ``seed``: of each row,
     or one number s for rows s, s + 1, ...; a row's text depends on its prompt and its seed alone. Where a row reaches
     the decoder's ``max_length``, it goes on from the later half of what it has. ``memory`` (B, S, D) is for decoders
     with cross-attention. Raises UserError for a prompt without tokens.
@@ -91,10 +92,10 @@ def stream(
 class Reader:
     """Hidden states of the last token of growing rows, through the decoder's state."""
 
-    def __init__(self, decoder: nn.Module, device: torch.device, memory: Tensor | None, memory_mask: Tensor | None):
+    def __init__(self, decoder: Any, device: torch.device, memory: Tensor | None, memory_mask: Tensor | None):
         self.decoder, self.device = decoder, device
         self.memory = {} if memory is None else {"memory": memory, "memory_mask": memory_mask}
-        self.limit = decoder.max_length
+        self.limit: int | None = decoder.max_length
 
     def start(self, texts: list[list[int]], room: int) -> Tensor:
         """Reads whole rows, padded in front, with room for more tokens in the state: -> hidden (B, D)."""

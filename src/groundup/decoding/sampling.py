@@ -14,9 +14,9 @@ Share = Annotated[float, Field(gt=0, le=1)]
 class Sampler:
     """Draws one token a row from its logits, after reshaping the distribution. Applied in the order below.
 
-    ``repetition_penalty``: logits of tokens already in the row are divided by it if positive, else multiplied (Keskar et
-    al. 2019); 1 = off. ``temperature``: logits are divided by it; 0 takes the most likely token (greedy) and makes the
-    rest of no effect. ``top_k``: only the k most likely. ``top_p``: only the smallest set of most likely tokens whose
+    ``repetition_penalty``: logits of tokens already in the row are divided by it if positive, else multiplied (Keskar
+    et al. 2019); 1 = off. ``temperature``: logits are divided by it; 0 takes the most likely token (greedy), whatever
+    the words after it. ``top_k``: only the k most likely. ``top_p``: only the smallest set of most likely tokens whose
     probability reaches p, the token that crosses p included (Holtzman et al. 2020). ``min_p``: only tokens with at least
     this share of the best token's probability (Nguyen et al. 2024).
     """

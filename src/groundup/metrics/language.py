@@ -59,10 +59,11 @@ def _ratio_estimate(above: np.ndarray, below: np.ndarray, n: int, seed: int, res
 def _through(function, estimate: Estimate) -> Estimate:
     """A rising function of an estimate: percentiles go through it unchanged."""
 
-    def safe(value: float | None) -> float | None:
+    def safe(value: float) -> float:
         try:
-            return None if value is None else function(value)
+            return function(value)
         except OverflowError:
             return math.inf
 
-    return Estimate(safe(estimate.value), safe(estimate.low), safe(estimate.high), estimate.n)
+    low, high = (None if end is None else safe(end) for end in (estimate.low, estimate.high))
+    return Estimate(safe(estimate.value), low, high, estimate.n)

@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from groundup.errors import UserError
+from groundup.models.linear import FusedLinear
 from groundup.models.norm import RMSNorm
 from groundup.models.position import rotate
 
 
 class Visible(NamedTuple):
-    """What ``scaled_dot_product_attention`` needs: a mask (bool, True = may be looked at; or a float bias), or a flag."""
+    """For ``scaled_dot_product_attention``: a mask (bool, True = may be looked at; or a float bias), or a flag."""
 
     mask: Tensor | None
     is_causal: bool
@@ -72,7 +73,10 @@ def check_heads(width: int, heads: int, kv_heads: int) -> int:
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, seen: Visible) -> Tensor:
-    """(B, H, Q, d), twice (B, G, K, d) with G heads for all H -> (B, Q, H * d). No dropout: it would cost 3x (no flash)."""
+    """Query (B, H, Q, d), key and value (B, G, K, d), H a multiple of G -> (B, Q, H * d).
+
+    Without dropout, which has no flash kernel and would cost 3x the time.
+    """
     if seen.mask is not None and seen.mask.is_floating_point():
         seen = seen._replace(mask=seen.mask.to(query.dtype))
     mixed = scaled_dot_product_attention(
@@ -94,8 +98,7 @@ class SelfAttention(nn.Module):
         self.head_dim = check_heads(width, heads, kv_heads)
         self.heads, self.kv_heads = heads, kv_heads
         sizes = (width, kv_heads * self.head_dim, kv_heads * self.head_dim)
-        self.qkv = nn.Linear(width, sum(sizes), bias=False)
-        self.qkv.fused_splits = {"weight": list(sizes)}  # rows of q, k and v: three matrices to an optimizer
+        self.qkv = FusedLinear(width, sizes)
         self.out = nn.Linear(width, width, bias=False)
         # One gain for both: only the product of the two enters the logits.
         self.qk_norm = RMSNorm(self.head_dim) if qk_norm else None
@@ -128,8 +131,7 @@ class CrossAttention(nn.Module):
         kv_heads = kv_heads or heads
         self.head_dim = check_heads(width, heads, kv_heads)
         self.query = nn.Linear(width, width, bias=False)
-        self.kv = nn.Linear(width, 2 * kv_heads * self.head_dim, bias=False)
-        self.kv.fused_splits = {"weight": [kv_heads * self.head_dim] * 2}
+        self.kv = FusedLinear(width, (kv_heads * self.head_dim,) * 2)
         self.out = nn.Linear(width, width, bias=False)
 
     def project(self, memory: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class DecoderState(Protocol):
-    """``length``: tokens (padding included) read so far. ``reorder(index)``: the state whose row i was row ``index[i]``;
+    """``length``: tokens (padding included) read so far. ``reorder(index)``: a state whose row i was row ``index[i]``;
     rows may be repeated or left out, so it serves beams, several samples a prompt, and dropping rows that are done.
     """
 

@@ -7,6 +7,8 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from groundup.models.linear import FusedLinear
+
 Activation = Literal["gelu", "relu2", "swiglu"]
 
 
@@ -25,9 +27,7 @@ class FeedForward(nn.Module):
         self.kind = kind
         gated = kind == "swiglu"
         inner = inner or (-(-8 * width // 24) * 8 if gated else 4 * width)
-        self.up = nn.Linear(width, 2 * inner if gated else inner, bias=False)
-        if gated:
-            self.up.fused_splits = {"weight": [inner, inner]}  # gate and up are two matrices to an optimizer
+        self.up = FusedLinear(width, (inner, inner) if gated else (inner,))
         self.down = nn.Linear(inner, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:

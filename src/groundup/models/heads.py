@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -16,13 +16,13 @@ from groundup.models.norm import RMSNorm
 class LanguageModelHead(nn.Module):
     """Logits over the vocabulary: hidden (..., D) -> (..., V).
 
-    ``tied``: the matrix is the backbone's embedding (Press and Wolf 2017); it is looked
-    up there, never registered here, so there is one copy in every state_dict and the tie cannot break. Where the hidden
-    width is not the embedding's, a linear map lies between. ``transform``: a dense layer, GELU and a norm first, as BERT
+    ``tied``: the matrix is the backbone's embedding (Press and Wolf 2017); it is looked up there, never registered here,
+    so there is one copy in every state_dict and the tie cannot break. Where the hidden width is not the embedding's, a
+    linear map lies between. ``transform``: a dense layer, GELU and a norm first, as BERT
     has it for masked tokens.
     """
 
-    def __init__(self, backbone: nn.Module, tied: bool = True, transform: bool = False):
+    def __init__(self, backbone: Any, tied: bool = True, transform: bool = False):
         super().__init__()
         self.tied = tied
         width = backbone.embedding.embedding_dim if tied else backbone.width
@@ -32,7 +32,7 @@ class LanguageModelHead(nn.Module):
             nn.init.normal_(dense.weight, std=backbone.width**-0.5)
             self.transform = nn.Sequential(dense, nn.GELU(), RMSNorm(width)) if transform else dense
         if tied:
-            self._tied_to = (backbone,)  # a tuple hides it from state_dict and parameters
+            self._tied_to: tuple[Any] = (backbone,)  # a tuple hides it from state_dict and parameters
         else:
             self.weight = nn.Parameter(torch.randn(backbone.vocab_size, width) * embedding_std(width))
 

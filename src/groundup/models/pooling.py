@@ -32,7 +32,7 @@ class Pooling(nn.Module):
         real = attention_mask.unsqueeze(-1)
         if self.kind == "max":
             return hidden.masked_fill(~real, float("-inf")).amax(1).masked_fill(~real.any(1), 0.0)
-        if self.kind == "mean":
+        if self.score is None:
             weights = real.to(hidden.dtype) / real.sum(1, keepdim=True).clamp(min=1)
         else:
             # The lowest finite number: a row of padding only stays a number, and is zeroed by ``* real``.

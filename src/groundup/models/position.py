@@ -33,6 +33,9 @@ class Rotary(nn.Module):
     ``tables`` gives (cos, sin) of shape (T, 1, head_dim) or (B, T, 1, head_dim), made once and used by every layer.
     """
 
+    cos: Tensor
+    sin: Tensor
+
     def __init__(self, head_dim: int, max_length: int):
         super().__init__()
         if head_dim % 2:
@@ -78,7 +81,7 @@ class AddedPosition(nn.Module):
 def alibi_slopes(heads: int) -> Tensor:
     """(H,) how fast each head forgets with distance: a geometric series from 2^(-8/H). Source: Press et al. 2022.
 
-    For a number of heads that is no power of two: the series of the power below, then every other one of the power above.
+    For a number of heads that is no power of two: the series of the power below, then every other one of the next.
     """
     below = 2 ** (heads.bit_length() - 1)
     slopes = [2 ** (-8 * (i + 1) / below) for i in range(below)]

@@ -25,10 +25,10 @@ class Ragged(NamedTuple):
     def layout(cls, attention_mask: Tensor | None, document_ids: Tensor | None) -> Ragged:
         """Padding may stand anywhere. With ``document_ids`` (B, T) each document is a row of its own, so it starts
         from an empty state and ends before the next begins."""
-        given = attention_mask if document_ids is None else document_ids
-        B, T = given.shape
-        device = given.device
-        real = attention_mask if attention_mask is not None else torch.ones_like(given, dtype=torch.bool)
+        if attention_mask is None:
+            assert document_ids is not None, "without holes or documents there is nothing to lay out"
+            attention_mask = torch.ones_like(document_ids, dtype=torch.bool)
+        real, (B, T), device = attention_mask, attention_mask.shape, attention_mask.device
         if document_ids is None:
             row, column = torch.arange(B, device=device)[:, None].expand(B, T), real.cumsum(1) - 1
             rows, columns = B, T

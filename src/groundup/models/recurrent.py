@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -59,7 +59,7 @@ class Recurrent(nn.Module):
         self.embedding = nn.Embedding(vocab_size, embedding_width)
         nn.init.normal_(self.embedding.weight, std=0.1)  # nothing normalises what an LSTM reads
         inputs = [embedding_width] + [width] * (layers - 1)
-        self.blocks = nn.ModuleList(
+        self.blocks: Any = nn.ModuleList(
             RecurrentLayer(size, width, cell, bidirectional, norm, weight_drop) for size in inputs
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,11 +19,14 @@ class LockedDropout(nn.Dropout):
     """Dropout on (N, L, D) with one mask for all L steps. Source: Gal and Ghahramani 2016."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * super().forward(x.new_ones(x.shape[0], 1, x.shape[2])) if self.training and self.p else x
+        if not self.training or not self.p:
+            return x
+        return x * super().forward(x.new_ones(x.shape[0], 1, x.shape[2]))
 
 
 class RecurrentLayer(nn.Module):
-    """One layer, its input normalised or not. Two directions are two modules of half the width; the second reads each text reversed.
+    """One layer, its input normalised or not. Two directions are two modules of half the width; the second reads each
+    text reversed.
 
     ``weight_drop`` drops entries of the hidden-to-hidden matrix, once a call, so all steps see the same matrix; the
     parameter keeps its plain name and value. Shapes: x (N, L, D_in) -> (N, L, D).
@@ -73,7 +76,7 @@ class RecurrentLayer(nn.Module):
     def run(self, rnn: nn.RNNBase, *arguments):
         if not self.training or not self.weight_drop:
             return rnn(*arguments)
-        dropped = nn.functional.dropout(rnn.weight_hh_l0, self.weight_drop)
+        dropped = nn.functional.dropout(rnn.get_parameter("weight_hh_l0"), self.weight_drop)
         return functional_call(rnn, {"weight_hh_l0": dropped}, arguments)
 
     def forward(self, x: Tensor, reverse=lambda x: x.flip(1)) -> Tensor:
@@ -85,7 +88,7 @@ class RecurrentLayer(nn.Module):
         z, _ = self.run(self.backwards, reverse(x))
         return torch.cat((y, reverse(z)), dim=-1)
 
-    def step(self, x: Tensor, before: tuple[Tensor, ...], lengths: Tensor | None = None):
+    def step(self, x: Any, before: tuple[Tensor, ...], lengths: Tensor | None = None):
         """From left to right from a state: x (N, L, D_in) -> (N, L, D), and the state after the last real token."""
         x, columns = self.norm(x), x.shape[1]
         if lengths is not None:  # the state in the middle of a row is what only a packed sequence gives

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -41,8 +41,8 @@ class Block(nn.Module):
         self.pre = pre
         self.attention, self.attention_norm = attention, norms[0]
         self.feed_forward, self.feed_forward_norm = feed_forward, norms[1]
-        self.cross_attention = cross_attention
-        self.cross_attention_norm = norms[2] if cross_attention is not None else None
+        self.cross_attention: Any = cross_attention
+        self.cross_attention_norm: Any = None if cross_attention is None else norms[2]
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x, seen: Visible, rotary=None, cache=None, memory=None, memory_seen=None) -> Tensor:
@@ -70,6 +70,7 @@ class Transformer(nn.Module):
     """
 
     kind: Literal["encoder", "decoder"]
+    slopes: Tensor | None
 
     def __init__(
         self,
@@ -106,7 +107,7 @@ class Transformer(nn.Module):
         # Brings the small embeddings to unit size, so that their own size is free to suit the tied head.
         self.embedding_norm = make_norm(norm, width)
         self.dropout = nn.Dropout(dropout)
-        self.blocks = nn.ModuleList(
+        self.blocks: Any = nn.ModuleList(
             Block(
                 SelfAttention(width, heads, kv_heads, qk_norm),
                 FeedForward(width, feed_forward, feed_forward_width),
@@ -188,10 +189,10 @@ class TransformerDecoder(Transformer):
         key_mask = attention_mask if state is None else state.key_mask(attention_mask, T)
         x, rotary = self.embed(input_ids, position_ids, start)
         seen = visible(T, start + T, True, key_mask, document_ids, self.slopes, input_ids.device)
-        memory, memory_seen = self.look_at(memory, memory_mask, state, T)
+        known, memory_seen = self.look_at(memory, memory_mask, state, T)
         for i, block in enumerate(self.blocks):
             cache = None if state is None else partial(state.write, i)
-            x = block(x, seen, rotary, cache, None if memory is None else memory.layers[i], memory_seen)
+            x = block(x, seen, rotary, cache, None if known is None else known.layers[i], memory_seen)
         if state is not None:
             state.advance(T)
         return self.final_norm(x), state

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import zipfile
 from pathlib import Path
 
@@ -46,9 +47,6 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict:
 
 
 def _reason(error: Exception) -> str:
-    """The first informative piece of torch's page-long message."""
-    text = " ".join(str(error).split())
-    start = text.find("Unsupported ")
-    if start < 0:
-        start = text.find("WeightsUnpickler error:")
-    return text[max(start, 0) :][:120].rstrip() or type(error).__name__
+    """The informative line of torch's page-long message."""
+    said = re.search(r"unsupported [^\n]*|WeightsUnpickler error: [^\n]*", str(error), re.IGNORECASE)
+    return said[0][:120].rstrip(". ") if said else type(error).__name__

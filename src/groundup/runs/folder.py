@@ -10,6 +10,7 @@ import shlex
 import socket
 import time
 from collections.abc import Iterable, Mapping
+from enum import Enum
 from pathlib import Path, PurePath
 from typing import Literal
 
@@ -129,8 +130,10 @@ def plain(value: object) -> object:
     Raises:
         TypeError: for anything that has no plain form.
     """
+    if isinstance(value, Enum):
+        return plain(value.value)
     if value is None or isinstance(value, bool | int | float | str):
-        return value.value if hasattr(value, "value") else value  # an Enum that is also a str or int
+        return value
     if isinstance(value, Mapping):
         return {key if isinstance(key, int | float | bool) else str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

@@ -20,7 +20,7 @@ class MetricsCsv:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.columns = ["step"]
-        self._last: dict[str, object] = {}
+        self._last: dict[str, float] = {}
         self._last_starts = 0  # byte where the last row begins
         self._load()
 
@@ -31,7 +31,7 @@ class MetricsCsv:
             UserError: the disk is full.
         """
         same_row = self._last.get("step") == step
-        row = {**self._last, **metrics} if same_row else {"step": step, **metrics}
+        row: dict[str, float] = {**self._last, **metrics} if same_row else {"step": step, **metrics}
         new = [name for name in metrics if name not in self.columns]
         if new or not self.path.exists():
             rows = read_metrics(self.path)

@@ -43,9 +43,9 @@ def collect(run: RunFolder, **facts: object) -> dict:
     before = run.read_json("provenance.json")
     if before:
         record["earlier"] = [*before.pop("earlier", []), before]
-    record = mask(record)
-    run.write_json("provenance.json", record)
-    return record
+    masked = {name: mask(value, name) for name, value in record.items()}
+    run.write_json("provenance.json", masked)
+    return masked
 
 
 def _git(run: RunFolder) -> dict | None:

@@ -84,7 +84,7 @@ def _first_sound(run: RunFolder, names: list[str]) -> Path:
         if problem := damage(run.checkpoint):
             raise UserError(f"cannot read {run.checkpoint}: {problem}. Try run={run.path}")
         return run.checkpoint
-    problems = {}
+    problems: dict[str, str] = {}
     for name in names:
         path = run.checkpoints / name
         if not path.exists():

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from groundup.runs.atomic import write_text
 from groundup.runs.folder import RunFolder
 
 _INIT_TIMEOUT = 15.0  # seconds for an answer of the server; W&B's own 90 s stall every run without a network
@@ -40,7 +41,7 @@ def wandb_logger(
     """
     if mode == "disabled":
         return None
-    if rank_zero_only.rank != 0:
+    if getattr(rank_zero_only, "rank", 0) != 0:
         return _Logger(run=run, experiment=None)  # its experiment is Lightning's dummy on other ranks
     try:
         import wandb
@@ -48,7 +49,8 @@ def wandb_logger(
         if not hasattr(wandb, "init"):  # a folder named wandb in the working directory imports as an empty package
             raise ImportError("wandb is not installed")
     except ImportError as error:
-        return _give_up(error)
+        _give_up(error)
+        return None
 
     os.environ["WANDB_SILENT"] = "true"
     if wandb.run is not None:  # a job in the same process died without closing its run
@@ -58,34 +60,31 @@ def wandb_logger(
             "W&B: no API key, so this run is logged offline. Run `wandb login`, or set WANDB_API_KEY", stacklevel=2
         )
         mode = "offline"
-    status, options = (
-        run.status(),
-        {"project": project, "group": group, "tags": list(tags), "notes": notes, "entity": entity},
-    )
-    options |= {
-        "name": name or run.path.resolve().name,
-        "job_type": status.get("stage"),
-        "id": _run_id(run),
-        "resume": "allow",
-    }
-    for attempt in [mode] if mode == "offline" else [mode, "offline"]:
+    about = {"project": project, "group": group, "name": name, "tags": list(tags), "notes": notes, "entity": entity}
+    if mode == "online":
         try:
-            settings = wandb.Settings(
-                mode=attempt, silent=True, quiet=True, console="off", init_timeout=_INIT_TIMEOUT, root_dir=str(run.path)
-            )
-            experiment = wandb.init(dir=str(run.path), config=run.read_config(), settings=settings, **options)
-        except (
-            Exception
-        ) as error:  # CommError, UsageError, AuthenticationError, OSError, ...: training goes on in any case
-            wandb.teardown()
-            if attempt == "offline":
-                return _give_up(error)
+            return _start(wandb, run, "online", about)
+        except Exception as error:  # no network, a wrong key, ...: W&B has many kinds, and none may stop a run
             warnings.warn(f"W&B: cannot go online ({_line(error)}), so this run is logged offline", stacklevel=2)
-            continue
-        experiment.define_metric("trainer/global_step")
-        experiment.define_metric("*", step_metric="trainer/global_step", step_sync=True)
-        return _Logger(run=run, experiment=experiment)
-    return None
+            wandb.teardown()
+    try:
+        return _start(wandb, run, "offline", about)
+    except Exception as error:
+        _give_up(error)
+        return None
+
+
+def _start(wandb, run: RunFolder, mode: str, about: dict) -> WandbLogger:
+    settings = wandb.Settings(
+        mode=mode, silent=True, quiet=True, console="off", init_timeout=_INIT_TIMEOUT, root_dir=str(run.path)
+    )
+    about = {**about, "name": about["name"] or run.path.resolve().name, "job_type": run.status().get("stage")}
+    experiment = wandb.init(
+        dir=str(run.path), id=_run_id(run), resume="allow", config=run.read_config(), settings=settings, **about
+    )
+    experiment.define_metric("trainer/global_step")
+    experiment.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+    return _Logger(run=run, experiment=experiment)
 
 
 class _Logger(WandbLogger):
@@ -146,7 +145,7 @@ def _run_id(run: RunFolder) -> str:
     """The id in ``<run>/wandb_id``; made at the first start."""
     file = run.path / "wandb_id"
     if not file.is_file():
-        file.write_text(f"{int(time.time()):x}{os.urandom(3).hex()}", encoding="utf-8")
+        write_text(file, f"{int(time.time()):x}{os.urandom(3).hex()}")
     return file.read_text(encoding="utf-8").strip()
 
 

@@ -56,10 +56,11 @@ class MuonAdamW(Optimizer):
             True  # read by Optimizer.load_state_dict: AdamW's step counters go to the parameters' device
         )
         self.rounds, self.scale = rounds, scale
-        groups = [dict(group) for group in params]
+        groups = list(params)
+        if not all(isinstance(group, dict) and "kind" in group for group in groups):
+            raise RuntimeError("MuonAdamW takes the groups of parameter_groups(module, ...), which know their kind")
+        groups = [dict(group) for group in groups]
         for group in groups:
-            if "kind" not in group:
-                raise RuntimeError("MuonAdamW takes the groups of parameter_groups(module, ...), which know their kind")
             group["lr"] = (lr if group["kind"] == "matrix" else adamw_lr) * group.get("lr_scale", 1.0)
         super().__init__(groups, defaults)
 

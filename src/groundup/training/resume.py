@@ -136,10 +136,11 @@ def peek(path: str | Path) -> dict[str, int]:
     """How far a checkpoint is, without reading its tensors: ``step`` (optimizer steps), ``batches``, ``tokens``."""
     checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     callbacks = checkpoint.get("callbacks", {})
+    counted = callbacks.get("StepLogger", {"tokens": 0, "real": 0})
     return {
         "step": checkpoint["global_step"],
         "batches": callbacks.get("ExactResume", {}).get("batches", 0),
-        "tokens": callbacks.get("StepLogger", {}).get("tokens", 0),
+        "tokens": counted["tokens"] + int(counted["real"]),
     }
 
 

@@ -21,7 +21,8 @@ from groundup.errors import UserError
 class Files:
     """Files of each split (a path, a glob or a list, mixed formats allowed), or a data set of the hub.
 
-    root: joined to relative paths. Without it, and with ``hub``, rows come from the hub by that id.
+    root: joined to relative paths. Without it, and with ``hub``, rows come from the hub by that id, but for splits whose
+    files exist as they are named (so a file of one's own can take the place of a split).
     hub_columns: the hub's column -> ours, where they differ. text, text_pair, label: the columns; a .txt has ``text``.
     labels: class names in a fixed order. validation_share: part of train to hold out when there is no validation file:
     rows by their content (so that duplicates stay together), the end of each .txt document.
@@ -57,7 +58,8 @@ class Files:
         }
         self.hub = None
         if hub is not None and root is None:
-            self.hub = hugging_face.Hub(hub, hub_config, dict(hub_columns or {}), streaming)
+            self.files = {split: names for split, names in self.files.items() if all(map(_exists, names))}
+            self.hub = hugging_face.Hub(hub, hub_config, self.columns, dict(hub_columns or {}), streaming)
         elif not self.files:
             raise UserError(
                 "no data: name a file, as in data.train=train.csv (or a hub id, as in data.hub=stanfordnlp/imdb)"
@@ -65,7 +67,7 @@ class Files:
         self._rows: dict[str, list[Row]] = {}
 
     def splits(self) -> list[str]:
-        present = self.hub.splits() if self.hub else list(self.files)
+        present = self._present()
         held_out = ["validation"] if self.validation_share and "train" in present else []
         return [split for split in SPLITS if split in [*present, *held_out]]
 
@@ -79,12 +81,20 @@ class Files:
     def fingerprint(self, split: str) -> str:
         origin, _ = self._origin(split)
         settings = [self.columns, self.clean.as_dict() if self.clean else None, self.validation_share, self.txt]
-        content = self.hub.fingerprint(origin) if self.hub else [_file_hash(path) for path in self._paths(origin)]
+        if self.hub and origin not in self.files:
+            content = self.hub.fingerprint(origin)
+        else:
+            content = [_file_hash(path) for path in self._paths(origin)]
         return Cache.key("files", split, origin, settings, content)
+
+    def _present(self) -> list[str]:
+        return [*self.files, *(self.hub.splits() if self.hub else [])]
 
     def _origin(self, split: str) -> tuple[str, bool]:
         """The split whose files hold the rows, and whether they are shared between train and validation."""
-        present = self.hub.splits() if self.hub else list(self.files)
+        if split in self.files and split != "train":  # no need to ask the hub
+            return split, False
+        present = self._present()
         share = self.validation_share is not None and "validation" not in present
         if split in present:
             return split, share and split == "train"
@@ -118,8 +128,8 @@ class Files:
             )
 
     def _raw(self, origin: str) -> Iterator[Located]:
-        if self.hub:
-            yield from self.hub.rows(origin, self.columns)
+        if self.hub and origin not in self.files:
+            yield from self.hub.rows(origin)
             return
         for path in self._paths(origin):
             if self.streaming and self.txt == "file" and format_of(path) == ".txt":
@@ -146,6 +156,11 @@ class Files:
         at = round(len(text) * (1 - (self.validation_share or 0)))
         at = text.rfind("\n", 0, at) + 1 or at
         return text[at:] if held_out else text[:at]
+
+
+def _exists(name: str) -> bool:
+    path = Path(name).expanduser()
+    return path.is_file() or (glob.has_magic(name) and bool(glob.glob(str(path), recursive=True)))
 
 
 class _Stream:

@@ -161,7 +161,8 @@ def _not_utf8(path: Path) -> UserError:
     opener = gzip.open if path.suffix == ".gz" else open
     offset, number, head, guess = 0, 0, b"", "LATIN1"
     with opener(path, "rb") as file:
-        for number, line in enumerate(file, 1):
+        for line in file:
+            number += 1
             head = head or line[:2]
             try:
                 line.decode("utf-8")

@@ -21,11 +21,16 @@ _ALIASES = {"validation": ("validation", "valid", "val", "dev", "development"), 
 class Hub:
     """One data set by its id, downloaded once and then read from the local cache, or streamed.
 
-    columns: the hub's column -> ours. Class numbers become class names.
+    columns: role -> our column. renamed: the hub's column -> ours, where they differ. Class numbers become class names;
+    a split whose labels are hidden (-1, as in competitions) does not exist for those who want labels.
     """
 
-    def __init__(self, name: str, config: str | None, columns: dict[str, str], streaming: bool):
-        self.name, self.config, self.columns, self.streaming = name, config, columns, streaming
+    def __init__(
+        self, name: str, config: str | None, columns: dict[str, str], renamed: dict[str, str], streaming: bool
+    ):
+        self.name, self.config, self.streaming = name, config, streaming
+        theirs = {ours: column for column, ours in renamed.items()}
+        self.columns = {role: (column, theirs.get(column, column)) for role, column in columns.items()}
 
     @cached_property
     def _splits(self) -> dict[str, Any]:
@@ -45,33 +50,37 @@ class Hub:
             datasets.config.HF_HUB_OFFLINE = before
             datasets.utils.logging.set_verbosity(quiet)
         chosen = {ours: next((name for name in names if name in found), None) for ours, names in _ALIASES.items()}
-        return {ours: found[chosen[ours]] for ours in SPLITS if chosen[ours] is not None}
+        splits = {ours: found[chosen[ours]] for ours in SPLITS if chosen[ours] is not None}
+        return {ours: data for ours, data in splits.items() if not self._hidden(data)}
 
     def splits(self) -> list[str]:
         return list(self._splits)
 
-    def rows(self, split: str, wanted: dict[str, str]) -> Iterator[Located]:
-        """Raw rows under our columns' names. ``wanted``: role -> column. Raises UserError when a column is missing."""
-        import datasets
-
+    def rows(self, split: str) -> Iterator[Located]:
+        """Raw rows under our columns' names. Raises UserError when a column is missing."""
         data = self._splits[split]
-        theirs = {ours: hubs for hubs, ours in self.columns.items()}
-        features = data.features or {}
-        names: dict[str, Any] = {}
-        for role, column in wanted.items():
-            source = theirs.get(column, column)
-            if features and source not in features:
-                raise missing_column(role, source, list(features), f"{self.name} on the hub")
-            feature = features.get(source)
-            names[source] = feature.names if isinstance(feature, datasets.ClassLabel) else None
+        classes = {}
+        for role, (_, theirs) in self.columns.items():
+            if data.features and theirs not in data.features:
+                raise missing_column(role, theirs, list(data.features), f"{self.name} on the hub")
+            classes[role] = self._class_names(data, theirs)
         for number, row in enumerate(data):
-            where = f"{self.name} {split} row {number}"
-            result = {}
-            for column in wanted.values():
-                source = theirs.get(column, column)
-                if source in row:
-                    result[column] = _named(row[source], names[source], self.name, split)
-            yield where, result
+            named = {}
+            for role, (ours, theirs) in self.columns.items():
+                if theirs in row:
+                    names, value = classes[role], row[theirs]
+                    named[ours] = names[value] if names and isinstance(value, int) and value >= 0 else value
+            yield f"{self.name} {split} row {number}", named
+
+    def _hidden(self, data: Any) -> bool:
+        theirs = self.columns.get("label", ("", ""))[1]
+        if not self._class_names(data, theirs):
+            return False
+        return next(iter(data), {}).get(theirs) == -1
+
+    @staticmethod
+    def _class_names(data: Any, column: str) -> list[str] | None:
+        return getattr((data.features or {}).get(column), "names", None)
 
     def fingerprint(self, split: str) -> str:
         return Cache.key("hub", self.name, self.config, self.columns, split, self._version(split))
@@ -100,15 +109,6 @@ class Hub:
             return UserError(f"{self.name} on the hub: {' '.join(lines)[:300]}; set data.hub_config=NAME")
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         return UserError(f"cannot load {self.name} from the hub: {first}. Check data.hub, or give data.root=FOLDER")
-
-
-def _named(value: Any, names: list[str] | None, hub: str, split: str) -> Any:
-    """A class number as its name; -1 is the hub's mark for a hidden label."""
-    if names is None or not isinstance(value, int):
-        return value
-    if value < 0:
-        raise UserError(f"{hub} on the hub hides the labels of its {split} split; evaluate on validation")
-    return names[value]
 
 
 def _told_to_stay_offline() -> bool:

@@ -33,7 +33,7 @@ class PythonDocs:
 
     name: ``text`` has a document per module (or page of the reference), for language models; ``topic`` has a docstring
     and the subject area of its module. Both are split by module, with one split for both, so nothing that ``topic``
-    tests on was read in pretraining; docstrings that repeat a passage of the training splits are dropped from the others.
+    tests on was read in pretraining; docstrings that repeat the training split's passages are dropped from the others.
     Rows depend on the Python version alone. They are extracted once and cached.
     """
 

@@ -20,7 +20,7 @@ _MANUAL = "pydoc_data.topics"  # the language reference, page by page
 class Docstring:
     """One documented object, or one page of the language reference (``name`` is then its title).
 
-    name: qualified name within the module, empty for the module itself. signature: ``def read(self, n=-1)`` and the like.
+    name: qualified name within the module, empty for the module itself. signature: as in ``def read(self, n=-1)``.
     """
 
     module: str

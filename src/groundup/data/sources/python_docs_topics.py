@@ -15,8 +15,8 @@ TOPICS: dict[str, str] = {
     "testing": """unittest doctest pdb bdb trace timeit profile profiling cProfile pstats tracemalloc traceback logging
         warnings cgitb faulthandler""",
     "graphics": "tkinter turtle turtledemo curses idlelib",
-    "packaging": """importlib distutils pkgutil zipimport runpy modulefinder venv ensurepip site sysconfig imp compileall
-        py_compile""",
+    "packaging": """importlib distutils pkgutil zipimport runpy modulefinder venv ensurepip site sysconfig imp
+        compileall py_compile""",
     "language": """inspect ast _ast_unparse annotationlib dis tokenize token symtable pyclbr pydoc code codeop keyword
         pickletools opcode lib2to3 enum typing types dataclasses abc functools contextlib""",
     "text": """re sre_compile sre_parse string textwrap difflib codecs locale gettext shlex pprint argparse optparse cmd

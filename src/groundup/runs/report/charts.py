@@ -151,7 +151,7 @@ def _grid(ticks: Sequence[float], place, first: float) -> str:
 
 def _steps(first: float, last: float, place) -> str:
     *_, ticks = _scale([first, last])
-    parts = []
+    parts: list[str] = []
     for tick in ticks:
         if first <= tick <= last and tick == int(tick):
             x = place((tick, 0))[0]

@@ -131,7 +131,7 @@ def _predictions(run: RunFolder) -> str:
 
 def _samples(run: RunFolder) -> str:
     files = sorted(run.samples.glob("*.txt"), reverse=True) if run.samples.is_dir() else []  # the last step first
-    shown = []
+    shown: list[str] = []
     for file in files[:20]:
         text = file.read_text(encoding="utf-8", errors="replace")[:_SAMPLE_LIMIT]
         opened = " open" if not shown else ""

@@ -215,9 +215,7 @@ def train(
         "checkpoints": Checkpoints(monitor=monitor, every=every),
         **{str(i): callback for i, callback in enumerate(more)},
     }
-    build = partial(
-        Trainer, accelerator="cpu", devices=devices, strategy=strategy, accumulate_grad_batches=accumulate
-    )
+    build = partial(Trainer, accelerator="cpu", devices=devices, strategy=strategy, accumulate_grad_batches=accumulate)
     trainer = make_trainer(build, run, data, callbacks, [Journal(run)], steps, validate_every, seed)
     last = run / "checkpoints" / "last.ckpt" if resume is True else resume
     fit(trainer, task, data, last if last and last.exists() else None)

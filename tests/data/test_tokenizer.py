@@ -1,0 +1,188 @@
+"""Round trips, unknown text, special strings, determinism."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from groundup.data.cache import Cache
+from groundup.data.tokenizer import SPECIALS, Tokenizer, TokenizerSpec
+from groundup.errors import UserError
+
+KINDS = ["char", "word", "byte_bpe", "wordpiece", "unigram"]
+ENGLISH = ["The quick brown fox jumps over the lazy dog.", "It doesn't stop; the dog sleeps (again)!", "A dog, a fox."]
+CHINESE = ["早餐非常简单，房间很好。", "我们住的酒店非常好，服务很好。", "早餐很好，房间非常小。"]
+NASTY = ["", " ", "\r\n\t x", "全角ＡＢＣ　１２３！", "naïve café e\u0301", "👩‍👩‍👧 🇨🇳 emoji", "a\u2028b\x00c\x0c", "<pad> <unk>\n"]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def tokenizer(request):
+    return Tokenizer.train((ENGLISH + CHINESE) * 20, request.param, 400)
+
+
+def test_special_tokens_are_the_first_ids(tokenizer):
+    assert tokenizer.tokens(range(7)) == list(SPECIALS)
+    assert [tokenizer.pad_id, tokenizer.unk_id, tokenizer.bos_id, tokenizer.eos_id] == [0, 1, 2, 3]
+    assert [tokenizer.sep_id, tokenizer.mask_id, tokenizer.cls_id] == [4, 5, 6]
+
+
+def test_vocabulary_is_no_larger_than_asked_and_ids_stay_inside(tokenizer):
+    assert tokenizer.vocab_size <= 400
+    assert len(set(tokenizer.tokens(range(tokenizer.vocab_size)))) == tokenizer.vocab_size
+    for text in ENGLISH + CHINESE + NASTY:
+        assert all(0 <= token < tokenizer.vocab_size for token in tokenizer.encode(text))
+
+
+@pytest.mark.parametrize("text", ENGLISH + CHINESE)
+def test_training_text_comes_back(tokenizer, text):
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+@pytest.mark.parametrize("text", NASTY + ["\ud83d half a character"])
+def test_unknown_text_never_raises_and_never_gives_other_specials(tokenizer, text):
+    ids = tokenizer.encode(text)
+    assert not {0, 2, 3, 4, 5, 6} & set(ids)
+    assert isinstance(tokenizer.decode(ids), str)
+
+
+def test_names_of_special_tokens_in_a_text_are_plain_text(tokenizer):
+    text = " ".join(SPECIALS) * 30
+    trained_on_them = Tokenizer.train([text, *ENGLISH, "<unk> <pad>" * 50] * 5, tokenizer.kind, 400)
+    for candidate in (tokenizer, trained_on_them):
+        ids = candidate.encode(f"x{SPECIALS[0]}y {text}")
+        assert not {0, 2, 3, 4, 5, 6} & set(ids)
+    assert trained_on_them.unk_id not in trained_on_them.encode(text)
+
+
+def test_batch_equals_single(tokenizer):
+    texts = ENGLISH + CHINESE + NASTY
+    assert tokenizer.encode_batch(texts) == [tokenizer.encode(text) for text in texts]
+
+
+def test_decoding_leaves_special_tokens_out(tokenizer):
+    ids = tokenizer.encode(ENGLISH[0])
+    assert tokenizer.decode([tokenizer.cls_id, *ids, tokenizer.sep_id, tokenizer.pad_id]) == tokenizer.decode(ids)
+
+
+def test_saved_tokenizer_is_the_same(tokenizer, tmp_path):
+    tokenizer.save(tmp_path / "tokenizer.json")
+    loaded = Tokenizer.load(tmp_path / "tokenizer.json")
+    assert (loaded.kind, loaded.fingerprint) == (tokenizer.kind, tokenizer.fingerprint)
+    assert loaded.encode(NASTY[3] + CHINESE[0]) == tokenizer.encode(NASTY[3] + CHINESE[0])
+
+
+@pytest.mark.parametrize("text", NASTY + CHINESE)
+def test_byte_bpe_restores_any_text(text):
+    english_only = Tokenizer.train(ENGLISH, "byte_bpe", 300)
+    assert english_only.decode(english_only.encode(text)) == text
+
+
+def test_char_dictionary_gives_the_backend_s_ids():
+    tokenizer = Tokenizer.train(ENGLISH + CHINESE, "char", 300)
+    text = "".join(ENGLISH + CHINESE + NASTY)
+    assert tokenizer.encode(text) == tokenizer._backend.encode(text).ids
+
+
+def test_char_maps_unseen_characters_to_unknown():
+    tokenizer = Tokenizer.train(["abc"], "char", 300)
+    assert tokenizer.encode("a☃c") == [7, 1, 9]
+
+
+def test_wordpiece_and_word_split_chinese_into_characters():
+    for kind in ("wordpiece", "word"):
+        tokenizer = Tokenizer.train(CHINESE, kind, 300)
+        assert tokenizer.tokens(tokenizer.encode("酒店好abc"))[:3] == ["酒", "店", "好"]
+
+
+def test_unigram_joins_chinese_characters():
+    tokenizer = Tokenizer.train(CHINESE * 50, "unigram", 60)
+    assert any(len(token) > 1 for token in tokenizer.tokens(tokenizer.encode("房间非常")))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lowercase_ignores_case_in_training_and_encoding(kind):
+    tokenizer = Tokenizer.train(["The THE the tHe"] * 3, kind, 300, lowercase=True)
+    assert tokenizer.encode("THE") == tokenizer.encode("the")
+    assert tokenizer.unk_id not in tokenizer.encode("THE")
+
+
+@pytest.mark.parametrize("kind", ["char", "word", "byte_bpe", "wordpiece"])
+def test_rare_entries_are_left_out(kind):
+    often, once = ["ab ab ab ab"] * 3, ["zq"]
+    tokenizer = Tokenizer.train(often + once, kind, 300, min_frequency=2)
+    assert not {"z", "zq", "##q"} & set(tokenizer.tokens(range(263 if kind == "byte_bpe" else 7, tokenizer.vocab_size)))
+
+
+def test_large_rows_are_fast_for_characters():
+    import time
+
+    tokenizer = Tokenizer.train(ENGLISH, "char", 300)
+    text = ENGLISH[0] * 25_000  # 1.1 MB in one row
+    start = time.perf_counter()
+    assert len(tokenizer.encode(text)) == len(text)
+    assert time.perf_counter() - start < 1.5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_same_texts_give_the_same_tokenizer_in_another_process(kind):
+    texts = [f"{a} {b} {a[::-1]}{b}" for a in ENGLISH + CHINESE for b in ENGLISH + CHINESE]
+    code = (
+        "import json, sys; from groundup.data.tokenizer import Tokenizer; "
+        "print(Tokenizer.train(json.load(sys.stdin), sys.argv[1], 290).fingerprint)"
+    )
+    other = subprocess.run(
+        [sys.executable, "-c", code, kind], input=json.dumps(texts), capture_output=True, text=True, check=True
+    )
+    assert other.stdout.strip() == Tokenizer.train(texts, kind, 290).fingerprint
+
+
+def test_one_pass_iterators_are_enough():
+    for kind in KINDS:
+        expected = Tokenizer.train(ENGLISH, kind, 300).fingerprint
+        assert Tokenizer.train(iter(ENGLISH), kind, 300).fingerprint == expected
+
+
+def test_spec_trains_once_for_the_same_text(tmp_path):
+    passes = []
+
+    def texts():
+        passes.append(1)
+        return iter(ENGLISH)
+
+    spec, cache = TokenizerSpec("word", 100), Cache(tmp_path)
+    first = spec.build(texts, cache, fingerprint="abc")
+    count = len(passes)
+    assert spec.build(texts, cache, fingerprint="abc").fingerprint == first.fingerprint
+    assert len(passes) == count > 0
+    assert TokenizerSpec("word", 9).build(texts, cache, fingerprint="abc").vocab_size == 9
+    other = spec.build(lambda: CHINESE, cache)
+    assert other.fingerprint != first.fingerprint
+    assert spec.build(lambda: ENGLISH, cache).fingerprint == first.fingerprint
+
+
+def test_spec_loads_a_given_file(tmp_path):
+    trained = Tokenizer.train(ENGLISH, "char", 50)
+    trained.save(tmp_path / "mine.json")
+    spec = TokenizerSpec("byte_bpe", path=str(tmp_path / "mine.json"))
+    assert spec.build(lambda: [], Cache(tmp_path)).fingerprint == trained.fingerprint
+
+
+def test_messages_say_what_to_type(tmp_path):
+    with pytest.raises(UserError, match="try tokenizer.vocab_size=1024"):
+        Tokenizer.train(ENGLISH, "byte_bpe", 100)
+    with pytest.raises(UserError, match="train split is empty"):
+        Tokenizer.train([], "word", 100)
+    with pytest.raises(UserError, match="choose one of char, word"):
+        Tokenizer.train(ENGLISH, "words", 100)
+    with pytest.raises(UserError, match="tokenizer.path=null"):
+        Tokenizer.load(tmp_path / "none.json")
+    (tmp_path / "bad.json").write_text("{}")
+    with pytest.raises(UserError, match=r"not a tokenizer\.json"):
+        Tokenizer.load(tmp_path / "bad.json")
+    import tokenizers
+
+    foreign = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0}, unk_token="a"))
+    foreign.save(str(tmp_path / "foreign.json"))
+    with pytest.raises(UserError, match="<pad> <unk> <bos>"):
+        Tokenizer.load(tmp_path / "foreign.json")
