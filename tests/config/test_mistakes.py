@@ -12,6 +12,7 @@ COMMAND_LINE = {
     "zzz=1": "zzz=1: no key or group 'zzz'. `groundup VERB --help` lists the keys",
     "model=nosuch": "model=nosuch: no such choice. model can be: big, small. Try model=big",
     "model=smal": "model=smal: no such choice. model can be: big, small. Did you mean model=small?",
+    "model=3": "model=3: no such choice. model can be: big, small. Try model=big",
     "+seed=2": "+seed=2: the key exists already. Try seed=2",
     "seed": "seed: a value is missing. Write seed=VALUE",
     "seed=1,2": "seed=1,2: several values. For one run each add -m; for a list write 'seed=[1,2]'",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import enum
 import errno
 import json
 import os
@@ -159,6 +160,28 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
         run.write_json("metrics.json", {"a": 2})
     assert run.read_json("metrics.json") == {"a": 1}
     assert os.listdir(tmp_path) == ["metrics.json"]
+
+
+def test_an_interrupted_write_leaves_nothing_half_written(tmp_path):
+    def stop(temporary):
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), atomic.replacing(tmp_path / "x.json") as temporary:
+        stop(temporary)
+    assert os.listdir(tmp_path) == []
+
+
+def test_other_errors_of_the_disk_stay_what_they_are(tmp_path):
+    with pytest.raises(FileNotFoundError), atomic.replacing(tmp_path / "x.json"):
+        pass  # nothing was written
+
+
+def test_enumerations_are_saved_as_their_values():
+    class Kind(enum.Enum):
+        A = "a"
+
+    assert plain({"kind": Kind.A}) == {"kind": "a"}
 
 
 def test_the_folder_imports_nothing_heavy():

@@ -17,8 +17,9 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from wandb.proto import wandb_internal_pb2
 
+from groundup.errors import UserError
 from groundup.runs.folder import RunFolder
-from groundup.runs.loggers import CsvLogger, close_loggers, open_loggers, wandb_logger
+from groundup.runs.loggers import CsvLogger, close_loggers, open_loggers, tensorboard_logger, wandb_logger
 from groundup.runs.metrics_csv import read_metrics
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -199,6 +200,36 @@ def test_a_folder_called_wandb_is_not_wandb(run, monkeypatch):
     monkeypatch.delattr(wandb, "init")
     with pytest.warns(UserWarning, match="not installed"):
         assert wandb_logger(run) is None
+
+
+def test_only_the_first_process_of_several_writes(run, monkeypatch):
+    from lightning.pytorch.utilities import rank_zero_only
+
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    loggers = open_loggers(run, {"wandb": wandb_logger})
+    assert len(loggers) == 2  # the same list everywhere
+    for logger in loggers:
+        logger.log_metrics({"a": 1.0}, 1)
+    close_loggers(loggers)
+    assert sorted(file.name for file in run.path.iterdir()) == ["config.yaml", "status.json"]
+
+
+def test_closing_never_raises_whatever_a_logger_does(run):
+    class Broken(CsvLogger):
+        def finalize(self, status):
+            raise OSError("gone")
+
+    with pytest.warns(UserWarning, match="Broken did not close .gone."):
+        close_loggers([Broken(run), CsvLogger(run)])
+
+
+def test_tensorboard_says_how_to_get_it(run, monkeypatch):
+    def missing(**_):
+        raise ModuleNotFoundError("tensorboard")
+
+    monkeypatch.setattr("lightning.pytorch.loggers.TensorBoardLogger", missing)
+    with pytest.raises(UserError, match="pip install tensorboard"):
+        tensorboard_logger(run)
 
 
 def test_disabled_is_no_logger(run):

@@ -122,3 +122,16 @@ def test_a_run_that_never_saved_says_why(tmp_path):
     run.set_status("failed", why="no space left")
     with pytest.raises(UserError, match=r"no checkpoint .*failed: no space left"):
         last_checkpoint(run)
+
+
+def test_a_named_checkpoint_is_never_swapped_for_another(tmp_path):
+    run = make(tmp_path, 1)
+    save(run, "previous.ckpt")
+    flip_a_bit(save(run, "last.ckpt"))
+    with pytest.raises(UserError, match=r"cannot read .*last\.ckpt.*damaged"):
+        last_checkpoint(open_run(run.checkpoints / "last.ckpt", tmp_path))
+
+
+def test_an_unreadable_status_does_not_hide_the_other_runs(logs):
+    (logs / "pretrain/default/b/status.json").write_text("{half")
+    assert len(newest_runs(logs)) == 5

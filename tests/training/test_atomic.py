@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from toy_run import in_child, train
 
 from groundup.errors import UserError
 from groundup.training.resume import AtomicIO
-from toy_run import in_child, train
 
 
 def state(value: float, numbers: int = 1000) -> dict:

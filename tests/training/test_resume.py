@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
+from toy_run import Journal, Signal, constant, fingerprint, in_child, train
 
 from groundup.errors import UserError
 from groundup.training.checkpoints import Interrupted
 from groundup.training.resume import peek
-from toy_run import Journal, Signal, constant, fingerprint, in_child, train
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")
 

@@ -95,6 +95,7 @@ class ToyTask(LightningModule):
         self.grad_norm: torch.Tensor | None = None
         self.trace: list[tuple] = []
         self.validated: list[tuple] = []
+        self.score: float | None = None  # what validation reports instead of its loss
 
     def count_tokens(self, batch: dict) -> int:
         return int((batch["input_ids"] != 0).sum())
@@ -117,7 +118,7 @@ class ToyTask(LightningModule):
     def validation_step(self, batch: dict, batch_idx: int) -> None:
         loss = self.losses(batch).mean()
         self.validated.append((self.trainer.global_step, loss.item().hex()))
-        self.log("validation/loss", loss)
+        self.log("validation/loss", loss if self.score is None else torch.tensor(self.score))
 
     def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None) -> None:
         self.grad_norm = nn.utils.clip_grad_norm_(self.parameters(), 1.0)
@@ -142,7 +143,7 @@ def fingerprint(module: nn.Module) -> str:
 class Signal(Callback):
     """Sends this process a signal at optimizer step ``step``.
 
-    ``when``: ``backward`` = in the middle of the step, ``end`` = right after it, ``validation`` = in one at or after it.
+    ``when``: in the middle of the step (``backward``), right after it (``end``), or in the next ``validation``.
     """
 
     def __init__(self, step: int, number: int = signal.SIGKILL, when: str = "backward"):
@@ -223,7 +224,7 @@ def train(
 
 
 def in_child(function: Callable[[], Any]) -> int:
-    """Exit code of a forked process that calls ``function``; negative = killed by that signal. No import is paid twice."""
+    """Exit code of a forked process that calls ``function``; negative = killed by that signal."""
     sys.stdout.flush()
     child = os.fork()
     if child == 0:

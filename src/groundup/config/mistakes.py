@@ -26,6 +26,8 @@ def explain(error: BaseException, stage: str, overrides: Sequence[str]) -> str |
         return composition(error, stage, overrides)
     if isinstance(error, OmegaConfBaseException):
         return omegaconf(error, overrides)
+    if isinstance(error, ValueError) and "Config group override must be a string" in str(error):
+        return number_as_choice(overrides)
     return None
 
 
@@ -35,6 +37,16 @@ def unreadable(override: str) -> str:
         return f"{override}: a value is missing. Write {override}=VALUE"
     quoted = value.replace("'", r"\'")
     return f"{override}: cannot be read as KEY=VALUE. Text with special characters needs two pairs of quotes: \"{name}='{quoted}'\""
+
+
+def number_as_choice(overrides: Sequence[str]) -> str:
+    """``model=3``: Hydra reads a number (or null, nan, true) where a name is due."""
+    known = groups()
+    for override in overrides:
+        group, _, value = override.lstrip("+").partition("=")
+        if group in known and value not in known[group]:
+            return unknown_choice(f"{group}/{value}", "", None, overrides)
+    return "a group is chosen by name: GROUP=NAME"
 
 
 def broken_yaml(error) -> str:

@@ -1,7 +1,7 @@
 """Learning a vocabulary: one pipeline and one trainer for each kind of tokenizer.
 
-The library's own trainers for WordPiece and Unigram give a different result each time (they walk hash tables, and add
-up floats in the order in which threads finish). Here the same texts always give the same file.
+The library's own trainers for WordPiece and Unigram give a different result each time: they walk hash tables, and add up
+floats in that order. Here the same texts always give the same file.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Literal
 import tokenizers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
+from groundup.data.unigram import learn_pieces
 from groundup.errors import UserError
 
 Kind = Literal["char", "word", "byte_bpe", "wordpiece", "unigram"]
@@ -48,11 +49,6 @@ def learn(kind: Kind, texts: Texts, vocab_size: int, min_frequency: int, lowerca
     if lowercase:
         backend.normalizer = normalizers.Lowercase()
     content: dict[str, Any] = json.loads(backend.to_str()) | {"added_tokens": []}
-    if kind == "unigram":
-        # Log-probabilities differ in the last digits from run to run.
-        pieces = [(piece, round(score, 4)) for piece, score in content["model"]["vocab"]]
-        rest = sorted(pieces[len(SPECIALS) :], key=lambda entry: (-entry[1], entry[0]))
-        content["model"]["vocab"] = pieces[: len(SPECIALS)] + rest
     return content
 
 
@@ -117,15 +113,16 @@ def _wordpiece(texts: Texts, vocab_size: int, min_frequency: int) -> tokenizers.
 
 
 def _unigram(texts: Texts, vocab_size: int, min_frequency: int) -> tokenizers.Tokenizer:
-    """Prunes by likelihood, so ``min_frequency`` has no part in it."""
-    backend = tokenizers.Tokenizer(models.Unigram())
     marks = pre_tokenizers.Split(Regex(MARKS), "isolated")
-    backend.pre_tokenizer = pre_tokenizers.Sequence([marks, pre_tokenizers.Metaspace(prepend_scheme="first")])
+    splitter = pre_tokenizers.Sequence([marks, pre_tokenizers.Metaspace(prepend_scheme="first")])
+    words: Counter[str] = Counter()
+    for text in texts():
+        words.update(word for word, _ in splitter.pre_tokenize_str(text))
+    letters = _characters(lambda: words.elements(), (vocab_size - len(SPECIALS)) // 2, min_frequency)
+    pieces = learn_pieces(words, SPECIALS, letters, vocab_size, min_frequency)
+    backend = tokenizers.Tokenizer(models.Unigram(pieces, unk_id=SPECIALS.index(UNK)))
+    backend.pre_tokenizer = splitter
     backend.decoder = decoders.Metaspace(prepend_scheme="first")
-    trainer = trainers.UnigramTrainer(
-        vocab_size=vocab_size, unk_token=UNK, special_tokens=list(SPECIALS), show_progress=False
-    )
-    backend.train_from_iterator(texts(), trainer)
     return backend
 
 

@@ -17,8 +17,8 @@ class Sampler:
     ``repetition_penalty``: logits of tokens already in the row are divided by it if positive, else multiplied (Keskar
     et al. 2019); 1 = off. ``temperature``: logits are divided by it; 0 takes the most likely token (greedy), whatever
     the words after it. ``top_k``: only the k most likely. ``top_p``: only the smallest set of most likely tokens whose
-    probability reaches p, the token that crosses p included (Holtzman et al. 2020). ``min_p``: only tokens with at least
-    this share of the best token's probability (Nguyen et al. 2024).
+    probability reaches p, the token that crosses p included (Holtzman et al. 2020). ``min_p``: only tokens with at
+    least this share of the best token's probability (Nguyen et al. 2024).
     """
 
     def __init__(

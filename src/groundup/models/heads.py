@@ -16,7 +16,7 @@ from groundup.models.norm import RMSNorm
 class LanguageModelHead(nn.Module):
     """Logits over the vocabulary: hidden (..., D) -> (..., V).
 
-    ``tied``: the matrix is the backbone's embedding (Press and Wolf 2017); it is looked up there, never registered here,
+    ``tied``: the matrix is the backbone's embedding (Press and Wolf 2017); it is looked up there, not registered here,
     so there is one copy in every state_dict and the tie cannot break. Where the hidden width is not the embedding's, a
     linear map lies between. ``transform``: a dense layer, GELU and a norm first, as BERT
     has it for masked tokens.

@@ -108,7 +108,7 @@ class _Logger(WandbLogger):
         """Close the W&B run: "finished" for 0, else "failed"."""
         if self._experiment is not None:
             if exit_code == 0:
-                self.attempt(self._log_results)
+                self.attempt(lambda: _log_results(self.run_folder, self._experiment))
             self._broken = False
             self.attempt(lambda: self._experiment.finish(exit_code=exit_code))
             self._experiment = None
@@ -123,22 +123,22 @@ class _Logger(WandbLogger):
             self._broken = True
             warnings.warn(f"W&B: stopped logging ({_line(error)}); metrics.csv goes on", stacklevel=3)
 
-    def _log_results(self) -> None:
-        """Final metrics, the confusion matrix and the samples, from the files of the run folder."""
-        import wandb
 
-        run = self.run_folder
-        for name, estimate in run.read_json("metrics.json", {}).items():
-            self._experiment.summary[name] = estimate["value"]
-        labels, rows = run.read_json("labels.json", []), run.read_predictions()
-        if labels and rows and all(row.get("label") in labels and row.get("predicted") in labels for row in rows):
-            true, said = ([labels.index(row[key]) for row in rows] for key in ("label", "predicted"))
-            chart = wandb.plot.confusion_matrix(y_true=true, preds=said, class_names=labels)
-            self._experiment.log({"test/confusion_matrix": chart})
-        samples = sorted(run.samples.glob("*.txt")) if run.samples.is_dir() else []
-        if samples:
-            data = [[file.stem, file.read_text(encoding="utf-8")] for file in samples]
-            self._experiment.log({"samples": wandb.Table(columns=["file", "text"], data=data)})
+def _log_results(run: RunFolder, experiment) -> None:
+    """Final metrics, the confusion matrix and the samples, from the files of the run folder."""
+    import wandb
+
+    for name, estimate in run.read_json("metrics.json", {}).items():
+        experiment.summary[name] = estimate["value"]
+    labels, rows = run.read_json("labels.json", []), run.read_predictions()
+    if labels and rows and all(row.get("label") in labels and row.get("predicted") in labels for row in rows):
+        true, said = ([labels.index(row[key]) for row in rows] for key in ("label", "predicted"))
+        chart = wandb.plot.confusion_matrix(y_true=true, preds=said, class_names=labels)
+        experiment.log({"test/confusion_matrix": chart})
+    samples = sorted(run.samples.glob("*.txt")) if run.samples.is_dir() else []
+    if samples:
+        data = [[file.stem, file.read_text(encoding="utf-8")] for file in samples]
+        experiment.log({"samples": wandb.Table(columns=["file", "text"], data=data)})
 
 
 def _run_id(run: RunFolder) -> str:

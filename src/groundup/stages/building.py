@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -25,8 +26,15 @@ ADVICE = {
 }
 
 
-def set_threads(threads: int | None) -> int:
-    """Fixes the number of CPU threads (None: all cores): sums over another number of threads differ in the last bit."""
+def prepare_process(threads: int | None) -> int:
+    """Fixes the number of CPU threads (None: all cores): sums over another number of threads differ in the last bit.
+
+    Also quiets Lightning's notes on hardware that is not there; its warnings stay.
+    """
+    lightning = logging.getLogger("lightning.pytorch")
+    lightning.setLevel(logging.WARNING)
+    lightning.handlers.clear()
+    lightning.propagate = True
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(threads or cores)
     return threads or cores

@@ -11,7 +11,7 @@ from groundup.config.job import Job
 from groundup.config.safe import instantiate
 from groundup.errors import UserError
 from groundup.runs.report import write_report
-from groundup.stages.building import build_data, set_threads
+from groundup.stages.building import build_data, prepare_process
 from groundup.stages.evaluation import compare_with_baselines, evaluate, print_results, write_results
 from groundup.stages.loading import load_run, plain
 from groundup.tasks.classification import Classification
@@ -24,7 +24,7 @@ SPLITS = ("train", "validation", "test", "hub")  # keys that name rows, not how 
 
 def run(cfg: DictConfig, job: Job) -> float:
     """Scores the best checkpoint of ``run`` on a split and writes results and report to a folder of its own."""
-    set_threads(cfg.threads)
+    prepare_process(cfg.threads)
     loaded = load_run(cfg.run, cfg.paths.logs)
     trained = with_other_data(loaded.config, cfg)
     data = build_data(trained, instantiate(trained.data), loaded.tokenizer, loaded.facts)

@@ -13,14 +13,14 @@ from groundup.config.safe import instantiate
 from groundup.data.seeding import mix
 from groundup.errors import UserError
 from groundup.runs.atomic import replacing
-from groundup.stages.building import set_threads
+from groundup.stages.building import prepare_process
 from groundup.stages.loading import load_run
 from groundup.tasks.causal_lm import CausalLM
 
 
 def run(cfg: DictConfig, job: Job) -> None:
     """Continues ``prompt``; the same seed writes the same text."""
-    set_threads(cfg.threads)
+    prepare_process(cfg.threads)
     loaded = load_run(cfg.run, cfg.paths.logs)
     if not isinstance(loaded.task, CausalLM):
         raise UserError(

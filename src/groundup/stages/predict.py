@@ -17,7 +17,7 @@ from groundup.data.sources.formats import read
 from groundup.data.sources.source import Row, roles
 from groundup.errors import UserError
 from groundup.runs.atomic import replacing
-from groundup.stages.building import build_data, set_threads
+from groundup.stages.building import build_data, prepare_process
 from groundup.stages.loading import LoadedRun, load_run
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 def run(cfg: DictConfig, job: Job) -> None:
     """Reads ``input``, writes ``output`` as .jsonl: the row's own columns, then the prediction."""
-    set_threads(cfg.threads)
+    prepare_process(cfg.threads)
     output = Path(cfg.output)
     if output.suffix != ".jsonl":
         raise UserError(f"output={output}: predictions are written as .jsonl. Try output={output.with_suffix('.jsonl')}")

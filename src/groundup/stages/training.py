@@ -19,7 +19,7 @@ from groundup.runs.loggers import close_loggers, open_loggers
 from groundup.runs.provenance import collect
 from groundup.runs.reference import best_checkpoint, last_checkpoint, open_run
 from groundup.runs.report import write_report
-from groundup.stages.building import add_optimization, build_data, build_task, saved_tokenizer, set_threads
+from groundup.stages.building import add_optimization, build_data, build_task, saved_tokenizer, prepare_process
 from groundup.stages.evaluation import compare_with_baselines, evaluate, print_results, write_results
 from groundup.stages.inheritance import adopt_weights, inherit
 from groundup.stages.loading import plain
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 def train(cfg: DictConfig, job: Job) -> float:
     """Trains as the config says, evaluates the best checkpoint, and returns the monitored metric."""
-    threads = set_threads(cfg.threads)
+    threads = prepare_process(cfg.threads)
     parent = open_run(cfg.init_from, Path(cfg.paths.logs)) if cfg.init_from and not job.resuming else None
     if parent:
         inherit(cfg, parent, job.overrides)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -14,8 +15,10 @@ from torch import Tensor, nn
 from groundup.data.facts import Facts
 from groundup.data.tokenizer import Tokenizer
 from groundup.metrics.estimate import Estimate
-from groundup.training.groups import parameter_groups
+from groundup.training.groups import parameter_groups, table
 from groundup.training.regularization import add_l1_gradient
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -135,9 +138,15 @@ class Task(LightningModule):
         assert chosen is not None, "set task.optimization before fitting"
         keywords = getattr(chosen.optimizer, "keywords", {})
         groups = parameter_groups(
-            self, lr=keywords["lr"], weight_decay=keywords.get("weight_decay", 0.0), layer_decay=chosen.layer_decay
+            self,
+            lr=keywords["lr"],
+            weight_decay=keywords.get("weight_decay", 0.0),
+            layer_decay=chosen.layer_decay,
+            log_table=False,
         )
         optimizer = chosen.optimizer(groups)
+        # After the optimizer is made, because it may give kinds rates of their own.
+        log.info("%s", table(optimizer.param_groups), extra={"log_only": True})
         scheduler = chosen.scheduler(optimizer, total_steps=chosen.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 

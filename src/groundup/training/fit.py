@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import Logger
 
 from groundup.training.checkpoints import Checkpoints
 from groundup.training.resume import AtomicIO, ExactResume
+from groundup.training.samples import Samples
 
 
 class ValidateAtEnd(Callback):
@@ -39,7 +40,7 @@ def make_trainer(
 
     Args:
         build: makes the trainer from keyword arguments, e.g. ``partial(instantiate, cfg.trainer)``.
-        run: the run folder; checkpoints go to ``run/checkpoints``.
+        run: the run folder; checkpoints go to ``run/checkpoints``, texts to ``run/samples``.
         callbacks: by name; None entries are left out.
         max_steps: optimizer steps after which training ends.
         validate_every: optimizer steps between validations; None = only after the last step. The last step is
@@ -50,6 +51,8 @@ def make_trainer(
     for callback in chosen:
         if isinstance(callback, Checkpoints):
             callback.dirpath = Path(run) / "checkpoints"
+        if isinstance(callback, Samples):
+            callback.dirpath = Path(run) / "samples"
     trainer = build(
         max_epochs=-1,
         max_steps=max_steps,
