@@ -73,7 +73,7 @@ def test_full_disk_is_one_line(tmp_path, code):
         (folder / "half").write_text("x")
         raise OSError(code, os.strerror(code))
 
-    with pytest.raises(UserError, match="no space left .* set GROUNDUP_CACHE=FOLDER"):
+    with pytest.raises(UserError, match=r"no space left .* set GROUNDUP_CACHE=FOLDER"):
         Cache(tmp_path).get("key", full)
     assert list(tmp_path.iterdir()) == []
 

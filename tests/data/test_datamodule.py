@@ -16,6 +16,7 @@ from groundup.data.collate import CausalCollator, ClassificationCollator, Masked
 from groundup.data.datamodule import TextDataModule
 from groundup.data.facts import Facts
 from groundup.data.given import GivenRows
+from groundup.data.loading import CollatedExamples
 from groundup.data.tokenizer import TokenizerSpec
 from groundup.errors import UserError
 
@@ -205,7 +206,7 @@ def test_the_order_has_a_fingerprint(cache):
     others = [
         module("bucketed", cache, seed=4),
         module("bucketed", cache, batching=Bucketed(max_length=64, batch_size=9)),
-        module("bucketed", cache, splits={**SPLITS, "train": SPLITS["train"][1:]}),
+        module("bucketed", cache, splits={**SPLITS, "train": SPLITS["train"][:-1]}),
     ]
     assert len({data.order_fingerprint(), *(other.order_fingerprint() for other in others)}) == 4
 
@@ -239,15 +240,29 @@ def test_data_are_prepared_once(cache, monkeypatch):
     assert data.examples("train") is examples
 
 
+def test_a_seed_for_each_epoch_and_row_whatever_the_batch():
+    def collate(examples: list, seeds: list[int]) -> list[int]:
+        return seeds
+
+    batches = CollatedExamples(SimpleNamespace(__getitems__=lambda keys: keys), collate, seed=1)
+    keys = [(epoch, index) for epoch in (-1, 0, 1) for index in range(4)]
+    together = batches.__getitems__(keys)
+    assert len(set(together)) == len(keys)
+    assert [batches.__getitems__([key])[0] for key in keys] == together
+    assert CollatedExamples(batches.examples, collate, seed=2).__getitems__(keys) != together
+
+
 ORPHANS = """
-import os, signal, sys
+import os, signal, time
 import numpy as np
 from groundup.data.batching import BatchStream
 from groundup.data.loading import StreamLoader
 
 class Examples:
     def __len__(self): return 4
-    def __getitems__(self, keys): return [os.getpid()]
+    def __getitems__(self, keys):
+        if keys[0][0] > 1: time.sleep(30)  # busy when the parent dies
+        return [os.getpid()]
 
 if __name__ == "__main__":
     loader = StreamLoader(Examples(), lambda examples, seeds: examples[0], 1, BatchStream(lambda e: [np.arange(4)], 1000), num_workers=2)

@@ -162,6 +162,16 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     assert os.listdir(tmp_path) == ["metrics.json"]
 
 
+def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path):
+    run = RunFolder(tmp_path)
+    run.write_json("metrics.json", {"a": 1})
+    with open(run.metrics_json) as reader:
+        run.write_json("metrics.json", {"a": 22222})
+        assert json.load(reader) == {"a": 1}
+    assert run.read_json("metrics.json") == {"a": 22222}
+    assert os.listdir(tmp_path) == ["metrics.json"]
+
+
 def test_an_interrupted_write_leaves_nothing_half_written(tmp_path):
     def stop(temporary):
         temporary.write_text("half")

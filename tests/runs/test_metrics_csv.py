@@ -68,6 +68,7 @@ def test_a_resumed_table_ends_like_an_uninterrupted_one(tmp_path):
         file.write("8,0.12")  # killed while writing
     table = MetricsCsv(parts)
     table.cut(5)
+    assert [row["step"] for row in read_metrics(parts)] == [1, 2, 3, 4, 5]
     for step in range(6, 11):
         table.write(step, values(step))
     assert parts.read_bytes() == whole.read_bytes()

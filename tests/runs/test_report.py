@@ -100,7 +100,7 @@ def test_text_of_users_is_never_markup(tmp_path):
     run.write_config({evil: evil})
     run.write_json("labels.json", [evil, "b"])
     row = {"text": evil, "text_pair": evil, "label": evil, "predicted": "b", "probability": 0.9}
-    run.write_predictions([row])
+    run.write_predictions([row, {**row, "text": evil * 20}])
     run.write_json("metrics.json", {f"test/{evil}": {"value": 1.0, "ci95": [0, 1], "n": 1}})
     run.write_json("baselines.json", {evil: {f"test/{evil}": {"value": 1.0, "ci95": [0, 1], "n": 1}}})
     run.write_json("provenance.json", {evil: evil, "command": evil})

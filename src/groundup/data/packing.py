@@ -127,9 +127,7 @@ class PackedText:
         else:
             positions = np.arange(cuts[-1]) + np.repeat(begins - cuts[:-1], lengths)
         arrays = {}
-        if self.rows_apart:
-            positions %= self.size  # the <eos> before the first text is the one after the last
-        elif self.mask_documents or (epoch != EVALUATION and self.documents > 1):
+        if not self.rows_apart and (self.mask_documents or (epoch != EVALUATION and self.documents > 1)):
             where, document_ids, position_ids = self._locate(self.order(epoch), begins, ends, positions)
             if self.mask_documents:
                 arrays = {"position_ids": position_ids, "document_ids": document_ids}
@@ -146,6 +144,7 @@ class PackedText:
     def _spans(self, epoch: int, indexes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Stream positions [begin, end) of the tokens of windows, the label of the last token included."""
         if self.rows_apart:
+            # Each text follows the <eos> of the one before; the first has -1 there, which is the last text's <eos>.
             begins, ends = self.encoded.offsets[indexes] - 1, self.encoded.offsets[indexes + 1]
             return begins, np.minimum(begins + self.length + 1, ends)
         begins = self.order(epoch).phase + indexes * self.length

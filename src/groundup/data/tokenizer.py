@@ -108,7 +108,7 @@ class Tokenizer:
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
         """The vocabulary's entry of each id, as it is stored (``Ġthe``, ``##ing``, ``▁the``)."""
-        return [self._backend.id_to_token(int(token)) for token in ids]
+        return [self._backend.id_to_token(int(token)) or "" for token in ids]
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,9 @@ def learn_pieces(
     scores = _log_probabilities(counts)
     while True:
         counts = _cut(words, specials, scores)
-        scores = _log_probabilities({piece: max(1, counts[piece]) for piece in scores if counts[piece] or len(piece) == 1})
+        scores = _log_probabilities(
+            {piece: max(1, counts[piece]) for piece in scores if counts[piece] or len(piece) == 1}
+        )
         longer = [piece for piece in scores if len(piece) > 1]
         if len(longer) <= wanted:
             return [(name, 0.0) for name in specials] + sorted(scores.items(), key=lambda entry: (-entry[1], entry[0]))

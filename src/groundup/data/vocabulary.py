@@ -1,7 +1,7 @@
 """Learning a vocabulary: one pipeline and one trainer for each kind of tokenizer.
 
-The library's own trainers for WordPiece and Unigram give a different result each time: they walk hash tables, and add up
-floats in that order. Here the same texts always give the same file.
+The library's own trainers for WordPiece and Unigram give a different result each time: they walk hash tables, and
+add up floats in that order. Here the same texts always give the same file.
 """
 
 from __future__ import annotations

@@ -41,8 +41,8 @@ def stream(
     """Yields one token id a row at a time; None for rows that have ended.
 
     Prompts ``input_ids`` (B, T) may be padded on either side (``attention_mask`` (B, T), True = real). ``sampler``
-    None = greedy. A row ends at ``eos_id``, which is not yielded. ``forbidden_ids`` are never written. ``seed``: of each
-    row, or one number s for rows s, s + 1, ...; a row's text depends on its prompt and its seed alone. Where a row
+    None = greedy. A row ends at ``eos_id``, which is not yielded. ``forbidden_ids`` are never written. ``seed``: of
+    each row, or one number s for rows s, s + 1, ...; a row's text depends on its prompt and its seed alone. Where a row
     reaches the decoder's ``max_length``, it goes on from the later half of what it has. ``memory`` (B, S, D) is for
     decoders with cross-attention. Raises UserError for a prompt without tokens.
     """

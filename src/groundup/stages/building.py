@@ -40,6 +40,22 @@ def prepare_process(threads: int | None) -> int:
     return threads or cores
 
 
+def check_model_fits(cfg: DictConfig) -> None:
+    """Raises UserError when the task needs another kind of model; before anything is read or built."""
+    task_class, model_class = get_class(cfg.task._target_), get_class(cfg.model._target_)
+    if model_class.kind not in task_class.accepts:
+        choices = " or ".join(ADVICE[kind] for kind in task_class.accepts)
+        needed = " or ".join(f"an {kind}" if kind == "encoder" else f"a {kind}" for kind in task_class.accepts)
+        raise UserError(
+            f"task={task_word(task_class)} needs {needed}, and {model_class.__name__} is not one. Try {choices}"
+        )
+
+
+def task_word(task_class: type[Task]) -> str:
+    """What the command line calls a task: the name of its file."""
+    return task_class.__module__.rpartition(".")[2]
+
+
 def build_data(
     cfg: DictConfig, source: Source | None, tokenizer: Tokenizer | None = None, facts: Facts | None = None
 ) -> TextDataModule:
@@ -64,16 +80,11 @@ def build_task(cfg: DictConfig, facts: Facts) -> Task:
     Raises UserError when task, model and data do not fit each other.
     """
     task_class = get_class(cfg.task._target_)
-    name = task_class.__module__.rpartition(".")[2]
     if task_class.form == "labelled" and len(facts.labels) < 2:
         found = f"only {facts.labels[0]!r}" if facts.labels else "no label"
-        raise UserError(f"task={name} needs at least two classes, but the training split has {found}. Try data.label=COLUMN")
+        raise UserError(f"task={task_word(task_class)} needs at least two classes, but the training split has {found}. Try data.label=COLUMN")
     torch.manual_seed(mix(cfg.seed, INITIALISATION))
     model = instantiate(cfg.model, vocab_size=facts.vocab_size)
-    if model.kind not in task_class.accepts:
-        choices = " or ".join(ADVICE[kind] for kind in task_class.accepts)
-        kinds = " or ".join(task_class.accepts)
-        raise UserError(f"task={name} needs {kinds}, but {type(model).__name__} is {model.kind}. Try {choices}")
     return instantiate(cfg.task, model=model, facts=facts)
 
 

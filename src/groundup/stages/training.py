@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +20,14 @@ from groundup.runs.loggers import close_loggers, open_loggers
 from groundup.runs.provenance import collect
 from groundup.runs.reference import best_checkpoint, last_checkpoint, open_run
 from groundup.runs.report import write_report
-from groundup.stages.building import add_optimization, build_data, build_task, saved_tokenizer, prepare_process
+from groundup.stages.building import (
+    add_optimization,
+    build_data,
+    build_task,
+    check_model_fits,
+    prepare_process,
+    saved_tokenizer,
+)
 from groundup.stages.evaluation import compare_with_baselines, evaluate, print_results, write_results
 from groundup.stages.inheritance import adopt_weights, inherit
 from groundup.stages.loading import plain
@@ -38,6 +46,8 @@ def train(cfg: DictConfig, job: Job) -> float:
     parent = open_run(cfg.init_from, Path(cfg.paths.logs)) if cfg.init_from and not job.resuming else None
     if parent:
         inherit(cfg, parent, job.overrides)
+    check_model_fits(cfg)
+    prefer_named_budget(cfg, job.overrides)
     own = job.folder.tokenizer if job.resuming or not job.is_main else parent and parent.tokenizer
     data = build_data(cfg, instantiate(cfg.data), saved_tokenizer(own))
     task = build_task(cfg, data.facts)
@@ -67,6 +77,13 @@ def train(cfg: DictConfig, job: Job) -> float:
     if job.is_main:
         log.info("report: %s", job.folder.report)
     return value
+
+
+def prefer_named_budget(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """``budget.steps=100`` on the command line replaces the unit that the stage counts in by default."""
+    named = {override.partition("=")[0].removeprefix("budget.") for override in overrides if override.startswith("budget.")}
+    if any(cfg.budget.get(unit) is not None for unit in named):
+        cfg.budget = {unit: amount if unit in named else None for unit, amount in cfg.budget.items()}
 
 
 def count_steps(cfg: DictConfig, data: TextDataModule, task: Task) -> tuple[int, str]:

@@ -21,8 +21,8 @@ from groundup.errors import UserError
 class Files:
     """Files of each split (a path, a glob or a list, mixed formats allowed), or a data set of the hub.
 
-    root: joined to relative paths. Without it, and with ``hub``, rows come from the hub by that id, but for splits whose
-    files exist as they are named (so a file of one's own can take the place of a split).
+    root: joined to relative paths. Without it, and with ``hub``, rows come from the hub by that id, except for splits
+    whose files exist as they are named (so a file of one's own can take the place of a split).
     hub_columns: the hub's column -> ours, where they differ. text, text_pair, label: the columns; a .txt has ``text``.
     labels: class names in a fixed order. validation_share: part of train to hold out when there is no validation file:
     rows by their content (so that duplicates stay together), the end of each .txt document.
@@ -82,7 +82,7 @@ class Files:
         origin, _ = self._origin(split)
         settings = [self.columns, self.clean.as_dict() if self.clean else None, self.validation_share, self.txt]
         if self.hub and origin not in self.files:
-            content = self.hub.fingerprint(origin)
+            content = [self.hub.fingerprint(origin)]
         else:
             content = [_file_hash(path) for path in self._paths(origin)]
         return Cache.key("files", split, origin, settings, content)
@@ -118,7 +118,7 @@ class Files:
                 row = roles(raw, self.columns, self.clean, where)
             else:
                 row = roles(raw, self.columns, self.clean, where)
-                if share and (_place(row) < self.validation_share) != held_out:
+                if share and (_place(row) < (self.validation_share or 0)) != held_out:
                     continue
             empty = False
             yield row

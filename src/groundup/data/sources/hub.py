@@ -80,7 +80,7 @@ class Hub:
 
     @staticmethod
     def _class_names(data: Any, column: str) -> list[str] | None:
-        return getattr((data.features or {}).get(column), "names", None)
+        return getattr(data.features.get(column), "names", None) if data.features else None
 
     def fingerprint(self, split: str) -> str:
         return Cache.key("hub", self.name, self.config, self.columns, split, self._version(split))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
 import sysconfig
 import warnings
 from collections.abc import Iterator
@@ -12,7 +13,14 @@ from pathlib import Path
 
 from groundup.errors import UserError
 
-_NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__", "__phello__", "_vendor"}
+_NOT_LIBRARY = {  # beside site-packages, which is no identifier
+    "test",
+    "tests",
+    "idle_test",
+    "__pycache__",
+    "__phello__",
+    "_vendor",
+}
 _MANUAL = "pydoc_data.topics"  # the language reference, page by page
 
 
@@ -36,10 +44,16 @@ def extract() -> list[Docstring]:
     """
     root = Path(sysconfig.get_path("stdlib"))
     found: list[Docstring] = []
-    for path in sorted(root.rglob("*.py"), key=lambda path: path.relative_to(root).parts):
+    paths: list[Path] = []
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if name.isidentifier() and name not in _NOT_LIBRARY]
+        for name in files:
+            path = Path(folder, name)
+            if path.suffix == ".py" and path.stem.isidentifier():
+                paths.append(path)
+    for path in sorted(paths, key=lambda path: path.relative_to(root).parts):
         parts = path.relative_to(root).with_suffix("").parts
-        if _NOT_LIBRARY.isdisjoint(parts) and all(part.isidentifier() for part in parts):
-            found += _of_file(path, ".".join(parts).removesuffix(".__init__"))
+        found += _of_file(path, ".".join(parts).removesuffix(".__init__"))
     if not found:
         raise UserError(f"no Python sources in {root}: data=python_docs needs them; try data=files data.train=FILE")
     return found
@@ -59,9 +73,9 @@ def _of_file(path: Path, module: str) -> Iterator[Docstring]:
 
 
 def _walk(node: ast.AST, module: str, prefix: str) -> Iterator[Docstring]:
-    if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-        if text := ast.get_docstring(node):
-            yield Docstring(module, prefix, _signature(node, prefix), text)
+    documented = isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
+    if documented and (text := ast.get_docstring(node)):
+        yield Docstring(module, prefix, _signature(node, prefix), text)
     for child in ast.iter_child_nodes(node):
         if isinstance(child, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             yield from _walk(child, module, f"{prefix}.{child.name}" if prefix else child.name)

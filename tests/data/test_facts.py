@@ -1,0 +1,11 @@
+"""Facts survive the formats they are saved in."""
+
+import json
+
+from groundup.data.facts import Facts
+
+
+def test_facts_survive_json():
+    facts = Facts(300, 0, 1, 2, 3, 4, 5, 6, labels=("a", "中"), label_counts=(3, 4))
+    assert Facts.from_dict(json.loads(json.dumps(facts.as_dict()))) == facts
+    assert type(facts.as_dict()["labels"]) is list

@@ -1,0 +1,144 @@
+"""The embedded sets: leak-free, balanced enough, the same each time."""
+
+from collections import Counter
+
+import pytest
+
+from groundup.data.clean import Clean
+from groundup.data.sources.python_docs import PythonDocs, assign, make
+from groundup.data.sources.python_docs_extract import Docstring, extract
+from groundup.data.sources.python_docs_topics import TOPICS, topic_of
+from groundup.data.sources.source import SPLITS, label_names
+from groundup.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def docstrings():
+    return extract()
+
+
+@pytest.fixture(scope="module")
+def sets(docstrings):
+    return make(docstrings)
+
+
+def words(text):
+    return " ".join("".join(c if c.isalnum() else " " for c in text.lower()).split())
+
+
+def test_no_module_is_in_two_splits_of_either_set(sets):
+    split_of = {}
+    for rows_of in sets.values():
+        for split, rows in rows_of.items():
+            for row in rows:
+                assert split_of.setdefault(row["module"], split) == split
+
+
+def test_no_held_out_docstring_stands_in_any_training_text(sets):
+    training = " ".join(words(row["text"]) for rows_of in sets.values() for row in rows_of["train"])
+    for split in ("validation", "test"):
+        for row in sets["topic"][split]:
+            assert f" {words(row['text'])} " not in training
+
+
+def test_no_docstring_twice(sets):
+    texts = Counter(words(row["text"]) for split in SPLITS for row in sets["topic"][split])
+    assert texts.most_common(1)[0][1] == 1
+
+
+def test_every_topic_is_in_every_split_and_none_dominates(sets):
+    for split in SPLITS:
+        counts = Counter(row["label"] for row in sets["topic"][split])
+        assert set(counts) == set(TOPICS)
+        assert max(counts.values()) < 0.35 * sum(counts.values())
+
+
+def test_sizes_are_worth_the_name(sets):
+    rows = {split: len(sets["topic"][split]) for split in SPLITS}
+    assert rows["train"] > 2000 and rows["validation"] > 200 and rows["test"] > 300
+    characters = {split: sum(len(row["text"]) for row in sets["text"][split]) for split in SPLITS}
+    assert characters["train"] > 1_000_000 and characters["validation"] > 50_000 and characters["test"] > 50_000
+
+
+def test_topic_can_be_learned_from_words_but_not_fully(sets):
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    data = {
+        split: ([row["text"] for row in rows], [row["label"] for row in rows]) for split, rows in sets["topic"].items()
+    }
+    model = make_pipeline(
+        TfidfVectorizer(sublinear_tf=True, max_features=8000), LogisticRegression(C=5, max_iter=200, tol=1e-3)
+    )
+    accuracy = model.fit(*data["train"]).score(*data["test"])
+    majority = Counter(data["test"][1]).most_common(1)[0][1] / len(data["test"][1])
+    assert majority < 0.3 and majority + 0.2 < accuracy < 0.9
+
+
+def test_splits_do_not_depend_on_the_order_of_files(docstrings):
+    assert assign(docstrings[::-1]) == assign(docstrings)
+
+
+def test_library_is_read_not_imported_and_without_tests(docstrings):
+    modules = {doc.module for doc in docstrings}
+    assert "asyncio.streams" in modules and "json" in modules and "pydoc_data.topics.assert" in modules
+    assert not any(part in ("test", "tests", "idle_test", "site-packages") for m in modules for part in m.split("."))
+    import sys
+
+    assert "antigravity" not in sys.modules and "turtle" not in sys.modules
+
+
+def test_the_longest_matching_name_decides_the_topic():
+    assert topic_of("asyncio.streams") == "concurrency"
+    assert topic_of("os") == topic_of("os.path") == "files"
+    assert topic_of("osmium") is None
+    listed = [module for modules in TOPICS.values() for module in modules.split()]
+    assert len(listed) == len(set(listed))
+
+
+def test_a_docstring_that_stands_for_two_topics_is_dropped():
+    long = "Read everything that is there and give it back as one string of characters, " + "please " * 5
+    docs = [Docstring(m, "f", "def f()", long + m * own) for m, own in [("http", 0), ("threading", 0), ("json", 1)]]
+    rows = [row for split in SPLITS for row in make(docs)["topic"][split]]
+    assert [row["module"] for row in rows] == ["json"]
+
+
+def test_rows_from_the_cache_are_those_of_a_new_extraction(sets):
+    topic, text = PythonDocs("topic"), PythonDocs("text")
+    for split in SPLITS:
+        assert list(topic.rows(split)) == [{"text": r["text"], "label": r["label"]} for r in sets["topic"][split]]
+        assert list(text.rows(split)) == [{"text": r["text"]} for r in sets["text"][split]]
+
+
+def test_rows_are_made_once_for_both_sets_and_cleaned_on_the_way(cache_dir, monkeypatch):
+    made = []
+
+    def few():
+        made.append(1)
+        return [
+            Docstring(f"{m}.m{i}", "f", "def f()", f"What {m} does with {'It ' * i}") for m in "xy" for i in range(60)
+        ]
+
+    monkeypatch.setattr("groundup.data.sources.python_docs.extract", few)
+    upper, lower = PythonDocs("text"), PythonDocs("text", clean=Clean(lowercase=True))
+    assert [row["text"].lower() for row in upper.rows("test")] == [row["text"] for row in lower.rows("test")]
+    assert upper.fingerprint("test") != lower.fingerprint("test") != lower.fingerprint("train")
+    assert lower.fingerprint("test") == PythonDocs("text", clean=Clean(lowercase=True)).fingerprint("test")
+    PythonDocs("topic").splits()
+    assert len(made) == len(list(cache_dir.iterdir())) == 1
+
+
+def test_topic_has_labels_in_a_fixed_order_and_three_splits():
+    topic = PythonDocs("topic")
+    names, counts = label_names(topic)
+    assert names == tuple(sorted(TOPICS)) and sum(counts) == len(topic.rows("train"))
+    assert topic.splits() == list(SPLITS)
+    with pytest.raises(UserError, match="no dev split"):
+        topic.rows("dev")
+
+
+def test_python_without_its_sources_is_one_line(monkeypatch, tmp_path):
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
+    with pytest.raises(UserError, match=r"data=files data.train=FILE"):
+        extract()

@@ -1,0 +1,313 @@
+"""Files of every format give the same rows; every mistake gives one line that says what to type."""
+
+import csv
+import gzip
+import json
+import tracemalloc
+
+import pytest
+
+from groundup.data.clean import Clean
+from groundup.data.sources.files import Files
+from groundup.data.sources.formats import read
+from groundup.data.sources.source import label_names
+from groundup.errors import UserError
+
+ROWS = [
+    {"review": 'He said "fine", twice', "stars": "5"},
+    {"review": "早餐非常简单，\n不好", "stars": "1"},
+    {"review": "naïve 😀 ＡＢＣ", "stars": "5"},
+]
+
+
+def write(path, rows, newline="\n"):
+    suffix = path.name.removesuffix(".gz").rsplit(".", 1)[1]
+    if suffix == "parquet":
+        import pyarrow
+        import pyarrow.parquet
+
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+        return path
+    with (gzip.open if path.suffix == ".gz" else open)(path, "wt", encoding="utf-8", newline="") as file:
+        if suffix == "jsonl":
+            file.writelines(json.dumps(row, ensure_ascii=False) + newline for row in rows)
+        elif suffix == "csv":
+            table = csv.DictWriter(file, rows[0], lineterminator=newline)
+            table.writeheader()
+            table.writerows(rows)
+        elif suffix == "tsv":
+            file.write("\t".join(rows[0]) + newline)
+            file.writelines("\t".join(map(str, row.values())) + newline for row in rows)
+        else:
+            file.writelines(row["review"] + newline for row in rows)
+    return path
+
+
+def source(path, **options):
+    return Files(train=str(path), text="review", label="stars", **options)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.jsonl", "a.jsonl.gz", "a.parquet", "a.tsv", "a.tsv.gz"])
+def test_every_format_gives_the_same_rows(tmp_path, name, newline, streaming):
+    rows = [ROWS[0], ROWS[2]] if ".tsv" in name else ROWS  # a .tsv cannot hold line breaks
+    data = source(write(tmp_path / name, rows, newline), streaming=streaming)
+    expected = [{"text": row["review"], "label": row["stars"]} for row in rows]
+    assert list(data.rows("train")) == expected
+    assert list(data.rows("train")) == expected  # again
+    assert data.splits() == ["train"]
+
+
+def test_quotes_in_a_tsv_are_text(tmp_path):
+    path = tmp_path / "a.tsv"
+    path.write_text('review\tstars\n"open\t1\nnext "one"\t2\n')
+    assert [row["text"] for row in source(path).rows("train")] == ['"open', 'next "one"']
+
+
+def test_txt_is_one_document_with_every_character_kept(tmp_path):
+    text = "\ufeffFirst line\r\n\r\n  two\tspaces \x0c\n\n最后\u2028一行"
+    path = tmp_path / "book.txt"
+    path.write_bytes(text.encode())
+    assert list(Files(train=str(path)).rows("train")) == [{"text": text.removeprefix("\ufeff")}]
+
+
+def test_txt_by_line_has_a_row_a_line(tmp_path):
+    path = tmp_path / "lines.txt"
+    path.write_bytes("one\r\n\r\nthree\u2028still three\x0c\nfour".encode())
+    rows = Files(train=str(path), txt="line").rows("train")
+    assert [row["text"] for row in rows] == ["one", "", "three\u2028still three\x0c", "four"]
+
+
+def test_list_and_glob_of_mixed_formats(tmp_path):
+    write(tmp_path / "a.jsonl", [{"text": "a", "label": "x"}])
+    write(tmp_path / "b.jsonl.gz", [{"text": "b"}])
+    (tmp_path / "c.txt").write_text("c\nd\n")
+    rows = Files(train=["*.jsonl*", "c.txt"], root=str(tmp_path)).rows("train")
+    assert [row["text"] for row in rows] == ["a", "b", "c\nd\n"]
+
+
+def test_numbers_become_strings_and_labels_lose_blanks(tmp_path):
+    data = source(write(tmp_path / "a.jsonl", [{"review": 12, "stars": 4}, {"review": "x", "stars": " 10 "}] * 2))
+    assert list(data.rows("train"))[:2] == [{"text": "12", "label": "4"}, {"text": "x", "label": "10"}]
+    assert label_names(data) == (("4", "10"), (2, 2))  # as numbers, not as strings
+
+
+def test_labels_in_a_fixed_order(tmp_path):
+    path = write(tmp_path / "a.csv", ROWS)
+    assert label_names(source(path, labels=["5", "3", "1"])) == (("5", "3", "1"), (2, 0, 1))
+    with pytest.raises(UserError, match=r"label '5' .* not in data.labels"):
+        label_names(source(path, labels=["1", "2"]))
+
+
+def test_pairs_and_cleaning(tmp_path):
+    path = write(tmp_path / "a.jsonl", [{"a": "<b>One</b>", "b": "TWO &amp; 3", "c": "Yes"}])
+    data = Files(train=str(path), text="a", text_pair="b", label="c", clean=Clean(html=True, lowercase=True))
+    assert list(data.rows("train")) == [{"text": "one", "text_pair": "two & 3", "label": "Yes"}]
+
+
+def test_broken_surrogates_do_not_reach_the_tokenizer(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "half \\ud83d"}\n')
+    assert list(Files(train=str(path)).rows("train")) == [{"text": "half \ufffd"}]
+
+
+def test_held_out_share_is_disjoint_complete_and_by_content(tmp_path):
+    rows = [{"text": f"row {i % 400}"} for i in range(800)]  # each one twice
+    path = write(tmp_path / "a.jsonl", rows)
+    data = Files(train=str(path), validation_share=0.2)
+    train, held_out = ([row["text"] for row in data.rows(split)] for split in ("train", "validation"))
+    assert data.splits() == ["train", "validation"]
+    assert sorted(train + held_out) == sorted(row["text"] for row in rows)
+    assert not set(train) & set(held_out)
+    assert 0.12 < len(held_out) / 800 < 0.28
+    again = Files(train=str(write(tmp_path / "b.jsonl", rows[::-1])), validation_share=0.2)
+    assert {row["text"] for row in again.rows("validation")} == set(held_out)
+
+
+def test_held_out_share_of_one_document_is_its_end(tmp_path):
+    text = "".join(f"line {i}\n" for i in range(100))
+    (tmp_path / "a.txt").write_text(text)
+    data = Files(train=str(tmp_path / "a.txt"), validation_share=0.1)
+    (train,), (held_out,) = data.rows("train"), data.rows("validation")
+    assert train["text"] + held_out["text"] == text
+    assert held_out["text"].startswith("line 9") and 0.08 < len(held_out["text"]) / len(text) < 0.13
+
+
+def test_given_validation_file_wins_over_the_share(tmp_path):
+    path = write(tmp_path / "a.csv", ROWS)
+    data = source(path, validation=str(path), validation_share=0.5)
+    assert len(list(data.rows("train"))) == len(list(data.rows("validation"))) == 3
+
+
+def test_fingerprint_follows_content_and_settings_not_the_place(tmp_path):
+    (tmp_path / "x").mkdir()
+    first, copy = (source(write(folder / "a.csv", ROWS)) for folder in (tmp_path, tmp_path / "x"))
+    assert first.fingerprint("train") == copy.fingerprint("train")
+    different = [
+        source(write(tmp_path / "b.csv", ROWS[:2])),
+        source(tmp_path / "a.csv", clean=Clean(lowercase=True)),
+        Files(train=str(tmp_path / "a.csv"), text="review"),
+        source(tmp_path / "a.csv", validation_share=0.5),
+    ]
+    assert len({data.fingerprint("train") for data in [first, *different]}) == 5
+
+
+def test_streaming_does_not_hold_the_rows(tmp_path):
+    path = tmp_path / "big.jsonl.gz"
+    with gzip.open(path, "wt", compresslevel=1) as file:
+        file.writelines(json.dumps({"text": f"{i} " + "x" * 1000}) + "\n" for i in range(8000))  # 8 MB
+    data = Files(train=str(path), streaming=True)
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in data.rows("train")) == 8000
+        assert tracemalloc.get_traced_memory()[1] < 1_500_000
+    finally:
+        tracemalloc.stop()
+
+
+def message(call):
+    with pytest.raises(UserError) as error:
+        call()
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+def rows_of(path, **options):
+    return lambda: list(Files(train=str(path), **options).rows("train"))
+
+
+def test_missing_file_names_its_neighbours(tmp_path):
+    write(tmp_path / "train.csv", ROWS)
+    assert "train.csv" in message(rows_of(tmp_path / "trian.csv")) and "data.root=" in message(rows_of("no/where.csv"))
+    (tmp_path / "folder.csv").mkdir()
+    assert "is a folder" in message(lambda: list(read(tmp_path / "folder.csv", "file")))
+    assert "no file matches" in message(rows_of(tmp_path / "*.tsv"))
+
+
+def test_missing_column_names_those_that_exist_and_the_nearest(tmp_path):
+    path = write(tmp_path / "a.csv", ROWS)
+    said = message(rows_of(path, text="reviews", label="stars"))
+    assert "no column 'reviews'" in said and "review, stars" in said and "data.text=review" in said
+    said = message(rows_of(path, text="review", label="star"))
+    assert "data.label=stars" in said
+    (tmp_path / "a.txt").write_text("words")
+    assert "no column 'stars'" in message(rows_of(tmp_path / "a.txt", label="stars"))
+
+
+def test_label_without_a_value_names_the_line(tmp_path):
+    path = write(tmp_path / "a.csv", [ROWS[0], {"review": "x", "stars": ""}])
+    assert "line 3" in message(lambda: list(source(path).rows("train")))
+    path = write(tmp_path / "a.jsonl", [{"review": None, "stars": 1}])
+    assert "line 1: no value in column 'review'" in message(lambda: list(source(path).rows("train")))
+    path = write(tmp_path / "b.jsonl", [{"review": ["a"], "stars": 1}])
+    assert "holds a list" in message(lambda: list(source(path).rows("train")))
+
+
+def test_no_label_column_at_all(tmp_path):
+    data = Files(train=str(write(tmp_path / "a.csv", ROWS)), text="review")
+    assert "data.label=COLUMN" in message(lambda: label_names(data))
+
+
+def test_one_class_only(tmp_path):
+    data = source(write(tmp_path / "a.csv", [ROWS[0], ROWS[2]]))
+    assert "one class only ('5', 2 rows)" in message(lambda: label_names(data))
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.tsv", "a.txt", "a.txt.gz"])
+def test_empty_file(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(b"") if name.endswith(".gz") else b"")
+    assert "no rows" in message(rows_of(path))
+
+
+def test_header_only(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("review,stars\n")
+    assert "header only" in message(rows_of(path, text="review"))
+
+
+def test_missing_split(tmp_path):
+    data = source(write(tmp_path / "a.csv", ROWS))
+    assert "data.validation_share=0.1" in message(lambda: data.rows("validation"))
+    assert "data.test=FILE" in message(lambda: data.rows("test"))
+    assert "data.train=train.csv" in message(lambda: Files())
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"), [("GB18030", "早餐非常简单"), ("LATIN1", "naïve café"), ("UTF-16", "abc é")]
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_not_utf8_says_where_and_how_to_convert(tmp_path, encoding, text, packed):
+    content = f"line one\n{text}\n" if encoding == "UTF-16" else "first\n" * 5000 + text + "\n"
+    raw = content.encode(encoding)
+    path = tmp_path / ("a.txt.gz" if packed else "a.txt")
+    path.write_bytes(gzip.compress(raw) if packed else raw)
+    said = message(rows_of(path))
+    good = 0
+    while True:
+        try:
+            raw[: good + 1].decode()
+        except UnicodeDecodeError as error:
+            if "unexpected end" not in error.reason:
+                break
+        good += 1
+    assert f"-f {encoding} -t UTF-8" in said and f"line {1 if encoding == 'UTF-16' else 5001}" in said
+    assert abs(int(said.split("at byte ")[1].split()[0]) - good) <= 1
+    assert said.count("zcat") == packed
+
+
+def test_broken_json_names_the_line(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "fine"}\n\n{"text": "cut\n')
+    assert "line 3: broken JSON" in message(rows_of(path))
+    path.write_text('{"text": "fine"}\n[1, 2]\n')
+    assert "line 2: a JSON list" in message(rows_of(path))
+
+
+def test_broken_tables_name_the_line(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("review,stars\nfine,1\none, two,3\n")
+    assert "line 3: 3 cells, but the header has 2" in message(rows_of(path, text="review"))
+    path.write_text('review,stars\n"never closed,1\n')
+    assert "line 2: not valid" in message(rows_of(path, text="review"))
+
+
+def test_damaged_files(tmp_path):
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"text": "a"}\n' * 1000)[:-20])
+    assert "damaged or cut off gzip" in message(rows_of(path))
+    path.write_bytes(b"not gzip at all")
+    assert "damaged or cut off gzip" in message(rows_of(path))
+    path = tmp_path / "a.parquet"
+    path.write_bytes(b"PAR1 not parquet")
+    assert "not a parquet file" in message(rows_of(path))
+
+
+def test_unknown_format(tmp_path):
+    assert ".jsonl" in message(rows_of(tmp_path / "a.json"))
+    assert "unknown format '.xls'" in message(rows_of(tmp_path / "a.xls"))
+
+
+def test_streaming_one_document_asks_for_lines(tmp_path):
+    (tmp_path / "a.txt").write_text("words")
+    assert "data.txt=line" in message(rows_of(tmp_path / "a.txt", streaming=True))
+
+
+@pytest.mark.parametrize("name", ["sst2", "trec6", "ag_news", "chnsenticorp", "tinyshakespeare", "wikitext2"])
+def test_ready_yamls_read_local_copies(data_root, repository, name):
+    if not (data_root / name).is_dir():
+        pytest.skip(f"no {name} in {data_root}")
+    from hydra import compose, initialize_config_dir
+    from hydra.utils import instantiate
+
+    with initialize_config_dir(str(repository / "conf"), version_base="1.3"):
+        config = compose(overrides=[f"+data={name}", f"data.root={data_root}"]).data
+    data = instantiate(config)
+    assert "train" in data.splits() and "validation" in data.splits()
+    assert all(row["text"] for row in list(data.rows("validation"))[:20])
+    if "label" in data.columns:
+        names, counts = label_names(data)
+        assert len(names) > 1 and sum(counts) == len(data.rows("train"))
+    assert sum(len(row["text"]) for row in data.rows("train")) > 100_000
