@@ -75,7 +75,7 @@ def test_both_baselines_are_named_as_in_baselines_json():
 
 
 @pytest.mark.parametrize(
-    ("name", "train", "accuracy"), [("trec6", "train", 0.8920), ("sst2", "train_sentences", 0.8056)]
+    ("name", "train", "accuracy"), [("trec6", "train", 0.8940), ("sst2", "train_sentences", 0.8149)]
 )
 def test_figures_on_real_data_are_those_of_the_readme(name, train, accuracy):
     if not (SHARED / name).is_dir():

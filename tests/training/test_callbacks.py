@@ -102,6 +102,12 @@ def test_best_checkpoint_is_that_of_the_best_score(tmp_path: Path) -> None:
     assert "callbacks" not in best
 
 
+def test_best_score_outlives_a_resume(tmp_path: Path) -> None:
+    train(tmp_path, 4, validate_every=2, more=(Scores(1.0, 3.0),))
+    train(tmp_path, 6, validate_every=2, resume=True, more=(Scores(2.0),))
+    assert peek(tmp_path / "checkpoints" / "best.ckpt")["step"] == 2
+
+
 @pytest.mark.parametrize("monitor", [None, "validation/unknown"])
 def test_without_a_score_the_last_weights_are_the_best(tmp_path: Path, monitor: str | None, caplog) -> None:
     train(tmp_path, 6, monitor=monitor)
@@ -191,18 +197,27 @@ def test_kinds_with_rates_of_their_own_are_logged() -> None:
 # NaN guard
 
 
-def test_loss_that_is_not_finite_stops_in_one_line_and_reaches_no_checkpoint(tmp_path: Path) -> None:
-    class Poison(Callback):
-        def on_before_optimizer_step(self, trainer, pl_module, optimizer) -> None:
-            if trainer.global_step == 6:
-                next(pl_module.head.parameters()).grad[0] = math.nan
+class Poison(Callback):
+    """One number of the gradient of the update after ``step`` is no number."""
 
-    with pytest.raises(UserError, match=r"not finite at step 10 .*optimizer\.lr") as error:
-        train(tmp_path, 20, every=5, validate_every=None, more=(Poison(), NanGuard(every=50)))
+    def __init__(self, step: int):
+        self.step = step
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer) -> None:
+        if trainer.global_step == self.step:
+            next(pl_module.head.parameters()).grad[0] = math.nan
+
+
+def test_loss_that_is_not_finite_stops_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"the loss is not finite at step 8 .*optimizer\.lr") as error:
+        train(tmp_path, 20, every=50, validate_every=None, more=(Poison(6), NanGuard(every=4)))
     assert "\n" not in str(error.value)
+
+
+def test_broken_weights_reach_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the gradient is not finite at step 10 "):
+        train(tmp_path, 20, every=5, validate_every=None, more=(Poison(9), NanGuard(every=50)))
     assert peek(tmp_path / "checkpoints" / "last.ckpt")["step"] == 5
-    with pytest.raises(UserError, match="not finite at step 8 "):
-        train(tmp_path / "often", 20, every=50, validate_every=None, more=(Poison(), NanGuard(every=4)))
 
 
 # Freezing

@@ -12,7 +12,7 @@ from groundup.metrics.estimate import Estimate
 
 MAJORITY = "majority"
 BAG_OF_WORDS = "bag-of-words logistic regression"
-_TOKEN = r"\S+"  # punctuation stays with its word unless the text is tokenized already
+_TOKEN = r"\w+|[^\w\s]"  # words, and punctuation marks by themselves: right for raw and for tokenized text
 
 
 def classification_baselines(

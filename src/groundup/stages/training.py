@@ -38,12 +38,13 @@ from groundup.training.fit import fit, make_trainer
 from groundup.training.resume import peek
 
 log = logging.getLogger(__name__)
+TRAINED = ("pretrain", "finetune")  # stages whose runs hold a model
 
 
 def train(cfg: DictConfig, job: Job) -> float:
     """Trains as the config says, evaluates the best checkpoint, and returns the monitored metric."""
     threads = prepare_process(cfg.threads)
-    parent = open_run(cfg.init_from, Path(cfg.paths.logs)) if cfg.init_from and not job.resuming else None
+    parent = open_run(cfg.init_from, Path(cfg.paths.logs), TRAINED) if cfg.init_from and not job.resuming else None
     if parent:
         inherit(cfg, parent, job.overrides)
     check_model_fits(cfg)
@@ -63,7 +64,8 @@ def train(cfg: DictConfig, job: Job) -> float:
         describe(cfg, job.folder, data, task)
     log.info("budget: %s", budget)
 
-    checkpoint = last_checkpoint(job.folder) if job.resuming else None
+    # A run that died before its first checkpoint begins again, which gives the same weights.
+    checkpoint = last_checkpoint(job.folder) if job.resuming and any(job.folder.checkpoints.glob("*.ckpt")) else None
     loggers = open_loggers(job.folder, wanted_loggers(cfg, job), checkpoint and peek(checkpoint)["step"])
     failed = 1
     try:

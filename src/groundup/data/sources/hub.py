@@ -76,11 +76,13 @@ class Hub:
         theirs = self.columns.get("label", ("", ""))[1]
         if not self._class_names(data, theirs):
             return False
-        return next(iter(data), {}).get(theirs) == -1
+        first: dict[str, Any] = next(iter(data), {})
+        return bool(first.get(theirs) == -1)
 
     @staticmethod
     def _class_names(data: Any, column: str) -> list[str] | None:
-        return getattr(data.features.get(column), "names", None) if data.features else None
+        features: dict[str, Any] = data.features or {}
+        return getattr(features.get(column), "names", None)
 
     def fingerprint(self, split: str) -> str:
         return Cache.key("hub", self.name, self.config, self.columns, split, self._version(split))

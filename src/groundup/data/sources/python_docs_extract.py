@@ -13,14 +13,8 @@ from pathlib import Path
 
 from groundup.errors import UserError
 
-_NOT_LIBRARY = {  # beside site-packages, which is no identifier
-    "test",
-    "tests",
-    "idle_test",
-    "__pycache__",
-    "__phello__",
-    "_vendor",
-}
+# Folders that are no part of the documented library; site-packages is left out as its name is no identifier.
+_NOT_LIBRARY = {"test", "tests", "idle_test", "__pycache__", "__phello__", "_vendor"}
 _MANUAL = "pydoc_data.topics"  # the language reference, page by page
 
 
@@ -73,8 +67,8 @@ def _of_file(path: Path, module: str) -> Iterator[Docstring]:
 
 
 def _walk(node: ast.AST, module: str, prefix: str) -> Iterator[Docstring]:
-    documented = isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
-    if documented and (text := ast.get_docstring(node)):
+    documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+    if documented and (text := ast.get_docstring(node)):  # type: ignore[arg-type]
         yield Docstring(module, prefix, _signature(node, prefix), text)
     for child in ast.iter_child_nodes(node):
         if isinstance(child, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
