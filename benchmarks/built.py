@@ -10,10 +10,12 @@ from omegaconf import DictConfig
 
 from groundup.config.compose import compose
 from groundup.config.job import Job
+from groundup.config.safe import instantiate
 from groundup.data.datamodule import TextDataModule
 from groundup.runs.folder import RunFolder
+from groundup.runs.loggers import close_loggers, open_loggers
 from groundup.stages.building import add_optimization, build_data, build_task, set_threads
-from groundup.stages.training import fit
+from groundup.stages.training import run_training, wanted_loggers
 from groundup.tasks.base import Task
 
 
@@ -33,16 +35,18 @@ class Built:
 
     def fit(self) -> None:
         """Trains as the command does, until a step raises ``Enough`` or the budget is spent."""
+        loggers = open_loggers(self.job.folder, wanted_loggers(self.cfg, self.job), None)
         with contextlib.suppress(Enough):
-            fit(self.cfg, self.job, self.data, self.task, self.steps)
+            run_training(self.cfg, self.job.folder, self.data, self.task, self.steps, loggers, None)
+        close_loggers(loggers, 0)
 
 
 def build(stage: str, overrides: list[str], folder: Path, steps: int) -> Built:
     """The run of ``groundup STAGE OVERRIDES budget.steps=STEPS``; validation waits until the end."""
     cfg = compose(stage, [*overrides, f"budget.steps={steps}", f"validate_every={steps}"])
-    set_threads(cfg)
+    set_threads(cfg.threads)
     folder.mkdir(parents=True, exist_ok=True)
-    data = build_data(cfg)
+    data = build_data(cfg, instantiate(cfg.data))
     task = build_task(cfg, data.facts)
     data.collate = task.collator(data.tokenizer)
     data.total_batches = steps * cfg.trainer.accumulate_grad_batches

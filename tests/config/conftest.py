@@ -11,7 +11,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
-PARTS = '''
+PARTS = """
 from __future__ import annotations
 import os
 from typing import Annotated, Any, Literal, TYPE_CHECKING
@@ -34,9 +34,9 @@ class Net:
 
 def cosine(optimizer, total_steps: int, final: Annotated[float, Field(ge=0)] = 0.0):
     return optimizer, total_steps, final
-'''
+"""
 
-STAGE = '''
+STAGE = """
 import logging
 from groundup.errors import UserError
 
@@ -56,7 +56,7 @@ def run(cfg, job):
     loss = cfg.model.width + cfg.seed / 10
     job.folder.write_json("metrics.json", {"validation/loss": {"value": loss}, "test/accuracy": {"value": 1 / loss}})
     return loss
-'''
+"""
 
 PRETRAIN = """
 # Toy pretraining.

@@ -25,14 +25,18 @@ def test_right_values_pass(toy):
 
 
 def test_nested_nodes_are_checked(toy):
-    assert refused(node(inner={"_target_": "toy_parts.Net", "vocab_size": 3, "width": 0})).startswith("model.inner.width = 0:")
+    assert refused(node(inner={"_target_": "toy_parts.Net", "vocab_size": 3, "width": 0})).startswith(
+        "model.inner.width = 0:"
+    )
 
 
 def test_missing_argument_unless_code_supplies_it(toy):
     check(node())
     assert refused(node(), supplied={}) == "model.vocab_size: no value, and Net needs one. Try +model.vocab_size=..."
     check({"scheduler": {"_target_": "toy_parts.cosine", "_partial_": True}}, supplied={})
-    assert "final = -1: must be at least 0" in refused({"scheduler": {"_target_": "toy_parts.cosine", "_partial_": True, "final": -1}})
+    assert "final = -1: must be at least 0" in refused(
+        {"scheduler": {"_target_": "toy_parts.cosine", "_partial_": True, "final": -1}}
+    )
 
 
 def test_hints_that_cannot_be_read_here_are_let_pass(toy):
@@ -48,13 +52,22 @@ def test_torch_optimizers_are_covered():
     good = {"_target_": "torch.optim.AdamW", "_partial_": True, "lr": 1e-3, "betas": [0.9, 0.98], "fused": True}
     check({"optimizer": good})
     line = refused({"optimizer": {**good, "weight_dcay": 0.1}})
-    assert line == "optimizer.weight_dcay = 0.1: AdamW has no such argument; did you mean 'weight_decay'? Try optimizer.weight_decay=0.1"
+    assert (
+        line
+        == "optimizer.weight_dcay = 0.1: AdamW has no such argument; did you mean 'weight_decay'? Try optimizer.weight_decay=0.1"
+    )
     assert "optimizer.amsgrad = often: must be true or false" in refused({"optimizer": {**good, "amsgrad": "often"}})
 
 
 @pytest.mark.slow
 def test_lightning_trainer_is_covered():
-    good = {"_target_": "lightning.pytorch.Trainer", "accelerator": "cpu", "devices": 1, "precision": "32-true", "gradient_clip_val": 1}
+    good = {
+        "_target_": "lightning.pytorch.Trainer",
+        "accelerator": "cpu",
+        "devices": 1,
+        "precision": "32-true",
+        "gradient_clip_val": 1,
+    }
     check({"trainer": good})
     assert "did you mean 'max_steps'?" in refused({"trainer": {**good, "max_step": 3}})
     assert "trainer.devices = 1.5" in refused({"trainer": {**good, "devices": 1.5}})

@@ -73,7 +73,10 @@ def test_message_names_the_file_that_holds_the_value(toy, capsys):
     toy.write("model/wrong", "defaults: [small]\ndropout: 1.5\n")
     toy.write("model/typo", "defaults: [small]\ndropuot: 0.2\n")
     assert toy.groundup("pretrain", "model=wrong") == 2
-    assert stderr_of(capsys) == "error: model.dropout = 1.5: must be less than 1 (conf/model/wrong.yaml). Try model.dropout=0.1\n"
+    assert (
+        stderr_of(capsys)
+        == "error: model.dropout = 1.5: must be less than 1 (conf/model/wrong.yaml). Try model.dropout=0.1\n"
+    )
     assert toy.groundup("pretrain", "model=typo") == 2
     line = "model.dropuot = 0.2: Net has no such argument; did you mean 'dropout'? (conf/model/typo.yaml). Try model.dropout=0.2"
     assert stderr_of(capsys) == f"error: {line}\n"

@@ -86,7 +86,9 @@ def missing_values(value: Any, path: str = "") -> Iterator[Mistake]:
 def model_mistakes(values: Mapping, model: type[BaseModel], path: str = "") -> Iterator[Mistake]:
     """Values against the fields of a pydantic model, nested models included."""
     parameters = {
-        name: Parameter(Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation, field.default)
+        name: Parameter(
+            Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation, field.default
+        )
         for name, field in model.model_fields.items()
     }
     yield from unknown_names(values, parameters, path, "there is no such key")
@@ -177,7 +179,7 @@ def type_hints(target: Callable) -> dict[str, Any]:
         return typing.get_type_hints(function, include_extras=True)
     except Exception:
         names = getattr(function, "__annotations__", {})
-    hints = {}
+    hints: dict[str, Any] = {}
     for name, hint in names.items():
         try:
             single = type("Single", (), {"__annotations__": {name: hint}})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -33,11 +33,9 @@ def compose_with_choices(stage: str, overrides: Sequence[str] = ()) -> tuple[Dic
         if isinstance(error, UserError) or (line := explain(error, stage, list(overrides))) is None:
             raise
         raise UserError(line) from error
-    choices = OmegaConf.to_container(cfg.hydra.runtime.choices)
+    choices = resolved(cfg.hydra.runtime.choices)
     with hydra_config(cfg):
-        del (plain := OmegaConf.to_container(cfg, resolve=False))["hydra"]
-        task = OmegaConf.create(plain)
-        return as_config(resolved(task)), choices
+        return as_config(resolved(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]))), choices
 
 
 def compose_raw(stage: str, overrides: Sequence[str]) -> DictConfig:
@@ -107,11 +105,12 @@ def resolved(cfg: DictConfig | Mapping) -> dict[str, Any]:
     if not isinstance(cfg, DictConfig):
         return dict(cfg)
     try:
-        return OmegaConf.to_container(cfg, resolve=True)
+        plain = OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
         from groundup.config.mistakes import explain
 
         raise UserError(explain(error, "", [])) from error
+    return cast(dict[str, Any], plain)
 
 
 def as_config(plain: Mapping) -> DictConfig:

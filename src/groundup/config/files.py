@@ -20,7 +20,9 @@ def groups(folder: Path) -> dict[str, list[str]]:
 
 def is_base(file: Path, siblings: Sequence[Path]) -> bool:
     """True for ``_name.yaml``, and for a file without a target of its own that a sibling with a target includes."""
-    return file.stem.startswith("_") or not has_target(file) and any(has_target(other) and file in bases(other) for other in siblings if other != file)
+    if file.stem.startswith("_"):
+        return True
+    return not has_target(file) and any(has_target(other) and file in bases(other) for other in siblings)
 
 
 def has_target(file: Path) -> bool:
@@ -35,7 +37,9 @@ def bases(file: Path) -> list[Path]:
     return [base for name in names if name != "_self_" and (base := file.parent / f"{name}.yaml").is_file()]
 
 
-def origin(folder: Path, path: str, stage: str, overrides: Sequence[str], choices: Mapping[str, str | None]) -> str | None:
+def origin(
+    folder: Path, path: str, stage: str, overrides: Sequence[str], choices: Mapping[str, str | None]
+) -> str | None:
     """The file that sets the key ``path`` (``conf/model/bilstm_encoder.yaml``), or None: the command line, or unknown."""
     path = path.split("[")[0]
     if any(override.lstrip("+~").split("=")[0] == path for override in overrides):
@@ -43,8 +47,8 @@ def origin(folder: Path, path: str, stage: str, overrides: Sequence[str], choice
     group, key = path.split(".")[0], re.escape(path.split(".")[-1])
     names = [f"{layer}/{choices[layer]}" for layer in LAYERS if choices.get(layer)]
     names += [f"{group}/{choices[group]}"] if choices.get(group) else []
-    files = [folder / f"{name}.yaml" for name in [*names, stage]]
-    for file in [candidate for file in files for candidate in (file, *bases(file))]:
+    chosen = [folder / f"{name}.yaml" for name in [*names, stage]]
+    for file in [candidate for main in chosen for candidate in (main, *bases(main))]:
         if file.is_file() and re.search(rf"^\s*['\"]?{key}['\"]?\s*:", file.read_text(encoding="utf-8"), re.MULTILINE):
             return f"{folder.name}/{file.relative_to(folder).as_posix()}"
     return None

@@ -16,7 +16,7 @@ from groundup.config.compose import as_config, resolved
 from groundup.config.logs import log_failure, log_to_run
 from groundup.config.ranks import rank, ready_for_ranks
 from groundup.errors import UserError
-from groundup.runs.folder import RunFolder
+from groundup.runs.folder import RunFolder, State
 from groundup.runs.secrets import mask, mask_text
 
 EXIT_RESUME_LATER = 75  # EX_TEMPFAIL: saved on a signal
@@ -97,27 +97,27 @@ def run_job(
         resuming=resuming,
         rank=rank(),
     )
-    number = {} if job_num is None else {"job_num": job_num}
+    number: dict[str, object] = {} if job_num is None else {"job_num": job_num}
     job.folder.path.mkdir(parents=True, exist_ok=True)
     with log_to_run(job.folder.log, rank=job.rank):
         try:
-            set_status(job, "running", stage=stage, overrides=list(overrides), **number)
+            set_status(job, "running", more={"stage": stage, "overrides": list(overrides), **number})
             value = prepare_and_call(cfg, job)
         except UserError as error:
             log_failure(error)
-            set_status(job, "failed", str(error), exit_code=2)
+            set_status(job, "failed", str(error), more={"exit_code": 2})
             raise
         except KeyboardInterrupt:
-            set_status(job, "interrupted", "Ctrl-C", exit_code=130)
+            set_status(job, "interrupted", "Ctrl-C", more={"exit_code": 130})
             raise
         except SystemExit as exit:
             set_status(job, *state_of_exit(exit))
             raise
         except BaseException as error:
             log_failure(error)
-            set_status(job, "failed", traceback.format_exception_only(error)[0].strip(), exit_code=1)
+            set_status(job, "failed", traceback.format_exception_only(error)[0].strip(), more={"exit_code": 1})
             raise
-        set_status(job, "done", exit_code=0)
+        set_status(job, "done", more={"exit_code": 0})
     return value
 
 
@@ -141,12 +141,12 @@ def call_stage(cfg: DictConfig, job: Job) -> float | None:
     return importlib.import_module(STAGES[job.stage][0]).run(cfg, job)
 
 
-def set_status(job: Job, state: str, why: str | None = None, **more: object) -> None:
+def set_status(job: Job, state: State, why: str | None = None, more: Mapping[str, object] | None = None) -> None:
     if job.is_main:
-        job.folder.set_status(state, why and mask_text(why), **mask(more))
+        job.folder.set_status(state, why and mask_text(why), **{key: mask(value, key) for key, value in (more or {}).items()})
 
 
-def state_of_exit(exit: SystemExit) -> tuple[str, str | None]:
+def state_of_exit(exit: SystemExit) -> tuple[State, str | None]:
     if exit.code in (None, 0):
         return "done", None
     if exit.code == EXIT_RESUME_LATER:

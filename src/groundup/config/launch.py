@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from groundup.config.compose import resolved
 from groundup.config.mistakes import explain
 from groundup.config.ranks import is_spawned_rank, run_rank
 from groundup.errors import UserError
@@ -44,7 +46,7 @@ class Task:
                 cfg,
                 folder,
                 overrides=list(hydra.overrides.task),
-                choices=OmegaConf.to_container(hydra.runtime.choices),
+                choices=resolved(hydra.runtime.choices),
                 sweep_dir=Path(hydra.sweep.dir).absolute() if multirun else None,
                 job_num=hydra.job.num if multirun else None,
             )
@@ -127,10 +129,10 @@ def check_flags(arguments: list[str]) -> None:
 
     parser = get_args_parser()
 
-    def refuse(message: str) -> None:
+    def refuse(message: str) -> NoReturn:
         raise UserError(f"{message}. `--hydra-help` lists the flags")
 
-    parser.error = refuse
+    parser.error = refuse  # type: ignore[method-assign]
     known = parser.parse_args(arguments)
     modes = {"-m": known.multirun, "--cfg": known.cfg is not None, "--info": known.info is not None}
     if sum(modes.values()) > 1:

@@ -53,7 +53,9 @@ def choices(text: str, folder: Path) -> list[str]:
         if group.split("/")[0] in HIDDEN or not options.get(group):
             continue
         names = [default, *(name for name in options[group] if name != default)]
-        lines.append(textwrap.fill(", ".join(names), width, initial_indent=f"  {group:<11}", subsequent_indent=" " * 13))
+        lines.append(
+            textwrap.fill(", ".join(names), width, initial_indent=f"  {group:<11}", subsequent_indent=" " * 13)
+        )
     return lines
 
 

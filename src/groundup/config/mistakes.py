@@ -91,7 +91,9 @@ def unknown_key(key: str, text: str, stage: str, overrides: Sequence[str]) -> st
     value = override.partition("=")[2] if override else "..."
     where = match[1] + ".yaml: " if (match := re.search(r"In '([^']+)'", text)) else ""
     kept = [item for item in overrides if item != override and not item.startswith("-")]
-    return f"{where}{override or key}: no key or group '{key}'" + did_you_mean(key, [*groups(), *all_keys(stage, kept)], f"{{}}={value}")
+    return f"{where}{override or key}: no key or group '{key}'" + did_you_mean(
+        key, [*groups(), *all_keys(stage, kept)], f"{{}}={value}"
+    )
 
 
 def did_you_mean(word: str, known: Sequence[str], typed: str = "{}=...") -> str:
@@ -112,7 +114,11 @@ def nearest_key(word: str, known: Sequence[str]) -> str | None:
 
 def unknown_choice(path: str, text: str, options: Sequence[str] | None, overrides: Sequence[str]) -> str:
     group, _, name = path.rpartition("/")
-    where = match[1] + ".yaml: " if (match := re.search(r"In '([^']+)'", text)) and not asked_for(group, name, overrides) else ""
+    where = (
+        match[1] + ".yaml: "
+        if (match := re.search(r"In '([^']+)'", text)) and not asked_for(group, name, overrides)
+        else ""
+    )
     options = groups().get(group) or list(options or ())
     if not options:
         return f"{where}there is no configuration '{path}'"
@@ -132,7 +138,9 @@ def omegaconf(error, overrides: Sequence[str] = ()) -> str:
     if kind == "MissingMandatoryValue":
         return f"{key}: no value. Try {key}=..."
     if match := re.search(r"Interpolation key '([^']+)' not found", text):
-        key = key or next((item.lstrip("+").partition("=")[0] for item in overrides if "${" + match[1] + "}" in item), "")
+        key = key or next(
+            (item.lstrip("+").partition("=")[0] for item in overrides if "${" + match[1] + "}" in item), ""
+        )
         return f"{key} = ${{{match[1]}}}: there is no key '{match[1]}' to take the value from"
     if match := re.search(r"Environment variable '([^']+)' not found", text):
         return f"{key}: the environment variable {match[1]} is not set. Try export {match[1]}=..."
@@ -151,8 +159,8 @@ def all_keys(stage: str, overrides: Sequence[str]) -> list[str]:
     return []
 
 
-def dotted(cfg: Mapping, prefix: str = "") -> Iterator[str]:
-    from omegaconf import DictConfig
+def dotted(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
+    from omegaconf import DictConfig, OmegaConf
 
     for key in cfg:
         if prefix == "" and key == "hydra":

@@ -19,17 +19,27 @@ if TYPE_CHECKING:
     from groundup.config.job import Job
 
 RANK_JOB = "GROUNDUP_RANK_JOB"
-DISTRIBUTED = ("LOCAL_RANK", "RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR")
-DISTRIBUTED += ("MASTER_PORT", "PL_GLOBAL_SEED", RANK_JOB)
+DISTRIBUTED = (
+    "LOCAL_RANK",
+    "RANK",
+    "NODE_RANK",
+    "GROUP_RANK",
+    "WORLD_SIZE",
+    "LOCAL_WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "PL_GLOBAL_SEED",
+    RANK_JOB,
+)
 
 
 def rank() -> int:
     """This process's rank, also before torch.distributed is up; 0 when there is one process."""
     for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
-        if os.environ.get(name, "").isdigit():
-            # An interactive SLURM shell also has a SLURM_PROCID, but there is one task.
-            if name != "SLURM_PROCID" or os.environ.get("SLURM_NTASKS", "1") != "1":
-                return int(os.environ[name])
+        # An interactive SLURM shell also has a SLURM_PROCID, but there is one task.
+        counts = name != "SLURM_PROCID" or os.environ.get("SLURM_NTASKS", "1") != "1"
+        if counts and os.environ.get(name, "").isdigit():
+            return int(os.environ[name])
     return 0
 
 
@@ -63,9 +73,9 @@ def ready_for_ranks(job: Job) -> Iterator[None]:
 
 def leave_process_group() -> None:
     """Otherwise the next job of a sweep takes itself for one that torchrun has started, and waits for its peers."""
-    if distributed := sys.modules.get("torch.distributed"):
-        if distributed.is_available() and distributed.is_initialized():
-            distributed.destroy_process_group()
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def run_rank() -> int:

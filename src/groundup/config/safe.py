@@ -13,13 +13,15 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig
 
+from groundup.config.compose import resolved
 from groundup.errors import UserError
 
 # Building blocks of ours. Not the command, the stages and this package: a config has no business calling those.
 OURS = ("data", "models", "tasks", "decoding", "training", "metrics", "baselines", "runs.loggers", "runs.wandb_logger")
-ALLOWED = tuple(f"groundup.{room}." for room in OURS) + (
+ALLOWED = (
+    *(f"groundup.{room}." for room in OURS),
     "torch.optim.",
     "torch.nn.",
     "lightning.pytorch.Trainer",
@@ -55,7 +57,7 @@ def instantiate(node: DictConfig | Mapping, **supplied: Any) -> Any:
     import hydra
     from hydra.errors import InstantiationException
 
-    plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig | ListConfig) else dict(node)
+    plain = resolved(node)
     check_targets(plain)
     partial = bool(plain.pop("_partial_", False))
     try:

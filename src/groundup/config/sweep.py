@@ -130,12 +130,19 @@ def as_text(rows: Sequence[Row], ranking: Ranking) -> str:
     """Markdown that reads well on a terminal too."""
     metrics = columns(rows, ranking)[:SHOWN_METRICS]
     head = ["job", *rows[0].changed, "status", *metrics]
-    lines = [[str(row.number), *row.changed.values(), row.state, *(figure(row.metrics.get(name)) for name in metrics)] for row in rows]
+    lines = [
+        [str(row.number), *row.changed.values(), row.state, *(figure(row.metrics.get(name)) for name in metrics)]
+        for row in rows
+    ]
     text = markdown(head, lines)
     if seeds := over_seeds(rows, metrics, ranking):
-        text += "\n\n" + markdown(["over seeds", *(key for key in rows[0].changed if key != "seed"), "runs", *metrics], seeds)
-    if failed := [row for row in rows if row.state != "done" and row.why]:
-        text += "\n\n" + "\n".join(f"job {row.number}: {' '.join(row.why.split())}" for row in sorted(failed, key=lambda row: row.number))
+        text += "\n\n" + markdown(
+            ["over seeds", *(key for key in rows[0].changed if key != "seed"), "runs", *metrics], seeds
+        )
+    if failed := [row for row in rows if row.state != "done"]:
+        text += "\n\n" + "\n".join(
+            f"job {row.number}: {' '.join((row.why or row.state).split())}" for row in sorted(failed, key=lambda row: row.number)
+        )
     return text
 
 
@@ -170,7 +177,12 @@ def figure(value: float | None) -> str:
 
 
 def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    cells = [[json.dumps(cell)[1:-1] if "\n" in cell else cell.replace("|", r"\|") for cell in line] for line in (head, *lines)]
+    cells = [
+        [json.dumps(cell)[1:-1] if "\n" in cell else cell.replace("|", r"\|") for cell in line]
+        for line in (head, *lines)
+    ]
     widths = [max(len(line[column]) for line in cells) for column in range(len(head))]
-    rows = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in cells]
+    rows = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in cells
+    ]
     return "\n".join([rows[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *rows[1:]])

@@ -22,7 +22,14 @@ BOUNDS = {
     "less_than_equal": ("le", "must be at most"),
 }
 SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
-NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null", dict: "keys with values"}
+NAMES = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    type(None): "null",
+    dict: "keys with values",
+}
 
 
 @dataclass(frozen=True)
@@ -155,7 +162,12 @@ def is_sequence(origin: Any) -> bool:
 def limits_of(metadata: Any) -> list[str]:
     """``Field(ge=0, lt=1)`` -> [">= 0", "< 1"]."""
     parts = getattr(metadata, "metadata", None) or [metadata]
-    return [f"{SIGNS[key]} {shown(getattr(part, key))}" for part in parts for key in SIGNS if getattr(part, key, None) is not None]
+    return [
+        f"{SIGNS[key]} {shown(getattr(part, key))}"
+        for part in parts
+        for key in SIGNS
+        if getattr(part, key, None) is not None
+    ]
 
 
 def choices(annotation: Any) -> list[Any]:
