@@ -8,13 +8,13 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from groundup.config.compose import compose
+from groundup.config.compose import compose, resolved
 from groundup.config.job import Job
 from groundup.config.safe import instantiate
 from groundup.data.datamodule import TextDataModule
 from groundup.runs.folder import RunFolder
 from groundup.runs.loggers import close_loggers, open_loggers
-from groundup.stages.building import add_optimization, build_data, build_task, set_threads
+from groundup.stages.building import add_optimization, build_data, build_task, prepare_process
 from groundup.stages.training import run_training, wanted_loggers
 from groundup.tasks.base import Task
 
@@ -44,11 +44,12 @@ class Built:
 def build(stage: str, overrides: list[str], folder: Path, steps: int) -> Built:
     """The run of ``groundup STAGE OVERRIDES budget.steps=STEPS``; validation waits until the end."""
     cfg = compose(stage, [*overrides, f"budget.steps={steps}", f"validate_every={steps}"])
-    set_threads(cfg.threads)
-    folder.mkdir(parents=True, exist_ok=True)
+    prepare_process(cfg.threads)
+    run = RunFolder(folder)
+    run.write_config(resolved(cfg))  # W&B reads it
     data = build_data(cfg, instantiate(cfg.data))
     task = build_task(cfg, data.facts)
     data.collate = task.collator(data.tokenizer)
     data.total_batches = steps * cfg.trainer.accumulate_grad_batches
     add_optimization(task, cfg, steps)
-    return Built(cfg, Job(stage, RunFolder(folder)), data, task, steps)
+    return Built(cfg, Job(stage, run), data, task, steps)

@@ -168,3 +168,26 @@ def test_an_empty_prompt_is_told():
     mask[1] = False
     with pytest.raises(UserError, match="no tokens"):
         generate(decoder, head, ids, attention_mask=mask, max_new_tokens=3)
+
+
+@families
+def test_the_repetition_penalty_counts_prompt_and_written_tokens(family):
+    decoder, head = build(family)
+    ids, mask = prompts()
+    sampler = Sampler(temperature=0, repetition_penalty=1e6)
+    for row, text in enumerate(generate(decoder, head, ids, attention_mask=mask, max_new_tokens=8, sampler=sampler)):
+        whole = ids[row][mask[row]].tolist() + text
+        assert len(set(whole)) == len(set(whole[: -len(text)])) + len(text)  # nothing is written twice
+
+
+def test_memory_stays_with_its_row_past_max_length():
+    decoder, head = build("transformer", cross_attention=True, max_length=6)
+    for block in decoder.blocks:
+        torch.nn.init.normal_(block.cross_attention.out.weight, std=0.5)
+    ids, memory = torch.randint(3, V, (4, 3)), torch.randn(4, 4, 16)
+    settings = {"max_new_tokens": 25, "sampler": Sampler(), "eos_id": 2}
+    together = generate(decoder, head, ids, memory=memory, **settings)
+    assert len({len(text) for text in together}) > 1  # some rows end before others read again
+    for row in range(4):
+        alone = generate(decoder, head, ids[row : row + 1], memory=memory[row : row + 1], seed=row, **settings)
+        assert alone == [together[row]]

@@ -145,3 +145,10 @@ def test_autocast_runs_both_ways():
         with torch.autocast("cpu", torch.bfloat16):
             model(ids, mask).float().sum().backward()
         assert model.embedding.weight.grad.isfinite().all()
+
+
+def test_a_residual_layer_adds_to_its_input():
+    torch.manual_seed(0)
+    model = RecurrentEncoder(20, H, layers=2, residual=True)
+    x = model.blocks[0](model.embedding(torch.arange(6)[None]))
+    torch.testing.assert_close(model(torch.arange(6)[None]), x + model.blocks[1](x))

@@ -143,7 +143,9 @@ def call_stage(cfg: DictConfig, job: Job) -> float | None:
 
 def set_status(job: Job, state: State, why: str | None = None, more: Mapping[str, object] | None = None) -> None:
     if job.is_main:
-        job.folder.set_status(state, why and mask_text(why), **{key: mask(value, key) for key, value in (more or {}).items()})
+        job.folder.set_status(
+            state, why and mask_text(why), **{key: mask(value, key) for key, value in (more or {}).items()}
+        )
 
 
 def state_of_exit(exit: SystemExit) -> tuple[State, str | None]:

@@ -149,26 +149,24 @@ def omegaconf(error, overrides: Sequence[str] = ()) -> str:
 
 def all_keys(stage: str, overrides: Sequence[str]) -> list[str]:
     """Every dotted key of a stage as composed with ``overrides``, or without them when that fails as well."""
+    from omegaconf import OmegaConf
+
     from groundup.config.compose import compose_raw
 
     for attempt in (overrides, []):
         try:
-            return list(dotted(compose_raw(stage, attempt)))
+            keys = dotted(OmegaConf.to_container(compose_raw(stage, attempt)))
+            return [key for key in keys if key.split(".")[0] != "hydra"]
         except Exception:  # another override is wrong too; the first mistake is enough for one line
             continue
     return []
 
 
-def dotted(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
-    from omegaconf import DictConfig, OmegaConf
-
-    for key in cfg:
-        if prefix == "" and key == "hydra":
-            continue
+def dotted(values: Mapping, prefix: str = "") -> Iterator[str]:
+    for key, value in values.items():
         yield f"{prefix}{key}"
-        node = cfg._get_node(key)
-        if isinstance(node, DictConfig) and not (node._is_none() or node._is_missing() or node._is_interpolation()):
-            yield from dotted(node, f"{prefix}{key}.")
+        if isinstance(value, Mapping):
+            yield from dotted(value, f"{prefix}{key}.")
 
 
 def groups() -> dict[str, list[str]]:

@@ -141,7 +141,8 @@ def as_text(rows: Sequence[Row], ranking: Ranking) -> str:
         )
     if failed := [row for row in rows if row.state != "done"]:
         text += "\n\n" + "\n".join(
-            f"job {row.number}: {' '.join((row.why or row.state).split())}" for row in sorted(failed, key=lambda row: row.number)
+            f"job {row.number}: {' '.join((row.why or row.state).split())}"
+            for row in sorted(failed, key=lambda row: row.number)
         )
     return text
 

@@ -164,12 +164,14 @@ class TextDataModule(LightningDataModule):
         self._check_batching()
         if self.facts is not None:
             return
-        if self.tokenizer is None:
+        if isinstance(self._given, TokenizerSpec):
+            assert self.source is not None, "rows to train a tokenizer on are missing"
             self.tokenizer = self._given.build(self._train_texts, self.cache, self.source.fingerprint("train"))
         tokenizer, known = self.tokenizer, self.known
         if known is not None and known.vocab_size != tokenizer.vocab_size:
             raise UserError(f"the run knows {known.vocab_size} tokens, but the tokenizer has {tokenizer.vocab_size}")
-        labels, counts = (), ()
+        labels: tuple[str, ...] = ()
+        counts: tuple[int, ...] = ()
         if known is not None:
             labels, counts = known.labels, known.label_counts
         elif self._form() is LabelledText:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from groundup.errors import UserError
@@ -95,7 +95,7 @@ class _Stopwatch(Callback):
 
 def measure_seconds_per_step(
     trial: LightningModule,
-    data: LightningDataModule,
+    data: Any,
     build: Callable[..., Trainer],
     skip: int = 3,
     steps: int = 8,
@@ -115,7 +115,7 @@ def measure_seconds_per_step(
     watch = _Stopwatch(skip, steps, seconds)
     data.total_batches, data.start_batch = 1_000_000, 0
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             trainer = build(
                 max_epochs=-1,
                 max_steps=1_000_000,

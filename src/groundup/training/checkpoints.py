@@ -113,7 +113,7 @@ class Checkpoints(Checkpoint):
         loop = trainer.fit_loop.epoch_loop
         if loop._should_accumulate() or not self._due(trainer):
             return
-        if loop._num_ready_batches_reached() or loop._should_check_val_fx(trainer.fit_loop._data_fetcher):
+        if loop._num_ready_batches_reached() or loop._should_check_val_fx(trainer.fit_loop._data_fetcher):  # type: ignore[arg-type]
             return  # a validation or the end of training is due first; the hooks below save after it
         self._save_last(trainer)
 

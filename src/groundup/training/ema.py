@@ -78,7 +78,8 @@ class EMA(Callback):
     @contextmanager
     def weights_for_use(trainer: Trainer, pl_module: LightningModule) -> Iterator[None]:
         """Inside: the module holds the averaged weights if the trainer has an EMA, else its own."""
-        ema = next((callback for callback in trainer.callbacks if isinstance(callback, EMA)), None)
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        ema = next((callback for callback in callbacks if isinstance(callback, EMA)), None)
         if ema is None or not ema.average or ema._swapped:
             yield
             return

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 from lightning.pytorch.loggers import Logger
@@ -29,7 +29,7 @@ class ValidateAtEnd(Callback):
 def make_trainer(
     build: Callable[..., Trainer],
     run: Path,
-    datamodule: LightningDataModule,
+    datamodule: Any,
     callbacks: Mapping[str, Callback | None],
     loggers: list[Logger],
     max_steps: int,
@@ -41,6 +41,7 @@ def make_trainer(
     Args:
         build: makes the trainer from keyword arguments, e.g. ``partial(instantiate, cfg.trainer)``.
         run: the run folder; checkpoints go to ``run/checkpoints``, texts to ``run/samples``.
+        datamodule: a LightningDataModule with ``total_batches``, ``start_batch`` and ``batches_per_epoch``.
         callbacks: by name; None entries are left out.
         max_steps: optimizer steps after which training ends.
         validate_every: optimizer steps between validations; None = only after the last step. The last step is
@@ -73,7 +74,7 @@ def make_trainer(
     return trainer
 
 
-def fit(trainer: Trainer, task: LightningModule, datamodule: LightningDataModule, resume: Path | None = None) -> None:
+def fit(trainer: Trainer, task: LightningModule, datamodule: Any, resume: Path | None = None) -> None:
     """Trains to the trainer's ``max_steps``; with ``resume`` it goes on from that checkpoint, exactly.
 
     Raises:
