@@ -49,11 +49,12 @@ class Turn:
         self.line.recv()
         self.done, self.real, self.positions, self.started = 0, 0, 0, time.perf_counter()
 
-    def step(self, attention_mask: Tensor) -> None:
+    def step(self, batch: dict[str, Tensor]) -> None:
         """Counts a batch that was just trained on; waits at the end of a turn."""
+        positions, mask = batch["input_ids"].numel(), batch.get("attention_mask")
         self.done += 1
-        self.real += int(attention_mask.sum())
-        self.positions += attention_mask.numel()
+        self.positions += positions
+        self.real += positions if mask is None else int(mask.sum())  # without padding there is no mask
         if self.done == self.steps:
             self.line.send((time.perf_counter() - self.started, self.real, self.positions))
             self._begin()
@@ -68,7 +69,7 @@ def ours(line: Connection, root: str, folder: Path, steps: int) -> None:
     built = sst2(root, folder)
     line.send(sum(p.numel() for p in built.task.parameters()))
     turn = Turn(line, steps)
-    built.task.on_train_batch_end = lambda outputs, batch, index: turn.step(batch["attention_mask"])
+    built.task.on_train_batch_end = lambda outputs, batch, index: turn.step(batch)
     built.fit()
 
 
@@ -97,16 +98,16 @@ def theirs(line: Connection, root: str, folder: Path, steps: int) -> None:
     )
     line.send(model.num_parameters())
     turn = Turn(line, steps)
-    last: list[Tensor] = []
+    last: dict[str, Tensor] = {}
 
     class Counting(Trainer):
         def training_step(self, model, inputs, *more):  # type: ignore[no-untyped-def]
-            last[:] = [inputs["attention_mask"]]
+            last.update(inputs)
             return super().training_step(model, inputs, *more)
 
     class AtStepEnd(TrainerCallback):
         def on_step_end(self, *state, **more):  # type: ignore[no-untyped-def]
-            turn.step(last[0])
+            turn.step(last)
 
     settings = Arguments(
         output_dir=str(folder), per_device_train_batch_size=64, max_steps=100_000, learning_rate=5e-4, warmup_steps=100,

@@ -24,10 +24,12 @@ import torch
 from built import Built, Enough, build
 from torch import Tensor, nn
 
+from groundup.tasks.base import Task
 
-def bare_loop(built: Built) -> Iterator[None]:
+
+def bare_loop(built: Built, task: Task) -> Iterator[None]:
     """A plain training loop; each ``next`` is one optimizer step."""
-    task = copy.deepcopy(built.task).train()
+    task.train()
     chosen = task.configure_optimizers()
     optimizer, scheduler = chosen["optimizer"], chosen["lr_scheduler"]["scheduler"]
     clip, batches = built.cfg.trainer.gradient_clip_val, built.cfg.trainer.accumulate_grad_batches
@@ -84,7 +86,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         steps = arguments.steps * (arguments.rounds + 2)
         built = build(arguments.stage, arguments.overrides, Path(folder) / "run", steps)
-        turns = Turns(bare_loop(built), arguments.steps, arguments.rounds, built.cfg.trainer.accumulate_grad_batches)
+        turns = Turns(
+            bare_loop(built, copy.deepcopy(built.task)),
+            arguments.steps,
+            arguments.rounds,
+            built.cfg.trainer.accumulate_grad_batches,
+        )
         built.task.on_train_batch_end = turns
         built.fit()
     ours, theirs = turns.ours[1:], turns.theirs[1:]  # the first turn warms up

@@ -81,6 +81,17 @@ def test_log_holds_all_and_terminal_holds_ours(toy, capsys):
     assert "INFO other.package: chatter" in log
 
 
+def test_lightning_prints_through_our_terminal_only(toy, capsys):
+    (toy.root / "package" / "toy_stage.py").write_text(
+        "import logging\nlogging.getLogger('lightning').addHandler(logging.StreamHandler())\n"
+        "def run(cfg, job):\n    logging.getLogger('lightning.pytorch').warning('careful')\n"
+        "    logging.getLogger('lightning.fabric').info('chatter')\n"
+    )
+    toy.groundup("pretrain")
+    assert capsys.readouterr().err == "careful\n"
+    assert "chatter" in only_run(toy).log.read_text()
+
+
 def test_logging_is_left_as_it_was(toy):
     before, level = logging.getLogger().handlers[:], logging.getLogger().level
     toy.groundup("pretrain")

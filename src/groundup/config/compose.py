@@ -35,7 +35,7 @@ def compose_with_choices(stage: str, overrides: Sequence[str] = ()) -> tuple[Dic
         raise UserError(line) from error
     choices = resolved(cfg.hydra.runtime.choices)
     with hydra_config(cfg):
-        return as_config(resolved(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]))), choices
+        return as_config(resolved(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]))), choices
 
 
 def compose_raw(stage: str, overrides: Sequence[str]) -> DictConfig:

@@ -13,7 +13,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from groundup.config.compose import as_config, resolved
-from groundup.config.logs import log_failure, log_to_run
+from groundup.config.logs import log_failure, log_to_run, take_over_consoles
 from groundup.config.ranks import rank, ready_for_ranks
 from groundup.errors import UserError
 from groundup.runs.folder import RunFolder, State
@@ -138,7 +138,9 @@ def call_stage(cfg: DictConfig, job: Job) -> float | None:
     """Import the stage (torch, Lightning and all) and run it."""
     from groundup.cli import STAGES
 
-    return importlib.import_module(STAGES[job.stage][0]).run(cfg, job)
+    stage = importlib.import_module(STAGES[job.stage][0])
+    take_over_consoles()
+    return stage.run(cfg, job)
 
 
 def set_status(job: Job, state: State, why: str | None = None, more: Mapping[str, object] | None = None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -79,9 +78,9 @@ def log_failure(error: BaseException) -> None:
     logging.getLogger("groundup").error(text, extra={"log_only": True})
 
 
-def terminal_width() -> int:
-    """Columns of the terminal, 100 when there is none."""
-    try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns
-    except (OSError, ValueError, AttributeError):
-        return 100
+def take_over_consoles() -> None:
+    """Lightning prints through handlers of its own, so its lines would show twice; let them pass through the root logger."""
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True

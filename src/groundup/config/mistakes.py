@@ -155,10 +155,11 @@ def all_keys(stage: str, overrides: Sequence[str]) -> list[str]:
 
     for attempt in (overrides, []):
         try:
-            keys = dotted(OmegaConf.to_container(compose_raw(stage, attempt)))
-            return [key for key in keys if key.split(".")[0] != "hydra"]
+            plain = OmegaConf.to_container(compose_raw(stage, attempt))
         except Exception:  # another override is wrong too; the first mistake is enough for one line
             continue
+        if isinstance(plain, dict):
+            return [key for key in dotted(plain) if key.split(".")[0] != "hydra"]
     return []
 
 

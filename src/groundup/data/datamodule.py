@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
@@ -27,7 +27,8 @@ from groundup.errors import UserError
 
 log = logging.getLogger(__name__)
 
-FORMS = {"packed": PackedText, "labelled": LabelledText}
+Form = type[PackedText] | type[LabelledText]
+FORMS: dict[str, Form] = {"packed": PackedText, "labelled": LabelledText}
 CHOICES = {"packed": "batching=packed", "labelled": "batching=bucketed or batching=token_budget"}
 
 
@@ -42,6 +43,8 @@ class TextDataModule(LightningDataModule):
     ranks together), ``tokens_per_batch`` (mean, padding not counted).
     """
 
+    tokenizer: Tokenizer
+
     def __init__(
         self,
         source: Source | None,
@@ -52,9 +55,10 @@ class TextDataModule(LightningDataModule):
         num_workers: Annotated[int, Field(ge=0)] = 0,
     ) -> None:
         super().__init__()
-        self.source, self.batching, self.seed, self.num_workers = source, batching, seed, num_workers
+        self.source: Source = GivenRows({}) if source is None else source
+        self.batching, self.seed, self.num_workers = batching, seed, num_workers
         self.cache = Cache(Path(cache_dir) if cache_dir else None)
-        self.form: str | type | None = None
+        self.form: str | Form | None = None
         self.collate: Collate | None = None
         self.known: Facts | None = None
         self.total_batches: int | None = (
@@ -63,7 +67,7 @@ class TextDataModule(LightningDataModule):
         self.start_batch = 0  # micro-batches done before a resume
         self.facts: Facts | None = None
         self.report: dict[str, dict[str, float]] = {}
-        self._given, self.tokenizer = tokenizer, tokenizer if isinstance(tokenizer, Tokenizer) else None
+        self._given = tokenizer
         self._examples: dict[str, PackedText | LabelledText] = {}
         self._rows: dict[str, list[Row]] = {}
 
@@ -164,10 +168,10 @@ class TextDataModule(LightningDataModule):
         self._check_batching()
         if self.facts is not None:
             return
-        if isinstance(self._given, TokenizerSpec):
-            assert self.source is not None, "rows to train a tokenizer on are missing"
-            self.tokenizer = self._given.build(self._train_texts, self.cache, self.source.fingerprint("train"))
-        tokenizer, known = self.tokenizer, self.known
+        tokenizer, known = self._given, self.known
+        if isinstance(tokenizer, TokenizerSpec):
+            tokenizer = tokenizer.build(self._train_texts, self.cache, self.source.fingerprint("train"))
+        self.tokenizer = tokenizer
         if known is not None and known.vocab_size != tokenizer.vocab_size:
             raise UserError(f"the run knows {known.vocab_size} tokens, but the tokenizer has {tokenizer.vocab_size}")
         labels: tuple[str, ...] = ()
@@ -180,7 +184,7 @@ class TextDataModule(LightningDataModule):
         ids = {name: getattr(tokenizer, name) for name in special}
         self.facts = Facts(vocab_size=tokenizer.vocab_size, **ids, labels=tuple(labels), label_counts=tuple(counts))
 
-    def _form(self) -> type:
+    def _form(self) -> Any:  # a Form; that it fits the batching is checked at run time
         assert self.form is not None, "set datamodule.form to the task's form before setup"
         return FORMS[self.form] if isinstance(self.form, str) else self.form
 

@@ -74,7 +74,8 @@ def encode(rows: Iterable[dict], tokenizer: Tokenizer, folder: Path, stream: boo
     """Writes the files of an ``EncodedText`` in memory that does not grow with the text (8 bytes a text, 4 a row)."""
     folder.mkdir(parents=True, exist_ok=True)
     dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32)
-    offsets, labels, names = array("q", [0]), array("i"), {}
+    offsets, labels = array("q", [0]), array("i")
+    names: dict[str, int] = {}
     count = {"rows": 0, "parts": 1, "bytes": 0, "unknown": 0}
 
     def pieces() -> Iterator[tuple[str, bool]]:

@@ -24,7 +24,7 @@ class GivenRows:
 
     def rows(self, split: str) -> list[Row]:
         if split not in self._splits:
-            raise UserError(f"no {split} rows were given, only {', '.join(self._splits)}")
+            raise UserError(f"no {split} rows were given, only {', '.join(self._splits) or 'none'}")
         return self._splits[split]
 
     def fingerprint(self, split: str) -> str:

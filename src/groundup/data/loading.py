@@ -49,7 +49,7 @@ class StreamLoader(DataLoader):
         super().__init__(
             CollatedExamples(examples, collate, seed),
             batch_sampler=batches,
-            collate_fn=_finished,
+            collate_fn=_finished,  # type: ignore[arg-type]
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             worker_init_fn=start_worker,
