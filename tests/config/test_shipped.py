@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from groundup.cli import STAGES, conf_dir
@@ -9,6 +11,7 @@ from groundup.config.check import check
 from groundup.config.compose import compose_with_choices, resolved
 from groundup.config.files import groups, origin
 from groundup.config.manual import manual
+from groundup.errors import UserError
 
 NEEDED = {
     "evaluate": ["run=x"],
@@ -45,10 +48,14 @@ def training_choices() -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("choice", sorted(training_choices()))
 def test_every_choice_passes_the_check(choice):
-    if choice.startswith("experiment=") and "steps:" in (conf_dir() / f"{choice.replace('=', '/')}.yaml").read_text():
-        passes("pipeline", [choice])
-    else:
-        passes("pretrain", [choice])
+    text = (conf_dir() / f"{choice.replace('=', '/')}.yaml").read_text()
+    steps = choice.startswith("experiment=") and re.search(r"^steps:", text, re.MULTILINE)
+    passes("pipeline" if steps else "pretrain", [choice])
+
+
+def test_experiment_of_another_verb_is_told():
+    with pytest.raises(UserError, match=r"shakespeare_cpu.yaml: data: groundup pipeline has no group 'data'"):
+        compose_with_choices("pipeline", ["experiment=shakespeare_cpu"])
 
 
 def test_debug_beats_experiment_and_the_command_line_beats_debug():

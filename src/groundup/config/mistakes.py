@@ -70,8 +70,7 @@ def composition(error: BaseException, stage: str, overrides: Sequence[str]) -> s
     if match := re.search(r"Multiple values for ([\w/@]+)", text):
         return f"{match[1]} is chosen more than once. Write it once, without +: {match[1]}=..."
     if match := re.search(r"Could not delete .*?'?([\w/.]+)'?(?: does not exist|\. No match)", text):
-        known = [*all_keys(stage, overrides), *groups()]
-        return f"~{match[1]}: nothing there to delete{did_you_mean(match[1], known, '~{}')}"
+        return f"~{match[1]}: nothing there to delete{did_you_mean(match[1], all_names(stage, overrides), '~{}')}"
     if match := re.search(r"Ambiguous value for argument '(([^=]+)=(.*))'|Sweep parameters '(([^=]+)=(.*))'", text):
         override, key, value = [item for item in match.groups() if item is not None]
         return f"{override}: several values. For one run each add -m; for a list write '{key}=[{value}]'"
@@ -91,9 +90,10 @@ def unknown_key(key: str, text: str, stage: str, overrides: Sequence[str]) -> st
     value = override.partition("=")[2] if override else "..."
     where = match[1] + ".yaml: " if (match := re.search(r"In '([^']+)'", text)) else ""
     kept = [item for item in overrides if item != override and not item.startswith("-")]
-    return f"{where}{override or key}: no key or group '{key}'" + did_you_mean(
-        key, [*groups(), *all_keys(stage, kept)], f"{{}}={value}"
-    )
+    known = all_names(stage, kept)
+    if key in groups() and key not in known:
+        return f"{where}{override or key}: groundup {stage} has no group '{key}'. `groundup {stage} --help` lists what it has"
+    return f"{where}{override or key}: no key or group '{key}'{did_you_mean(key, known, f'{{}}={value}')}"
 
 
 def did_you_mean(word: str, known: Sequence[str], typed: str = "{}=...") -> str:
@@ -147,19 +147,20 @@ def omegaconf(error, overrides: Sequence[str] = ()) -> str:
     return f"{key}: {text}" if key else text
 
 
-def all_keys(stage: str, overrides: Sequence[str]) -> list[str]:
-    """Every dotted key of a stage as composed with ``overrides``, or without them when that fails as well."""
+def all_names(stage: str, overrides: Sequence[str]) -> list[str]:
+    """Groups and dotted keys of a stage as composed with ``overrides``, or without them when that fails as well."""
     from omegaconf import OmegaConf
 
     from groundup.config.compose import compose_raw
 
     for attempt in (overrides, []):
         try:
-            plain = OmegaConf.to_container(compose_raw(stage, attempt))
+            cfg = compose_raw(stage, attempt)
         except Exception:  # another override is wrong too; the first mistake is enough for one line
             continue
-        if isinstance(plain, dict):
-            return [key for key in dotted(plain) if key.split(".")[0] != "hydra"]
+        plain = OmegaConf.to_container(cfg)
+        names = dict.fromkeys([*cfg.hydra.runtime.choices, *(dotted(plain) if isinstance(plain, dict) else ())])
+        return [name for name in names if not name.startswith("hydra")]
     return []
 
 

@@ -131,9 +131,6 @@ def run_training(
 ) -> None:
     """Trains to the last step, from a checkpoint if there is one."""
     callbacks = {name: instantiate(node) for name, node in (cfg.callbacks or {}).items() if node}
-    for callback in callbacks.values():
-        if hasattr(callback, "folder"):
-            callback.folder = folder.path
     build = partial(instantiate, cfg.trainer)
     trainer = make_trainer(build, folder.path, data, callbacks, loggers, steps, cfg.validate_every, cfg.seed)
     if cfg.compile:

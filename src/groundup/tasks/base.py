@@ -99,10 +99,10 @@ class Task(LightningModule):
 
     # Training
 
-    def count_tokens(self, batch: dict[str, Tensor]) -> int:
-        """Real tokens of a batch, padding not counted."""
+    def count_tokens(self, batch: dict[str, Tensor]) -> int | Tensor:
+        """Real tokens of a batch, padding not counted; a tensor () where a number would make the GPU wait."""
         mask = batch.get("attention_mask")
-        return batch["input_ids"].numel() if mask is None else int(mask.sum())
+        return batch["input_ids"].numel() if mask is None else mask.sum()
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         loss = self.loss(batch)

@@ -7,9 +7,11 @@ from typing import Annotated, Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.trainer.states import TrainerFn
 from pydantic import Field
 
 from groundup.decoding.sampling import Sampler
+from groundup.training.ema import EMA
 
 
 class Samples(Callback):
@@ -21,7 +23,7 @@ class Samples(Callback):
         prompts: what the texts start with.
         max_new_tokens: length of each continuation, tokens.
         temperature: of the draw; 0 is greedy.
-        seed: of the draw; the same at each validation, so that texts can be compared.
+        seed: of the first prompt, seed + 1 of the second; the same at each validation, so that texts can be compared.
     """
 
     def __init__(
@@ -39,14 +41,16 @@ class Samples(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         task: Any = pl_module
-        if not (trainer.training or trainer.validating) or not trainer.is_global_zero or not hasattr(task, "write"):
+        fitting = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
+        if not fitting or not trainer.is_global_zero or not hasattr(task, "write"):
             return
         assert self.dirpath is not None, "Samples.dirpath is set by the fitting code"
         tokenizer = trainer.datamodule.tokenizer  # type: ignore[attr-defined]
-        texts = [
-            prompt + "".join(task.write(tokenizer, prompt, self.max_new_tokens, self.sampler, seed=self.seed))
-            for prompt in self.prompts
-        ]
+        with EMA.weights_for_use(trainer, task):
+            texts = [
+                prompt + "".join(task.write(tokenizer, prompt, self.max_new_tokens, self.sampler, seed=self.seed + number))
+                for number, prompt in enumerate(self.prompts)
+            ]
         self.dirpath.mkdir(parents=True, exist_ok=True)
         rule = "\n" + "-" * 80 + "\n"
         (self.dirpath / f"step_{trainer.global_step:09d}.txt").write_text(rule.join(texts) + "\n", encoding="utf-8")
