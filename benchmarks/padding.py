@@ -21,7 +21,6 @@ from pathlib import Path
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 os.environ.update(WANDB_MODE="offline", HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 
-import torch
 from built import Built, build
 from torch import Tensor
 
@@ -163,7 +162,7 @@ def main() -> None:
         for process, _ in sides.values():
             process.kill()
             process.join()
-    print(f"{arguments.rounds} turns of {arguments.steps} steps each, {torch.get_num_threads()} threads")
+    print(f"{arguments.rounds} turns of {arguments.steps} steps each, all {os.cpu_count()} cores")
     raise SystemExit(0 if report(turns, arguments.steps) else 1)
 
 
