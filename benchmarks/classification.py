@@ -71,7 +71,7 @@ def row(task: str, runs: list[dict[str, Path]]) -> str:
     scores = {model: [metric(run[model], "test/accuracy") for run in runs] for model in runs[0]}
     means = {model: sum(values) / len(values) for model, values in scores.items()}
     gain = means["Transformer, pretrained"] - means["Transformer, random weights"]
-    cells = [f"{baselines['majority class']['test/accuracy']['value']:.4f}", f"{bar:.4f}"]
+    cells = [f"{baselines['majority']['test/accuracy']['value']:.4f}", f"{bar:.4f}"]
     cells += [mean_and_range(values) for values in scores.values()]
     return f"| {task} | " + " | ".join(cells) + f" | {100 * gain:+.1f} | {100 * (max(means.values()) - bar):+.1f} |"
 

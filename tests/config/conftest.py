@@ -54,7 +54,8 @@ def run(cfg, job):
     if cfg.seed == 7:
         raise SystemExit(9)
     loss = cfg.model.width + cfg.seed / 10
-    job.folder.write_json("metrics.json", {"validation/loss": {"value": loss}, "test/accuracy": {"value": 1 / loss}})
+    found = {"validation/loss": loss, "test/accuracy": 1 / loss}
+    job.folder.write_json("metrics.json", {name: {"value": value, "ci95": [None, None], "n": 1} for name, value in found.items()})
     return loss
 """
 

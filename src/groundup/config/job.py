@@ -12,6 +12,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from groundup.config.check import check
 from groundup.config.compose import as_config, resolved
 from groundup.config.logs import log_failure, log_to_run, take_over_consoles
 from groundup.config.ranks import rank, ready_for_ranks
@@ -19,7 +20,8 @@ from groundup.errors import UserError
 from groundup.runs.folder import RunFolder, State
 from groundup.runs.secrets import mask, mask_text
 
-EXIT_RESUME_LATER = 75  # EX_TEMPFAIL: saved on a signal
+EXIT_SAVED = {75: "a signal", 130: "Ctrl-C"}  # exit codes after last.ckpt was written; 75 is EX_TEMPFAIL
+WITHOUT_FOLDER = ("predict", "generate", "resume")  # stages that leave behind only what they are asked for
 log = logging.getLogger(__name__)
 
 
@@ -105,25 +107,38 @@ def run_job(
             value = prepare_and_call(cfg, job)
         except UserError as error:
             log_failure(error)
-            set_status(job, "failed", str(error), more={"exit_code": 2})
+            end(job, "failed", str(error), 2)
             raise
         except KeyboardInterrupt:
-            set_status(job, "interrupted", "Ctrl-C", more={"exit_code": 130})
+            end(job, "interrupted", "Ctrl-C", 130)
             raise
         except SystemExit as exit:
-            set_status(job, *state_of_exit(exit))
+            end(job, *state_of_exit(exit))
             raise
         except BaseException as error:
             log_failure(error)
-            set_status(job, "failed", traceback.format_exception_only(error)[0].strip(), more={"exit_code": 1})
+            end(job, "failed", traceback.format_exception_only(error)[0].strip(), 1)
             raise
-        set_status(job, "done", more={"exit_code": 0})
+        end(job, "done", None, 0)
     return value
 
 
-def prepare_and_call(cfg: DictConfig | Mapping, job: Job) -> float | None:
-    from groundup.config.check import check
+def call_without_folder(
+    stage: str, cfg: DictConfig | Mapping, overrides: Sequence[str] = (), choices: Mapping[str, str | None] | None = None
+) -> float | None:
+    """Run a stage that has no run folder of its own; it logs to the terminal.
 
+    Raises:
+        UserError: the configuration does not hold (see ``check``), or the stage refuses it.
+    """
+    job = Job(stage, RunFolder("."), tuple(overrides), dict(choices or {}))
+    with log_to_run(None):
+        plain = resolved(cfg)
+        check(plain, stage, overrides=job.overrides, choices=job.choices)
+        return call_stage(as_config(plain), job)
+
+
+def prepare_and_call(cfg: DictConfig | Mapping, job: Job) -> float | None:
     plain = resolved(cfg)
     if job.is_main and not job.resuming:
         job.folder.write_config(plain)
@@ -150,12 +165,22 @@ def set_status(job: Job, state: State, why: str | None = None, more: Mapping[str
         )
 
 
-def state_of_exit(exit: SystemExit) -> tuple[State, str | None]:
-    if exit.code in (None, 0):
-        return "done", None
-    if exit.code == EXIT_RESUME_LATER:
-        return "interrupted", "saved on a signal; go on with groundup resume"
-    return "failed", f"the stage left with exit code {exit.code}"
+def end(job: Job, state: State, why: str | None, exit_code: int | None) -> None:
+    """Write the last status, and the report of whatever there is to show."""
+    set_status(job, state, why, more={"exit_code": exit_code})
+    if job.is_main and (job.folder.metrics_csv.exists() or job.folder.metrics_json.exists()):
+        from groundup.runs.report import write_report
+
+        log.info("report: %s", os.path.relpath(write_report(job.folder)))
+
+
+def state_of_exit(exit: SystemExit) -> tuple[State, str | None, int | None]:
+    code = exit.code if isinstance(exit.code, int) else 1 if exit.code else 0
+    if code == 0:
+        return "done", None, 0
+    if code in EXIT_SAVED:
+        return "interrupted", f"{EXIT_SAVED[code]}; saved. Go on with groundup resume", code
+    return "failed", f"the stage left with exit code {code}", code
 
 
 def mask_hydra_files(folder: Path) -> None:

@@ -35,18 +35,21 @@ class Task:
         from hydra.core.hydra_config import HydraConfig
         from hydra.types import RunMode
 
-        from groundup.config.job import run_job
+        from groundup.config.job import WITHOUT_FOLDER, call_without_folder, run_job
 
         hydra = HydraConfig.get()
         multirun = hydra.mode == RunMode.MULTIRUN
         folder = Path(hydra.runtime.output_dir)
+        overrides, choices = list(hydra.overrides.task), resolved(hydra.runtime.choices)
         try:
+            if self.stage in WITHOUT_FOLDER:
+                return call_without_folder(self.stage, cfg, overrides, choices)
             return run_job(
                 self.stage,
                 cfg,
                 folder,
-                overrides=list(hydra.overrides.task),
-                choices=resolved(hydra.runtime.choices),
+                overrides=overrides,
+                choices=choices,
                 sweep_dir=Path(hydra.sweep.dir).absolute() if multirun else None,
                 job_num=hydra.job.num if multirun else None,
             )
@@ -54,7 +57,8 @@ class Task:
             if multirun:
                 report_failure(error, self.stage, folder / "run.log", self.full_error, f"job {hydra.job.num} failed: ")
             else:
-                self.failure, self.log = error, folder / "run.log"
+                self.failure = error
+                self.log = None if self.stage in WITHOUT_FOLDER else folder / "run.log"
             return None
 
 

@@ -45,14 +45,14 @@ class Terminal(logging.StreamHandler):
 
 
 @contextmanager
-def log_to_run(file: Path, rank: int = 0) -> Iterator[None]:
-    """While the block runs, the root logger writes to ``file`` (appending) and to the terminal.
+def log_to_run(file: Path | None, rank: int = 0) -> Iterator[None]:
+    """While the block runs, the root logger writes to ``file`` (appending; None: no file) and to the terminal.
 
     Blocks nest: the steps of a pipeline write to their own log and to the pipeline's. Ranks above 0 write warnings only.
     """
     root = logging.getLogger()
     outer, level = root.handlers[:], root.level
-    handler = logging.FileHandler(file, encoding="utf-8")
+    handler = logging.NullHandler() if file is None else logging.FileHandler(file, encoding="utf-8")
     handler.setFormatter(Masked(LINE if rank == 0 else f"[rank {rank}] {LINE}"))
     handler.setLevel(logging.INFO if rank == 0 else logging.WARNING)
     nested = any(isinstance(other, Terminal) for other in outer)

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-
 from omegaconf import DictConfig, open_dict
 
 from groundup.config.compose import as_config
 from groundup.config.job import Job
 from groundup.config.safe import instantiate
 from groundup.errors import UserError
-from groundup.runs.report import write_report
 from groundup.stages.building import build_data, prepare_process
 from groundup.stages.evaluation import compare_with_baselines, evaluate, print_results, write_results
 from groundup.stages.loading import load_run, plain
 from groundup.tasks.classification import Classification
-
-log = logging.getLogger(__name__)
 
 FILES = "groundup.data.sources.files.Files"
 SPLITS = ("train", "validation", "test", "hub")  # keys that name rows, not how they are read
@@ -43,7 +38,6 @@ def run(cfg: DictConfig, job: Job) -> float:
     compare = cfg.baselines and isinstance(loaded.task, Classification)
     baselines = compare_with_baselines(job.folder, data, split) if compare else {}
     print_results(results, baselines, loaded.folder.path.name)
-    log.info("report: %s", write_report(job.folder))
     metric = loaded.config.monitor.rpartition("/")[2]
     return results[split][0][metric].value
 

@@ -11,7 +11,6 @@ from groundup.config.compose import compose_with_choices
 from groundup.config.job import Job, run_job
 from groundup.errors import UserError
 from groundup.runs.folder import RunFolder
-from groundup.runs.report import write_report
 from groundup.runs.table import show_table
 from groundup.stages.loading import plain
 from groundup.stages.resume import resume_folder
@@ -64,4 +63,3 @@ def conclude(cfg: DictConfig, job: Job, steps: dict, folders: dict[str, RunFolde
             rows[step.get("label", name)] = metrics
     job.folder.write_json("results.json", rows)
     (job.folder.path / "results.md").write_text(show_table(rows, list(cfg.metrics)), encoding="utf-8")
-    log.info("report: %s", write_report(job.folder))

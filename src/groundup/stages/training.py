@@ -12,6 +12,7 @@ from pathlib import Path
 from omegaconf import DictConfig, open_dict
 
 from groundup.config.job import Job
+from groundup.config.ranks import leave_process_group
 from groundup.config.safe import instantiate
 from groundup.data.datamodule import TextDataModule
 from groundup.runs.checkpoints import load_checkpoint
@@ -19,7 +20,6 @@ from groundup.runs.folder import RunFolder
 from groundup.runs.loggers import close_loggers, open_loggers
 from groundup.runs.provenance import collect
 from groundup.runs.reference import best_checkpoint, last_checkpoint, open_run
-from groundup.runs.report import write_report
 from groundup.stages.building import (
     add_optimization,
     build_data,
@@ -70,14 +70,12 @@ def train(cfg: DictConfig, job: Job) -> float:
     failed = 1
     try:
         run_training(cfg, job.folder, data, task, steps, loggers, checkpoint)
+        leave_process_group()  # the other ranks are done; what follows is one process's work
         value = conclude(cfg, job.folder, data, task) if job.is_main else float("nan")
         failed = 0
     finally:
         if job.is_main:
             close_loggers(loggers, failed)
-            write_report(job.folder)
-    if job.is_main:
-        log.info("report: %s", job.folder.report)
     return value
 
 

@@ -1,0 +1,104 @@
+"""Small tasks on made-up text, without files and without the command line."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from torch.utils.data import DataLoader
+
+from groundup.data.batching import Bucketed, Packed
+from groundup.data.datamodule import TextDataModule
+from groundup.data.given import GivenRows
+from groundup.data.tokenizer import TokenizerSpec
+from groundup.models.transformer import TransformerDecoder, TransformerEncoder
+from groundup.tasks.base import Optimization, Task
+from groundup.tasks.causal_lm import CausalLM
+from groundup.tasks.classification import Classification
+from groundup.tasks.masked_lm import MaskedLM
+from groundup.training.schedules import constant
+
+SUBJECTS = {
+    "garden": "roses soil seeds hedge compost".split(),
+    "kitchen": "flour oven garlic whisk dough".split(),
+    "sea": "tide anchor gulls island storm".split(),
+}
+CLASSES = {"classification": Classification, "masked_lm": MaskedLM, "causal_lm": CausalLM}
+
+
+def make_rows(count: int, seed: int) -> list[dict[str, str]]:
+    """Texts of 1 to 25 words about subjects of uneven frequency; é and 海 are bytes, too."""
+    generator = random.Random(seed)
+    rows = []
+    for _ in range(count):
+        subject = generator.choices(list(SUBJECTS), weights=[5, 2, 1])[0]
+        words = generator.choices([*SUBJECTS[subject], "the", "é", "海"], k=generator.randint(1, 25))
+        rows.append({"text": " ".join(words), "label": subject})
+    return rows
+
+
+@pytest.fixture(scope="session")
+def make_data() -> Callable[..., TextDataModule]:
+    """A data module for a task, with its collator set by ``make_task``."""
+
+    def make(task: str, tokenizer: str = "byte_bpe", **batching: Any) -> TextDataModule:
+        kind = Bucketed if task == "classification" else Packed
+        defaults = {} if task == "classification" else {"length": 16}
+        source = GivenRows({"train": make_rows(80, 1), "validation": make_rows(30, 2)})
+        spec = TokenizerSpec(tokenizer, vocab_size=300)
+        data = TextDataModule(source, spec, kind(**{"batch_size": 8, **defaults, **batching}), None, seed=1)
+        data.form = CLASSES[task].form
+        data.prepare_data()
+        return data
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_task() -> Callable[..., Task]:
+    """The task of a data module with a two-layer Transformer, always with the same weights."""
+
+    def make(name: str, data: TextDataModule, lr: float = 0.1, dropout: float = 0.0, **words: Any) -> Task:
+        torch.manual_seed(0)
+        model_class = TransformerDecoder if name == "causal_lm" else TransformerEncoder
+        model = model_class(data.facts.vocab_size, width=32, layers=2, heads=2, dropout=dropout)
+        words = {"dropout": dropout, **words} if name == "classification" else words
+        task = CLASSES[name](model, data.facts, **words)
+        optimizer = torch.optim.SGD if lr >= 0.1 else torch.optim.Adam
+        task.optimization = Optimization(partial(optimizer, lr=lr), constant, total_steps=1000)
+        data.collate = task.collator(data.tokenizer)
+        return task
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def quiet_trainer() -> Callable[..., Trainer]:
+    """A Lightning trainer that writes nothing."""
+    return partial(
+        Trainer,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        max_epochs=-1,
+    )
+
+
+@pytest.fixture(scope="session")
+def train(quiet_trainer) -> Callable[..., Trainer]:
+    """Trains a task on finished batches, over and over until ``steps`` optimizer steps are done."""
+
+    def run(task: Task, batches: list[dict], steps: int, **words: Any) -> Trainer:
+        trainer = quiet_trainer(max_steps=steps, limit_val_batches=0, **words)
+        trainer.fit(task, train_dataloaders=DataLoader(batches, batch_size=None))
+        return trainer
+
+    return run

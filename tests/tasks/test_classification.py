@@ -1,0 +1,84 @@
+"""Classification: weights, smoothing, metrics and predictions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, f1_score, log_loss
+from sklearn.utils.class_weight import compute_class_weight
+
+from groundup.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def data(make_data):
+    return make_data("classification")
+
+
+def test_balanced_weights_equal_sklearn(data, make_task):
+    labels = [row["label"] for row in data.texts("train")]
+    expected = compute_class_weight("balanced", classes=np.array(data.facts.labels), y=labels)
+    task = make_task("classification", data, class_weights="balanced")
+    np.testing.assert_allclose(task.class_weights.numpy(), expected, rtol=1e-6)
+
+
+def test_weighted_loss_is_that_of_torch(data, make_task):
+    batch = next(iter(data.train_dataloader()))
+    task = make_task("classification", data, class_weights=[1.0, 2.0, 5.0], label_smoothing=0.1).eval()
+    loss = task.loss(batch)
+    wanted = torch.nn.functional.cross_entropy(
+        task.logits(batch), batch["labels"], weight=torch.tensor([1.0, 2.0, 5.0]), label_smoothing=0.1
+    )
+    torch.testing.assert_close(loss.total / loss.count, wanted)
+
+
+def test_wrong_number_of_weights_names_the_classes(data, make_task):
+    with pytest.raises(UserError, match=r"task.class_weights has 2 numbers for 3 classes \(garden, kitchen, sea\)"):
+        make_task("classification", data, class_weights=[1.0, 2.0])
+
+
+@pytest.mark.parametrize("words", [{"label_smoothing": 0.3}, {"class_weights": "balanced"}])
+def test_smoothing_and_weights_change_training_but_never_the_reported_loss(words, data, make_task, quiet_trainer, train):
+    reported, trained = [], []
+    batch = next(iter(data.train_dataloader()))
+    for chosen in ({}, words):
+        task = make_task("classification", data, **chosen)
+        quiet_trainer().validate(task, datamodule=data, verbose=False)
+        reported.append(task.results["loss"].value)
+        train(task, [batch], 2)
+        trained.append(task.state_dict()["head.linear.weight"])
+    assert reported[0] == reported[1]
+    assert not torch.allclose(trained[0], trained[1], atol=1e-5)
+
+
+def test_metrics_equal_sklearn_on_the_predictions(data, make_task, quiet_trainer, train):
+    task = make_task("classification", data, lr=3e-3)
+    train(task, list(data.train_dataloader()), 10)
+    quiet_trainer().validate(task, datamodule=data, verbose=False)
+    truth = [row["label"] for row in data.texts("validation")]
+    assert [row["label"] for row in task.predictions] == truth
+    predicted = [row["predicted"] for row in task.predictions]
+    probabilities = [[row["probabilities"][name] for name in data.facts.labels] for row in task.predictions]
+    assert task.results["accuracy"].value == pytest.approx(accuracy_score(truth, predicted))
+    assert task.results["macro_f1"].value == pytest.approx(f1_score(truth, predicted, average="macro"))
+    rows = np.array(probabilities, dtype=np.float64)
+    wanted = log_loss(truth, rows / rows.sum(1, keepdims=True), labels=list(data.facts.labels))
+    assert task.results["loss"].value == pytest.approx(wanted, rel=1e-5)
+
+
+def test_prediction_of_a_row_is_that_of_its_evaluation(data, make_task, quiet_trainer):
+    task = make_task("classification", data)
+    quiet_trainer().validate(task, datamodule=data, verbose=False)
+    data.collate = task.predicting_collator(data.tokenizer)
+    texts = [{"text": row["text"]} for row in data.texts("validation")]
+    answers = {}
+    with torch.no_grad():
+        for batch in data.loader(texts, batch_size=7):
+            assert "labels" not in batch
+            answers.update(zip(batch["index"].tolist(), task.eval().predict_batch(batch), strict=True))
+    for index, row in enumerate(task.predictions):
+        answer = answers[index]
+        assert answer["predicted"] == max(answer["probabilities"], key=answer["probabilities"].get)
+        assert answer["probability"] == pytest.approx(answer["probabilities"][answer["predicted"]])
+        assert answer["probabilities"] == pytest.approx(row["probabilities"], abs=1e-5)
