@@ -29,7 +29,7 @@ def test_run_folder_holds_what_the_run_needs(finetuned, read_json):
 def test_finetuned_model_has_learned_the_task(finetuned, read_json):
     metrics, baselines = read_json(finetuned / "metrics.json"), read_json(finetuned / "baselines.json")
     low, high = metrics["test/accuracy"]["ci95"]
-    assert metrics["test/accuracy"]["value"] > baselines["majority"]["test/accuracy"]["value"] + 0.2
+    assert metrics["test/accuracy"]["value"] > baselines["majority class"]["test/accuracy"]["value"] + 0.2
     assert low < metrics["test/accuracy"]["value"] <= high
     assert metrics["test/accuracy"]["n"] == 80
 

@@ -10,7 +10,7 @@ import numpy as np
 from groundup.metrics.classification import classification_metrics
 from groundup.metrics.estimate import Estimate
 
-MAJORITY = "majority"
+MAJORITY = "majority class"
 BAG_OF_WORDS = "bag-of-words logistic regression"
 _TOKEN = r"\w+|[^\w\s]"  # words, and punctuation marks by themselves: right for raw and for tokenized text
 

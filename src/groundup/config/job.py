@@ -168,7 +168,8 @@ def set_status(job: Job, state: State, why: str | None = None, more: Mapping[str
 def end(job: Job, state: State, why: str | None, exit_code: int | None) -> None:
     """Write the last status, and the report of whatever there is to show."""
     set_status(job, state, why, more={"exit_code": exit_code})
-    if job.is_main and (job.folder.metrics_csv.exists() or job.folder.metrics_json.exists()):
+    shown = (job.folder.metrics_csv, job.folder.metrics_json, job.folder.path / "results.json")
+    if job.is_main and any(file.exists() for file in shown):
         from groundup.runs.report import write_report
 
         log.info("report: %s", os.path.relpath(write_report(job.folder)))

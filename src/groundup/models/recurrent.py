@@ -28,7 +28,8 @@ class Recurrent(nn.Module):
     ``weight_drop``: on the hidden-to-hidden matrices (Merity et al. 2018). ``norm``: of each layer's input.
     ``residual``: each layer after the first adds to its input.
 
-    Attributes: ``embedding``, ``blocks``, ``width``, ``vocab_size``, ``kind``, ``max_length`` (None: no limit).
+    Attributes: ``embedding``, ``blocks``, ``width``, ``vocab_size``, ``kind``, ``bidirectional``, ``max_length`` (None: no
+    limit).
     """
 
     kind: Literal["encoder", "decoder"]
@@ -53,6 +54,7 @@ class Recurrent(nn.Module):
         if bidirectional and width % 2:
             raise UserError(f"width={width} cannot be split over two directions. Try width={width + 1}")
         self.vocab_size, self.width, self.residual = vocab_size, width, residual
+        self.bidirectional = bidirectional
         self.dropout = LockedDropout(dropout) if locked_dropout else nn.Dropout(dropout)
         self.embedding_dropout = embedding_dropout
         embedding_width = embedding_width or width

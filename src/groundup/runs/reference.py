@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from groundup.errors import UserError
 from groundup.runs.checkpoints import damage
 from groundup.runs.folder import RunFolder
 
+log = logging.getLogger(__name__)
 _NOT_RUNS = {"checkpoints", "wandb", "tensorboard", "samples", ".hydra"}
 
 
@@ -93,7 +94,7 @@ def _first_sound(run: RunFolder, names: list[str]) -> Path:
         if problem is None:
             if problems:
                 said = "; ".join(f"{broken}: {what}" for broken, what in problems.items())
-                warnings.warn(f"{run.checkpoints}: {said}. Using {name}", stacklevel=3)
+                log.warning("%s: %s. Using %s", run.checkpoints, said, name)
             return path
         problems[name] = problem
     if problems:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
 from omegaconf import DictConfig
 
-from groundup.config.compose import compose_with_choices
+from groundup.cli import STAGES
+from groundup.config.check import check
+from groundup.config.compose import compose_with_choices, resolved
 from groundup.config.job import Job, run_job
 from groundup.errors import UserError
 from groundup.runs.folder import RunFolder
@@ -16,6 +19,7 @@ from groundup.stages.loading import plain
 from groundup.stages.resume import resume_folder
 
 log = logging.getLogger(__name__)
+REFERENCE = re.compile(r"\{(\w+)\}")  # {name} of an earlier step; {key: value} is left to Hydra
 
 
 def run(cfg: DictConfig, job: Job) -> None:
@@ -24,10 +28,9 @@ def run(cfg: DictConfig, job: Job) -> None:
         raise UserError("a pipeline needs steps. Try groundup pipeline experiment=demo")
     steps = plain(cfg.steps)
     folders = {name: RunFolder(job.folder.path / name) for name in steps}
-    for name, step in steps.items():  # every mistake in any step shows before the first one trains
-        compose_with_choices(step["stage"], fill(name, step["overrides"], folders))
+    look_ahead(steps, folders)
     for number, (name, step) in enumerate(steps.items(), 1):
-        folder, overrides = folders[name], fill(name, step["overrides"], folders)
+        folder, overrides = folders[name], fill(step["overrides"], folders)
         state = folder.status().get("state") if folder.status_file.exists() else None
         log.info("step %d of %d, %s: %s", number, len(steps), name, "done already" if state == "done" else step["stage"])
         if state == "done":
@@ -40,26 +43,38 @@ def run(cfg: DictConfig, job: Job) -> None:
     conclude(cfg, job, steps, folders)
 
 
-def fill(name: str, overrides: list[str], folders: Mapping[str, RunFolder]) -> list[str]:
+def look_ahead(steps: Mapping[str, dict], folders: Mapping[str, RunFolder]) -> None:
+    """Raises UserError for a mistake in any step, before the first one trains."""
+    done: list[str] = []
+    for name, step in steps.items():
+        try:
+            if step.get("stage") not in STAGES:
+                raise UserError(f"stage={step.get('stage')} is no stage. Choose one of: {', '.join(STAGES)}")
+            step.setdefault("overrides", [])
+            named = {word for override in step["overrides"] for word in REFERENCE.findall(override)}
+            if strange := sorted(named.difference(done)):
+                names = ", ".join(f"{{{other}}}" for other in done) or "none"
+                raise UserError(f"{{{strange[0]}}} is no earlier step. Earlier steps: {names}")
+            overrides = fill(step["overrides"], folders)
+            config, choices = compose_with_choices(step["stage"], overrides)
+            check(resolved(config), step["stage"], overrides, choices)
+        except UserError as error:
+            raise UserError(f"step {name}: {error}") from None
+        done.append(name)
+
+
+def fill(overrides: Sequence[str], folders: Mapping[str, RunFolder]) -> list[str]:
     """Overrides with ``{step}`` replaced by the folder of that step."""
-    earlier = {other: str(folder.path) for other, folder in folders.items() if other != name}
-    filled = []
-    for override in overrides:
-        for other, path in earlier.items():
-            override = override.replace("{" + other + "}", path)
-        filled.append(override)
-    return filled
+    return [REFERENCE.sub(lambda found: str(folders[found[1]].path), override) for override in overrides]
 
 
 def conclude(cfg: DictConfig, job: Job, steps: dict, folders: dict[str, RunFolder]) -> None:
     """One table of all steps that have results, baselines first, printed and written to the folder."""
     rows: dict[str, dict] = {}
     for name in steps:
-        for baseline, metrics in (folders[name].read_json("baselines.json", {}) or {}).items():
-            rows.setdefault(baseline, metrics)
+        rows |= folders[name].read_json("baselines.json", {})
     for name, step in steps.items():
-        metrics = folders[name].read_json("metrics.json", {})
-        if any(metric in metrics for metric in cfg.metrics):
-            rows[step.get("label", name)] = metrics
+        if "label" in step:  # steps without one only prepare for others
+            rows[step["label"]] = folders[name].read_json("metrics.json", {})
     job.folder.write_json("results.json", rows)
     (job.folder.path / "results.md").write_text(show_table(rows, list(cfg.metrics)), encoding="utf-8")

@@ -35,7 +35,7 @@ from groundup.tasks.base import Task
 from groundup.tasks.classification import Classification
 from groundup.training.budget import measure_seconds_per_step, to_steps
 from groundup.training.fit import fit, make_trainer
-from groundup.training.resume import peek
+from groundup.training.resume import LAST, PREVIOUS, peek
 
 log = logging.getLogger(__name__)
 TRAINED = ("pretrain", "finetune")  # stages whose runs hold a model
@@ -44,12 +44,14 @@ TRAINED = ("pretrain", "finetune")  # stages whose runs hold a model
 def train(cfg: DictConfig, job: Job) -> float:
     """Trains as the config says, evaluates the best checkpoint, and returns the monitored metric."""
     threads = prepare_process(cfg.threads)
-    parent = open_run(cfg.init_from, Path(cfg.paths.logs), TRAINED) if cfg.init_from and not job.resuming else None
+    # A run that died before its first checkpoint begins again, which gives the same weights.
+    checkpoint = last_checkpoint(job.folder) if job.resuming and was_saved(job.folder) else None
+    parent = open_run(cfg.init_from, Path(cfg.paths.logs), TRAINED) if cfg.init_from and checkpoint is None else None
     if parent:
         inherit(cfg, parent, job.overrides)
     check_model_fits(cfg)
     prefer_named_budget(cfg, job.overrides)
-    own = job.folder.tokenizer if job.resuming or not job.is_main else parent and parent.tokenizer
+    own = job.folder.tokenizer if checkpoint or not job.is_main else parent and parent.tokenizer
     data = build_data(cfg, instantiate(cfg.data), saved_tokenizer(own))
     task = build_task(cfg, data.facts)
     data.collate = task.collator(data.tokenizer)
@@ -60,13 +62,12 @@ def train(cfg: DictConfig, job: Job) -> float:
     add_optimization(task, cfg, steps)
     with open_dict(cfg):
         cfg.threads, cfg.budget = threads, {"steps": steps, "tokens": None, "epochs": None, "minutes": None}
-    if job.is_main and not job.resuming:
+    if job.is_main and checkpoint is None:
         describe(cfg, job.folder, data, task)
     log.info("budget: %s", budget)
 
-    # A run that died before its first checkpoint begins again, which gives the same weights.
-    checkpoint = last_checkpoint(job.folder) if job.resuming and any(job.folder.checkpoints.glob("*.ckpt")) else None
-    loggers = open_loggers(job.folder, wanted_loggers(cfg, job), checkpoint and peek(checkpoint)["step"])
+    begun = peek(checkpoint)["step"] if checkpoint else 0  # rows of an attempt that died unsaved go
+    loggers = open_loggers(job.folder, wanted_loggers(cfg, job), begun)
     failed = 1
     try:
         run_training(cfg, job.folder, data, task, steps, loggers, checkpoint)
@@ -77,6 +78,11 @@ def train(cfg: DictConfig, job: Job) -> float:
         if job.is_main:
             close_loggers(loggers, failed)
     return value
+
+
+def was_saved(folder: RunFolder) -> bool:
+    """Whether there is a state to go on from, damaged or not; ``best.ckpt`` holds weights alone."""
+    return any((folder.checkpoints / name).exists() for name in (LAST, PREVIOUS))
 
 
 def prefer_named_budget(cfg: DictConfig, overrides: Sequence[str]) -> None:

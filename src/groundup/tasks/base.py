@@ -124,6 +124,7 @@ class Task(LightningModule):
         count, self._window_count = self._window_count, None
         ranks = self.trainer.world_size
         if ranks > 1:
+            count = count.clone()  # the tensor itself is also that of the statistics
             dist.all_reduce(count)
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         # DDP averages gradients over ranks; a step without any scored position keeps its zero gradients.

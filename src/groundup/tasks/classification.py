@@ -39,6 +39,11 @@ class Classification(Task):
         class_weights: Literal["balanced"] | list[float] | None = None,
     ) -> None:
         super().__init__(model, facts)
+        if pooling == "cls" and (model.kind == "decoder" or not getattr(model, "bidirectional", True)):
+            raise UserError(
+                f"task.pooling=cls takes the first position, and a {type(model).__name__} that reads from left to right "
+                "has seen nothing of the text there. Try task.pooling=last or task.pooling=mean"
+            )
         self.pooling = Pooling(pooling, model.width)
         self.head = SequenceHead(model.width, len(facts.labels), dropout=dropout)
         self.label_smoothing = label_smoothing

@@ -1,0 +1,76 @@
+"""Every choice composes with every stage that has its group, and holds against the signatures it will be called with."""
+
+from __future__ import annotations
+
+import re
+from itertools import product
+
+import pytest
+
+from groundup.cli import conf_dir
+from groundup.config.check import check
+from groundup.config.compose import compose_with_choices, resolved
+from groundup.config.files import groups
+
+STAGES = {  # stage -> what it cannot do without, beside the choice under test
+    "pretrain": [],
+    "finetune": [],
+    "evaluate": ["run=x"],
+    "generate": ["run=x"],
+    "predict": ["run=x", "input=a.txt", "output=b.jsonl"],
+    "resume": ["run=x"],
+    "pipeline": [],
+}
+
+
+def text(name: str) -> str:
+    return (conf_dir() / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def groups_of(stage: str) -> set[str]:
+    """Groups in the defaults lists of a stage and of the files that it includes."""
+    listed = re.findall(r"^  - (?:optional )?(\w+)(?::.*)?$", text(stage), re.MULTILINE)
+    included = [name for name in listed if (conf_dir() / f"{name}.yaml").is_file()]
+    return {name for name in listed if (conf_dir() / name).is_dir()}.union(*map(groups_of, included))
+
+
+def choices() -> list[tuple[str, str]]:
+    """(stage, group=choice) of all that a user may type; an experiment goes with the stages its first lines name."""
+    found = []
+    for stage, (group, names) in product(STAGES, groups(conf_dir()).items()):
+        for name in names if group in groups_of(stage) else ():
+            if group != "experiment" or f"groundup {stage} experiment={name}" in text(f"{group}/{name}"):
+                found.append((stage, f"{group}={name}"))
+    return found
+
+
+def test_every_file_is_the_choice_of_some_stage():
+    reached = {choice for _, choice in choices()}
+    everything = {f"{group}={name}" for group, names in groups(conf_dir()).items() for name in names}
+    assert everything == reached
+
+
+@pytest.mark.parametrize(("stage", "choice"), choices(), ids=lambda word: word)
+def test_choice_composes_and_passes_the_check(stage, choice):
+    overrides = [*STAGES[stage], choice]
+    if stage == "pipeline" and not choice.startswith("experiment="):
+        overrides.append("experiment=demo")
+    cfg, chosen = compose_with_choices(stage, overrides)
+    check(resolved(cfg), stage, overrides, chosen)
+    group, _, name = choice.partition("=")
+    assert chosen[group] == name
+
+
+@pytest.mark.parametrize("name", groups(conf_dir())["experiment"])
+def test_steps_of_an_experiment_pass_the_check(name):
+    if not re.search(r"^steps:", text(f"experiment/{name}"), re.MULTILINE):
+        pytest.skip("an experiment of one stage")
+    for step in compose_with_choices("pipeline", [f"experiment={name}"])[0].steps.values():
+        overrides = [override.replace("{", "").replace("}", "") for override in step.overrides]
+        cfg, chosen = compose_with_choices(step.stage, overrides)
+        check(resolved(cfg), step.stage, overrides, chosen)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_group_in_a_stage_is_a_folder_of_choices(stage):
+    assert groups_of(stage) - {"local"} <= set(groups(conf_dir()))

@@ -1,0 +1,178 @@
+"""Every combination that may be chosen trains, and every other one is refused with what to type instead."""
+
+from __future__ import annotations
+
+import csv
+import math
+import random
+from functools import partial
+from itertools import chain, combinations, product
+from pathlib import Path
+
+import pytest
+import torch
+
+from groundup.cli import conf_dir
+from groundup.config.check import check
+from groundup.config.compose import compose_with_choices, resolved
+from groundup.config.files import groups
+from groundup.config.safe import instantiate
+from groundup.errors import UserError
+from groundup.stages.building import add_optimization, build_data, build_task, check_model_fits
+from groundup.training.fit import fit, make_trainer
+from groundup.training.groups import parameter_groups
+
+CELLS = ("lstm", "gru", "rnn")
+ENCODERS = {
+    "transformer_encoder": ["model=transformer_encoder"],
+    **{f"bi{cell}_encoder": ["model=bilstm_encoder", f"model.cell={cell}"] for cell in CELLS},
+    **{f"{cell}_encoder": ["model=lstm_encoder", f"model.cell={cell}"] for cell in CELLS},
+}
+DECODERS = {
+    "transformer_decoder": ["model=transformer_decoder"],
+    **{f"{cell}_decoder": ["model=lstm_decoder", f"model.cell={cell}"] for cell in CELLS},
+}
+PACKED = {
+    "packed": ["batching=packed", "batching.length=16", "batching.batch_size=4"],
+    "packed, documents apart": ["batching=packed", "batching.length=16", "batching.mask_documents=true"],
+}
+LABELLED = {
+    "bucketed": ["batching=bucketed", "batching.batch_size=4"],
+    "token_budget": ["batching=token_budget", "batching.max_length=32", "batching.tokens=128"],
+}
+TASKS = {  # task -> models and batchings that go with it
+    "masked_lm": (ENCODERS, PACKED),
+    "causal_lm": (DECODERS, PACKED),
+    "classification": ({**ENCODERS, **DECODERS}, LABELLED),
+}
+LEGAL = {
+    f"{task}, {model}, {batching}": [f"task={task}", *models[model], *batchings[batching]]
+    for task, (models, batchings) in TASKS.items()
+    for model, batching in product(models, batchings)
+}
+OPTIONAL = ("ema", "early_stopping", "freeze")
+CALLBACKS = ["none", *chain.from_iterable(combinations(("default", *OPTIONAL), n) for n in range(1, 5))]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> list[str]:
+    """Overrides that every combination shares: small rows in files, a small model, no noise."""
+    folder = tmp_path_factory.mktemp("rows")
+    words = "the sea garden kitchen tide soil oven roses anchor flour gulls seeds whisk".split()
+    generator = random.Random(0)
+    for split in ("train", "dev"):
+        with open(folder / f"{split}.csv", "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["text", "label"])
+            for number in range(60):
+                writer.writerow([" ".join(generator.choices(words, k=generator.randint(3, 20))), "abc"[number % 3]])
+    return [
+        "data=files", f"data.train={folder / 'train.csv'}", f"data.validation={folder / 'dev.csv'}", "data.label=label",
+        "tokenizer=word", "size=nano", "wandb.mode=disabled",
+    ]  # fmt: skip
+
+
+def build(overrides: list[str]):
+    """Config, data and task of a command line, through the same checks as the command."""
+    cfg, choices = compose_with_choices("finetune", overrides)
+    check(resolved(cfg), "finetune", overrides, choices)
+    check_model_fits(cfg)
+    data = build_data(cfg, instantiate(cfg.data))
+    task = build_task(cfg, data.facts)
+    data.collate = task.collator(data.tokenizer)
+    return cfg, data, task
+
+
+def train(cfg, data, task, run: Path, steps: int = 3) -> dict[str, torch.Tensor]:
+    """Trains and returns the weights of before."""
+    before = {name: value.clone() for name, value in task.state_dict().items()}
+    add_optimization(task, cfg, steps)
+    callbacks = {name: instantiate(node) for name, node in (cfg.callbacks or {}).items()}
+    trainer = make_trainer(partial(instantiate, cfg.trainer), run, data, callbacks, [], steps, None, cfg.seed)
+    fit(trainer, task, data)
+    assert trainer.global_step == steps
+    assert all(value.isfinite().all() for value in task.state_dict().values())
+    assert math.isfinite(task.results["loss"].value)
+    return before
+
+
+@pytest.mark.parametrize("name", LEGAL)
+def test_legal_combination_trains(name, base, tmp_path):
+    cfg, data, task = build([*base, *LEGAL[name], "callbacks=none", "optimizer=muon_adamw", "scheduler=constant"])
+    choices = len(data.facts.labels) if task.form == "labelled" else data.facts.vocab_size
+    with torch.no_grad():
+        losses = [task.eval().loss(batch) for batch in data.val_dataloader()]
+    assert float(sum(loss.total for loss in losses) / sum(loss.count for loss in losses)) == pytest.approx(math.log(choices), abs=0.4)
+    held = [id(p) for group in parameter_groups(task, lr=1.0, log_table=False) for p in group["params"]]
+    assert sorted(held) == sorted({id(parameter) for parameter in task.parameters()})
+    before = train(cfg, data, task.train(), tmp_path)
+    unmoved = [name for name, parameter in task.named_parameters() if torch.equal(before[name], parameter)]
+    assert unmoved == []
+
+
+def files(group: str) -> list[str]:
+    return groups(conf_dir())[group]
+
+
+@pytest.mark.parametrize("scheduler", files("scheduler"))
+@pytest.mark.parametrize("optimizer", files("optimizer"))
+def test_every_optimizer_works_with_every_scheduler(optimizer, scheduler, base, tmp_path):
+    words = ["batching.batch_size=4", "callbacks=none", f"optimizer={optimizer}", f"scheduler={scheduler}"]
+    cfg, data, task = build([*base, *words])
+    before = train(cfg, data, task, tmp_path)
+    moved = [not torch.equal(before[name], parameter) for name, parameter in task.named_parameters()]
+    assert all(moved)
+
+
+@pytest.mark.parametrize("chosen", CALLBACKS, ids=lambda chosen: "+".join(chosen) if chosen != "none" else chosen)
+def test_every_set_of_callbacks_works_together(chosen, base, tmp_path):
+    words = f"callbacks=[{','.join(chosen)}]" if chosen != "none" else "callbacks=none"
+    cfg, data, task = build([*base, "batching.batch_size=4", words])
+    before = train(cfg, data, task, tmp_path, steps=4)
+    still = [name for name, parameter in task.named_parameters() if torch.equal(before[name], parameter)]
+    body = [name for name, _ in task.named_parameters() if name.startswith("model.")]
+    assert still == (body if "freeze" in chosen else [])
+    assert (tmp_path / "checkpoints" / "best.ckpt").exists() == ("default" in chosen)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("model", ["transformer_encoder", "bilstm_encoder", "transformer_decoder", "lstm_decoder"])
+@pytest.mark.parametrize("batching", ["packed", "bucketed", "token_budget"])
+def test_every_other_combination_says_what_to_try(task, model, batching, base):
+    models, batchings = TASKS[task]
+    overrides = [*base, f"task={task}", f"model={model}", f"batching={batching}"]
+    fits, reads = any(f"model={model}" in words for words in models.values()), batching in batchings
+    if fits and reads:
+        build(overrides)
+        return
+    with pytest.raises(UserError) as refusal:
+        build(overrides)
+    said = str(refusal.value)
+    assert "\n" not in said
+    advised = [f"model={name}" for name in ("transformer_encoder", "transformer_decoder")] if not fits else []
+    advised = [word for word in advised if f"model={model}" != word and any(word in w for w in models.values())]
+    assert all(word in said for word in advised or [f"batching={next(iter(batchings))}"])
+    build([*base, f"task={task}", *next(iter(models.values())), f"batching={next(iter(batchings))}"])  # the advice holds
+
+
+@pytest.mark.parametrize("model", ["transformer_decoder", "lstm_decoder", "lstm_encoder"])
+def test_first_position_of_a_one_way_reader_cannot_stand_for_the_text(model, base):
+    with pytest.raises(UserError, match=r"task\.pooling=cls.*task\.pooling=last"):
+        build([*base, f"model={model}", "task.pooling=cls"])
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean", "max", "last", "attention"])
+@pytest.mark.parametrize("model", ["transformer_encoder", "bilstm_encoder"])
+def test_every_pooling_reads_the_whole_text(model, pooling, base):
+    _, data, task = build([*base, f"model={model}", f"task.pooling={pooling}"])
+    batch = next(iter(data.val_dataloader()))
+    ids = batch["input_ids"][:1, batch["attention_mask"][0]]
+    changed = ids.clone()
+    changed[0, 2] = changed[0, 3] + 1 if changed[0, 2] != changed[0, 3] + 1 else changed[0, 3] + 2
+    with torch.no_grad():
+        torch.nn.init.normal_(task.eval().head.linear.weight)
+        for name, parameter in task.named_parameters():  # blocks start as the identity
+            if not parameter.any() and parameter.ndim > 1:
+                torch.nn.init.normal_(parameter, std=0.1)
+        scores = [task.logits({"input_ids": row, "attention_mask": torch.ones_like(row, dtype=torch.bool)}) for row in (ids, changed)]
+    assert not torch.allclose(*scores, atol=1e-5)

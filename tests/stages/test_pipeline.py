@@ -1,0 +1,148 @@
+"""``groundup pipeline``: steps in order, one table, and nothing done twice."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from groundup import cli
+from groundup.stages import training
+from groundup.training.checkpoints import Checkpoints
+
+SMALL = ["size=nano", "tokenizer.vocab_size=300", "wandb.mode=disabled", "threads=1"]
+METRICS = "metrics: [test/accuracy, test/macro_f1]"
+
+
+def as_yaml(words: list[str]) -> str:
+    return json.dumps(words)
+
+
+@pytest.fixture(scope="module")
+def experiments(data_overrides, tmp_path_factory) -> Path:
+    """A folder of configurations beside the shipped ones: ``small``, and ``wrong`` whose second step has a mistake."""
+    folder = tmp_path_factory.mktemp("own_conf")
+    (folder / "experiment").mkdir()
+    pretrain = [*data_overrides, *SMALL, "task=masked_lm", "model=transformer_encoder", "budget.steps=6", "batching.length=16"]
+    finetune = [*data_overrides, "data.label=subject", "wandb.mode=disabled", "threads=1", "budget.steps=8"]
+    random = [*finetune, *SMALL, "model=bilstm_encoder", "baselines=true"]
+    for name, last in {"small": [*finetune, "init_from={body}"], "wrong": [*finetune, "model.dropuot=0.3"]}.items():
+        text = f"""# @package _global_
+steps:
+  body: {{stage: pretrain, overrides: {as_yaml(pretrain)}}}
+  bilstm: {{stage: finetune, label: "BiLSTM, random weights", overrides: {as_yaml(random)}}}
+  tuned: {{stage: finetune, label: "Transformer, pretrained", overrides: {as_yaml(last)}}}
+{METRICS}
+"""
+        (folder / "experiment" / f"{name}.yaml").write_text(text)
+    return folder
+
+
+def pipeline(folder: Path, experiments: Path, name: str = "small") -> int:
+    return cli.run(["pipeline", "--config-dir", str(experiments), f"experiment={name}", f"hydra.run.dir={folder}"])
+
+
+def state(folder: Path) -> str:
+    return json.loads((folder / "status.json").read_text())["state"]
+
+
+@pytest.fixture(scope="module")
+def finished(experiments, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("pipeline")
+    assert pipeline(folder, experiments) == 0
+    return folder
+
+
+def test_table_holds_baselines_and_every_labelled_step(finished):
+    table = (finished / "results.md").read_text()
+    rows = json.loads((finished / "results.json").read_text())
+    assert [*rows][-2:] == ["BiLSTM, random weights", "Transformer, pretrained"]
+    assert len(rows) > 3 and "majority" in " ".join(rows)
+    assert all(name in table for name in rows)
+    assert all({"value", "ci95", "n"} <= row["test/accuracy"].keys() for row in rows.values())
+    assert (finished / "report.html").is_file() and state(finished) == "done"
+
+
+def test_step_starts_from_the_run_that_it_names(finished):
+    log = (finished / "tuned" / "run.log").read_text()
+    assert f"init_from {finished / 'body'}" in log and "17 tensors loaded" in log
+    assert (finished / "tuned" / "tokenizer.json").read_bytes() == (finished / "body" / "tokenizer.json").read_bytes()
+
+
+def test_resumed_pipeline_skips_what_is_done(finished, tmp_path, capsys):
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+    expected = json.loads((folder / "results.json").read_text())
+    for name in ("results.json", "results.md"):
+        (folder / name).unlink()
+    status = json.loads((folder / "status.json").read_text())
+    (folder / "status.json").write_text(json.dumps({**status, "state": "failed"}))
+    before = {file: file.stat().st_mtime_ns for file in folder.glob("*/checkpoints/*")}
+    assert cli.run(["resume", f"run={folder}"]) == 0
+    assert capsys.readouterr().err.count("done already") == 3
+    assert {file: file.stat().st_mtime_ns for file in folder.glob("*/checkpoints/*")} == before
+    assert json.loads((folder / "results.json").read_text()) == expected
+
+
+@pytest.mark.parametrize("moment", ["before training", "while training"])
+def test_pipeline_that_failed_goes_on_where_it_stopped(moment, finished, experiments, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "run"
+    real = training.run_training
+
+    def fails(cfg, run, *rest):
+        if run.path.name == "bilstm":
+            raise OSError("the power went out")
+        return real(cfg, run, *rest)
+
+    if moment == "while training":
+        saved = Checkpoints.on_train_batch_end
+
+        def dies(self, trainer, *rest):
+            saved(self, trainer, *rest)
+            if "bilstm" in str(self.dirpath) and trainer.global_step == 5:
+                self._save_last(trainer)
+                raise OSError("the power went out")
+
+        monkeypatch.setattr(Checkpoints, "on_train_batch_end", dies)
+    else:
+        monkeypatch.setattr(training, "run_training", fails)
+    assert pipeline(folder, experiments) == 1
+    assert [state(folder / name) for name in ("body", "bilstm")] == ["done", "failed"]
+    assert state(folder) == "failed" and not (folder / "tuned").exists()
+    monkeypatch.undo()
+    body = (folder / "body" / "checkpoints" / "last.ckpt").stat().st_mtime_ns
+    capsys.readouterr()
+    assert cli.run(["resume", f"run={folder}"]) == 0
+    said = capsys.readouterr().err
+    assert said.count("done already") == 1
+    assert ("resuming at step 5" in said) == (moment == "while training")
+    assert (folder / "body" / "checkpoints" / "last.ckpt").stat().st_mtime_ns == body
+    assert json.loads((folder / "results.json").read_text()) == json.loads((finished / "results.json").read_text())
+
+
+def test_mistake_in_a_later_step_shows_before_the_first_one_trains(experiments, tmp_path, capsys):
+    assert pipeline(tmp_path / "run", experiments, "wrong") == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ") and "model.dropuot" in error and "tuned" in error
+    assert not (tmp_path / "run" / "body").exists()
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ("{}", "a pipeline needs steps"),
+        ("{a: {stage: pretrian, overrides: []}}", "pretrian"),
+        ("{a: {stage: finetune, overrides: ['init_from={b}']}, b: {stage: pretrain, overrides: []}}", "{b}"),
+        ("{a: {stage: finetune, overrides: ['init_from={nobody}']}}", "nobody"),
+        ("{a: {overrides: []}}", "Choose one of: pretrain, finetune"),
+        ("{a: {stage: pretrain}, b: {stage: finetune, overrides: [model.dropout=1.5]}}", "step b: model.dropout"),
+        ("{a: {stage: pretrain, overrides: [colour=red]}}", "step a: colour"),
+    ],
+)
+def test_steps_that_cannot_work_are_refused_in_one_line(steps, message, tmp_path, capsys):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "own.yaml").write_text(f"# @package _global_\nsteps: {steps}\n")
+    assert pipeline(tmp_path / "run", tmp_path, "own") == 2
+    output = capsys.readouterr().err.strip().splitlines()
+    assert output[-1].startswith("error: ") and message in output[-1]
