@@ -102,7 +102,9 @@ def test_legal_combination_trains(name, base, tmp_path):
     choices = len(data.facts.labels) if task.form == "labelled" else data.facts.vocab_size
     with torch.no_grad():
         losses = [task.eval().loss(batch) for batch in data.val_dataloader()]
-    assert float(sum(loss.total for loss in losses) / sum(loss.count for loss in losses)) == pytest.approx(math.log(choices), abs=0.4)
+    assert float(sum(loss.total for loss in losses) / sum(loss.count for loss in losses)) == pytest.approx(
+        math.log(choices), abs=0.4
+    )
     held = [id(p) for group in parameter_groups(task, lr=1.0, log_table=False) for p in group["params"]]
     assert sorted(held) == sorted({id(parameter) for parameter in task.parameters()})
     before = train(cfg, data, task.train(), tmp_path)
@@ -152,7 +154,9 @@ def test_every_other_combination_says_what_to_try(task, model, batching, base):
     advised = [f"model={name}" for name in ("transformer_encoder", "transformer_decoder")] if not fits else []
     advised = [word for word in advised if f"model={model}" != word and any(word in w for w in models.values())]
     assert all(word in said for word in advised or [f"batching={next(iter(batchings))}"])
-    build([*base, f"task={task}", *next(iter(models.values())), f"batching={next(iter(batchings))}"])  # the advice holds
+    build(
+        [*base, f"task={task}", *next(iter(models.values())), f"batching={next(iter(batchings))}"]
+    )  # the advice holds
 
 
 @pytest.mark.parametrize("model", ["transformer_decoder", "lstm_decoder", "lstm_encoder"])
@@ -171,8 +175,11 @@ def test_every_pooling_reads_the_whole_text(model, pooling, base):
     changed[0, 2] = changed[0, 3] + 1 if changed[0, 2] != changed[0, 3] + 1 else changed[0, 3] + 2
     with torch.no_grad():
         torch.nn.init.normal_(task.eval().head.linear.weight)
-        for name, parameter in task.named_parameters():  # blocks start as the identity
+        for parameter in task.parameters():  # blocks start as the identity
             if not parameter.any() and parameter.ndim > 1:
                 torch.nn.init.normal_(parameter, std=0.1)
-        scores = [task.logits({"input_ids": row, "attention_mask": torch.ones_like(row, dtype=torch.bool)}) for row in (ids, changed)]
+        scores = [
+            task.logits({"input_ids": row, "attention_mask": torch.ones_like(row, dtype=torch.bool)})
+            for row in (ids, changed)
+        ]
     assert not torch.allclose(*scores, atol=1e-5)

@@ -13,12 +13,22 @@ import torch
 
 from groundup.runs.metrics_csv import read_metrics
 
-ARGUMENTS = [
-    "finetune", "data.label=subject", "size=nano", "tokenizer.vocab_size=300", "wandb.mode=disabled", "threads=1",
-    "batching.batch_size=4", "budget.steps=9", "validate_every=3", "model.dropout=0", "task.dropout=0",
-    "optimizer=adamw", "scheduler=constant", "callbacks.checkpoints.every=4", "callbacks.step_logger.every=1",
+EVERYWHERE = [
+    "size=nano", "tokenizer.vocab_size=300", "wandb.mode=disabled", "threads=1", "batching.batch_size=4",
+    "budget.steps=9", "validate_every=3", "model.dropout=0", "optimizer=adamw", "scheduler=constant",
+    "callbacks.checkpoints.every=4", "callbacks.step_logger.every=1",
 ]  # fmt: skip
-TWO = ["trainer.accelerator=cpu", "trainer.devices=2"]
+VERBS = {
+    "ddp": ["finetune", "data.label=subject", "task.dropout=0"],
+    "fsdp": ["pretrain", "batching.length=16", "~callbacks.samples"],  # a tied head, in another part than its matrix
+}
+TWO = {
+    "ddp": ["trainer=ddp", "trainer.accelerator=cpu"],
+    "fsdp": [
+        "trainer=fsdp", "trainer.accelerator=cpu", "trainer.precision=32-true",
+        "+trainer.strategy.process_group_backend=gloo",
+    ],
+}  # fmt: skip
 
 
 def command_line(*arguments: str) -> subprocess.CompletedProcess:
@@ -47,20 +57,16 @@ def assert_same_training(several: Path, one: Path) -> None:
         assert results[0][metric]["value"] == pytest.approx(ours["value"], rel=1e-4, abs=1e-5), metric
 
 
-@pytest.fixture(scope="module")
-def one_process(groundup, data_overrides) -> Path:
-    return groundup(*ARGUMENTS, *data_overrides, "trainer.accumulate_grad_batches=2")
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["ddp"])
-def test_two_processes_train_as_one(strategy, one_process, data_overrides, tmp_path):
+@pytest.mark.parametrize("trainer", TWO)
+def test_two_processes_train_as_one(trainer, groundup, data_overrides, tmp_path):
+    arguments = [*VERBS[trainer], *data_overrides, *EVERYWHERE]
     logs = tmp_path / "logs"
-    done = command_line(*ARGUMENTS, *data_overrides, f"trainer={strategy}", *TWO, f"paths.logs={logs}")
+    done = command_line(*arguments, *TWO[trainer], f"paths.logs={logs}")
     assert done.returncode == 0, done.stderr
     (folder,) = [path.parent for path in logs.rglob("status.json")]  # the second process made none of its own
     status = json.loads((folder / "status.json").read_text())
-    assert (status["state"], status["stage"]) == ("done", "finetune")
-    assert_same_training(folder, one_process)
+    assert (status["state"], status["stage"]) == ("done", VERBS[trainer][0])
+    assert_same_training(folder, groundup(*arguments, "trainer.accumulate_grad_batches=2"))
     assert len(list(folder.rglob("report.html"))) == 1
     assert done.stderr.count("budget: 9 steps") == 1

@@ -189,7 +189,8 @@ def test_sweep_leaves_a_folder_a_run_and_one_table(data_overrides, tmp_path, cap
 
 def test_own_text_in_one_line(tmp_path, reviews):
     book = tmp_path / "book.txt"
-    book.write_text("\n".join(row["review"] for row in csv.DictReader(open(reviews / "train.csv"))), encoding="utf-8")
+    with open(reviews / "train.csv", encoding="utf-8") as file:
+        book.write_text("\n".join(row["review"] for row in csv.DictReader(file)), encoding="utf-8")
     command = ["pretrain", "data=files", f"data.train={book}", "data.validation_share=0.1", "tokenizer=char"]
     command += ["budget.steps=4", "batching.length=16", "batching.batch_size=4", *SMALL_AND_QUIET]
     assert cli.run([*command, f"hydra.run.dir={tmp_path / 'run'}"]) == 0

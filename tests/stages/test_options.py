@@ -66,14 +66,22 @@ def test_same_command_twice_gives_the_same_weights(finetune, plain_run):
     assert_identical(finetune(), plain_run)
 
 
-@pytest.mark.slow
-def test_compiled_model_trains_and_saves_under_the_same_names(finetune, plain_run):
-    compiled = finetune("compile=true")
-    ours, theirs = weights(compiled), weights(plain_run)
+def test_compiled_model_trains_alike_and_saves_under_the_same_names(finetune, plain_run, monkeypatch):
+    compiled = []
+
+    def traced(module, **options):  # traced, but not translated to C++, which takes a minute and other random numbers
+        compiled.append(type(module).__name__)
+        real(module, backend="eager", **options)
+
+    real = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", traced)
+    folder = finetune("compile=true")
+    assert compiled == ["TransformerEncoder"]
+    ours, theirs = weights(folder), weights(plain_run)
     assert ours.keys() == theirs.keys()
     for name, value in theirs.items():
-        torch.testing.assert_close(ours[name], value, atol=5e-3, rtol=0.05, msg=name)
-    assert load_run(compiled).task.state_dict().keys() == ours.keys()
+        torch.testing.assert_close(ours[name], value, atol=1e-4, rtol=1e-3, msg=name)
+    assert load_run(folder).task.state_dict().keys() == ours.keys()
 
 
 def test_bfloat16_trains_and_keeps_weights_in_full_precision(finetune, plain_run):
@@ -95,9 +103,15 @@ def test_frozen_body_stays_as_it_was_loaded(groundup, data_overrides, pretrained
     assert weights(frozen)["head.linear.weight"].std() > 0
 
 
-def test_layer_decay_slows_the_lower_layers(finetune, groundup):
+def test_layer_decay_slows_the_lower_layers(finetune):
     def moved(name: str, *options: str) -> float:
-        options = (*options, "scheduler=constant", "optimizer.weight_decay=0", "budget.steps=2", "trainer.gradient_clip_val=null")
+        options = (
+            *options,
+            "scheduler=constant",
+            "optimizer.weight_decay=0",
+            "budget.steps=2",
+            "trainer.gradient_clip_val=null",
+        )
         before, after = finetune(*options, "optimizer.lr=1e-30"), finetune(*options)
         return float((weights(after)[name] - weights(before)[name]).norm())
 
@@ -106,7 +120,13 @@ def test_layer_decay_slows_the_lower_layers(finetune, groundup):
 
 
 def test_l1_pulls_matrices_to_zero_and_leaves_the_rest(finetune, plain_run):
-    options = ("trainer.gradient_clip_val=null", "optimizer=sgd", "scheduler=constant", "optimizer.momentum=0", "optimizer.nesterov=false")
+    options = (
+        "trainer.gradient_clip_val=null",
+        "optimizer=sgd",
+        "scheduler=constant",
+        "optimizer.momentum=0",
+        "optimizer.nesterov=false",
+    )
     one_step = [*options, "budget.steps=1", "optimizer.lr=0.01"]
     plain, sparse = weights(finetune(*one_step)), weights(finetune(*one_step, "l1=0.5"))
     start = weights(finetune(*options, "budget.steps=1", "optimizer.lr=1e-30"))
@@ -149,7 +169,14 @@ def test_monitor_names_the_metric_that_picks_the_best(finetune):
 
 
 def test_unknown_monitor_is_named_with_what_there_is(data_overrides, tmp_path, capsys):
-    command = ["finetune", *data_overrides, "data.label=subject", *SMALL, "budget.steps=3", "monitor=validation/acuracy"]
+    command = [
+        "finetune",
+        *data_overrides,
+        "data.label=subject",
+        *SMALL,
+        "budget.steps=3",
+        "monitor=validation/acuracy",
+    ]
     assert cli.run([*command, f"hydra.run.dir={tmp_path}"]) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said.startswith("error: ") and "validation/acuracy" in said and "validation/accuracy" in said
@@ -160,7 +187,9 @@ def small_disk(tmp_path):
     """A disk of 1 MB."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True, check=False
+    )
     if mounted.returncode:
         pytest.skip("mounting a small disk needs root")
     yield disk
@@ -180,8 +209,6 @@ def test_full_disk_while_saving_is_one_line_and_keeps_the_last_good_checkpoint(d
     assert [file.name for file in (folder / "checkpoints").iterdir() if file.suffix == ".tmp"] == []
     status = json.loads((folder / "status.json").read_text())
     assert (status["state"], status["exit_code"]) == ("failed", 2)
-    filler.unlink()
-    assert small_disk.stat().st_size >= 0
 
 
 def test_rows_of_a_csv_may_be_zipped(groundup, reviews, tmp_path):

@@ -25,7 +25,14 @@ def experiments(data_overrides, tmp_path_factory) -> Path:
     """A folder of configurations beside the shipped ones: ``small``, and ``wrong`` whose second step has a mistake."""
     folder = tmp_path_factory.mktemp("own_conf")
     (folder / "experiment").mkdir()
-    pretrain = [*data_overrides, *SMALL, "task=masked_lm", "model=transformer_encoder", "budget.steps=6", "batching.length=16"]
+    pretrain = [
+        *data_overrides,
+        *SMALL,
+        "task=masked_lm",
+        "model=transformer_encoder",
+        "budget.steps=6",
+        "batching.length=16",
+    ]
     finetune = [*data_overrides, "data.label=subject", "wandb.mode=disabled", "threads=1", "budget.steps=8"]
     random = [*finetune, *SMALL, "model=bilstm_encoder", "baselines=true"]
     for name, last in {"small": [*finetune, "init_from={body}"], "wrong": [*finetune, "model.dropuot=0.3"]}.items():
@@ -62,7 +69,9 @@ def test_table_holds_baselines_and_every_labelled_step(finished):
     assert len(rows) > 3 and "majority" in " ".join(rows)
     assert all(name in table for name in rows)
     assert all({"value", "ci95", "n"} <= row["test/accuracy"].keys() for row in rows.values())
-    assert (finished / "report.html").is_file() and state(finished) == "done"
+    report = (finished / "report.html").read_text().partition("Configuration")[0]
+    assert all(name in report for name in rows)
+    assert state(finished) == "done"
 
 
 def test_step_starts_from_the_run_that_it_names(finished):

@@ -39,7 +39,9 @@ def test_wrong_number_of_weights_names_the_classes(data, make_task):
 
 
 @pytest.mark.parametrize("words", [{"label_smoothing": 0.3}, {"class_weights": "balanced"}])
-def test_smoothing_and_weights_change_training_but_never_the_reported_loss(words, data, make_task, quiet_trainer, train):
+def test_smoothing_and_weights_change_training_but_never_the_reported_loss(
+    words, data, make_task, quiet_trainer, train
+):
     reported, trained = [], []
     batch = next(iter(data.train_dataloader()))
     for chosen in ({}, words):
@@ -70,7 +72,7 @@ def test_metrics_equal_sklearn_on_the_predictions(data, make_task, quiet_trainer
 def test_prediction_of_a_row_is_that_of_its_evaluation(data, make_task, quiet_trainer):
     task = make_task("classification", data)
     quiet_trainer().validate(task, datamodule=data, verbose=False)
-    data.collate = task.predicting_collator(data.tokenizer)
+    data.collate = task.collator(data.tokenizer)
     texts = [{"text": row["text"]} for row in data.texts("validation")]
     answers = {}
     with torch.no_grad():

@@ -69,7 +69,9 @@ def test_language_model_scores_each_text_by_itself(make_data, make_task):
     task = make_task("causal_lm", data).eval()
     texts = ["roses and soil", "", "tide tide tide"]
     with torch.no_grad():
-        answers = [row for batch in data.loader([{"text": text} for text in texts]) for row in task.predict_batch(batch)]
+        answers = [
+            row for batch in data.loader([{"text": text} for text in texts]) for row in task.predict_batch(batch)
+        ]
         for text, answer in zip(texts, answers, strict=True):
             ids = torch.tensor([[data.facts.eos_id, *data.tokenizer.encode(text), data.facts.eos_id]])
             logits = task.head(task.model(ids[:, :-1])[0])

@@ -17,7 +17,7 @@ from groundup.training.ema import EMA
 from groundup.training.freeze import Freeze
 from groundup.training.nan_guard import NanGuard
 from groundup.training.progress import Progress
-from groundup.training.resume import peek
+from groundup.training.resume import saved_step
 from groundup.training.step_logger import StepLogger, learning_rates
 
 
@@ -94,7 +94,7 @@ class Catch(Callback):
 
 def test_best_checkpoint_is_that_of_the_best_score(tmp_path: Path) -> None:
     _, trainer = train(tmp_path, 10, validate_every=2, more=(Scores(3.0, 1.0, 2.0, math.nan, 1.0),))
-    assert peek(tmp_path / "checkpoints" / "best.ckpt")["step"] == 4
+    assert saved_step(tmp_path / "checkpoints" / "best.ckpt") == 4
     kept = next(c for c in trainer.callbacks if isinstance(c, Checkpoints))
     assert (kept.best_score, kept.best_step) == (1.0, 4)
     best = torch.load(tmp_path / "checkpoints" / "best.ckpt")
@@ -105,19 +105,24 @@ def test_best_checkpoint_is_that_of_the_best_score(tmp_path: Path) -> None:
 def test_best_score_outlives_a_resume(tmp_path: Path) -> None:
     train(tmp_path, 4, validate_every=2, more=(Scores(1.0, 3.0),))
     train(tmp_path, 6, validate_every=2, resume=True, more=(Scores(2.0),))
-    assert peek(tmp_path / "checkpoints" / "best.ckpt")["step"] == 2
+    assert saved_step(tmp_path / "checkpoints" / "best.ckpt") == 2
 
 
-@pytest.mark.parametrize("monitor", [None, "validation/unknown"])
+@pytest.mark.parametrize("monitor", [None, "validation/loss"])
 def test_without_a_score_the_last_weights_are_the_best(tmp_path: Path, monitor: str | None, caplog) -> None:
-    train(tmp_path, 6, monitor=monitor)
-    assert peek(tmp_path / "checkpoints" / "best.ckpt")["step"] == 6
+    train(tmp_path, 6, monitor=monitor, more=(Scores(float("nan")),))
+    assert saved_step(tmp_path / "checkpoints" / "best.ckpt") == 6
     assert ("was never measured" in caplog.text) == (monitor is not None)
+
+
+def test_metric_that_validation_does_not_report_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"monitor=validation/unknown .* reports validation/loss"):
+        train(tmp_path, 6, monitor="validation/unknown")
 
 
 def test_two_resumable_checkpoints_are_kept(tmp_path: Path) -> None:
     train(tmp_path, 12, every=5)
-    steps = {path.name: peek(path)["step"] for path in (tmp_path / "checkpoints").iterdir()}
+    steps = {path.name: saved_step(path) for path in (tmp_path / "checkpoints").iterdir()}
     assert steps == {"last.ckpt": 12, "previous.ckpt": 10, "best.ckpt": steps["best.ckpt"]}
 
 
@@ -128,7 +133,7 @@ def test_stops_after_patience_validations_and_stays_stopped(tmp_path: Path) -> N
     scores = (3.0, 2.0, 2.5, 1.95, 9.0, 9.0)
     _, trainer = train(tmp_path, 40, validate_every=2, more=(Scores(*scores), EarlyStopping(patience=2, min_delta=0.1)))
     assert trainer.global_step == 8
-    assert peek(tmp_path / "checkpoints" / "last.ckpt")["step"] == 8
+    assert saved_step(tmp_path / "checkpoints" / "last.ckpt") == 8
     task, trainer = train(
         tmp_path, 40, validate_every=2, resume=True, more=(Scores(), EarlyStopping(patience=2, min_delta=0.1))
     )
@@ -217,7 +222,7 @@ def test_loss_that_is_not_finite_stops_in_one_line(tmp_path: Path) -> None:
 def test_broken_weights_reach_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="the gradient is not finite at step 10 "):
         train(tmp_path, 20, every=5, validate_every=None, more=(Poison(9), NanGuard(every=50)))
-    assert peek(tmp_path / "checkpoints" / "last.ckpt")["step"] == 5
+    assert saved_step(tmp_path / "checkpoints" / "last.ckpt") == 5
 
 
 # Freezing

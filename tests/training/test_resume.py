@@ -13,7 +13,7 @@ from toy_run import Journal, Signal, constant, fingerprint, in_child, train
 
 from groundup.errors import UserError
 from groundup.training.checkpoints import Interrupted
-from groundup.training.resume import peek
+from groundup.training.resume import saved_step
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")
 
@@ -55,7 +55,7 @@ def test_two_processes_resume_exactly(tmp_path: Path) -> None:
     settings = {"strategy": "ddp_fork", "devices": 2, "accumulate": 2, "steps": 10, "every": 3, "validate_every": 5}
     assert in_child(lambda: train(tmp_path / "whole", **settings)) == 0
     assert in_child(lambda: train(tmp_path / "stopped", **settings, more=(StopAt(6),))) == 0
-    assert peek(tmp_path / "stopped" / "checkpoints" / "last.ckpt")["step"] == 6
+    assert saved_step(tmp_path / "stopped" / "checkpoints" / "last.ckpt") == 6
     assert in_child(lambda: train(tmp_path / "stopped", **settings, resume=True)) == 0
     whole, stopped = (
         torch.load(tmp_path / name / "checkpoints" / "last.ckpt")["state_dict"] for name in ("whole", "stopped")
@@ -84,14 +84,17 @@ def test_signal_saves_at_the_next_step_boundary(tmp_path: Path, number: int, cod
     assert stop.value.code == code
     assert stop.value.signal_name == signal.Signals(number).name
     tokens = pytest.approx(0.9 * 36 * 24, rel=0.1)  # a tenth of the 24 positions of a micro-batch is padding
-    assert peek(tmp_path / "checkpoints" / "last.ckpt") == {"step": 9, "batches": 36, "tokens": tokens}
+    saved = torch.load(tmp_path / "checkpoints" / "last.ckpt")
+    assert (saved["global_step"], saved["callbacks"]["ExactResume"]["batches"]) == (9, 36)
+    counted = saved["callbacks"]["StepLogger"]
+    assert counted["tokens"] + counted["real"] == tokens
     assert signal.getsignal(number) == before
 
 
 def test_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path, more=(Signal(8, signal.SIGINT), Signal(8, signal.SIGINT)))
-    assert peek(tmp_path / "checkpoints" / "last.ckpt")["step"] == 5
+    assert saved_step(tmp_path / "checkpoints" / "last.ckpt") == 5
 
 
 def test_finished_run_does_nothing_more_and_can_be_extended(tmp_path: Path) -> None:
@@ -108,11 +111,14 @@ def test_finished_run_does_nothing_more_and_can_be_extended(tmp_path: Path) -> N
     }
 
 
-def test_resume_with_another_order_of_data_is_refused(tmp_path: Path) -> None:
+def test_resume_with_another_order_of_data_is_refused(tmp_path: Path, monkeypatch) -> None:
     train(tmp_path, 6)
     for changed in ({"seed": 4}, {"accumulate": 2}):
         with pytest.raises(UserError, match="order of the data"):
             train(tmp_path, 12, resume=True, **changed)
+    monkeypatch.setattr("toy_run.BATCH", 2)
+    with pytest.raises(UserError, match=r"22 rows, 4 a bat.* -> 22 rows, 2 a bat"):
+        train(tmp_path, 12, resume=True)
 
 
 def test_last_step_is_always_validated_under_its_own_number(tmp_path: Path) -> None:

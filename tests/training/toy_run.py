@@ -72,7 +72,9 @@ class ToyData(LightningDataModule):
         super().__init__()
         self.seed, self.num_workers = seed, num_workers
         self.total_batches = self.start_batch = 0
-        self.batches_per_epoch, self.tokens_per_batch = ROWS // BATCH, BATCH * LENGTH
+
+    def order_fingerprint(self) -> str:
+        return f"{ROWS} rows, {BATCH} a batch"
 
     def train_dataloader(self) -> DataLoader:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

@@ -124,7 +124,10 @@ def run_job(
 
 
 def call_without_folder(
-    stage: str, cfg: DictConfig | Mapping, overrides: Sequence[str] = (), choices: Mapping[str, str | None] | None = None
+    stage: str,
+    cfg: DictConfig | Mapping,
+    overrides: Sequence[str] = (),
+    choices: Mapping[str, str | None] | None = None,
 ) -> float | None:
     """Run a stage that has no run folder of its own; it logs to the terminal.
 

@@ -65,8 +65,8 @@ class TextDataModule(LightningDataModule):
             None  # micro-batches of the run on each rank: max_steps x accumulation; None: an epoch
         )
         self.start_batch = 0  # micro-batches done before a resume
-        self.facts: Facts | None = None
         self.report: dict[str, dict[str, float]] = {}
+        self._facts: Facts | None = None
         self._given = tokenizer
         self._examples: dict[str, PackedText | LabelledText] = {}
         self._rows: dict[str, list[Row]] = {}
@@ -105,6 +105,12 @@ class TextDataModule(LightningDataModule):
 
     # What else may be asked
 
+    @property
+    def facts(self) -> Facts:
+        """What models and tasks must know of the data."""
+        assert self._facts is not None, "call setup first"
+        return self._facts
+
     def evaluation_loader(self, split: str) -> StreamLoader:
         """Each example of ``split`` once, split over ranks; ``index`` restores the order."""
         return self._evaluate(self.examples(split))
@@ -120,11 +126,11 @@ class TextDataModule(LightningDataModule):
     def examples(self, split: str) -> PackedText | LabelledText:
         """The encoded split. Raises ``UserError`` if there is none."""
         if split not in self._examples:
-            assert self.facts is not None, "call setup first"
+            labels = self.facts.labels
             if split not in self.source.splits():
                 next(iter(self.source.rows(split)), None)  # the source's own message says what to set
                 raise UserError(f"the data has no {split} split, only {', '.join(self.source.splits())}")
-            form, labels = self._form(), self.facts.labels
+            form = self._form()
             examples = form(self.tokenizer, self.source, split, self.batching, self.cache, self.seed, labels)
             self._examples[split] = examples
             self.report[split] = {**examples.report, "padding_share": self._padding(examples, split)}
@@ -166,7 +172,7 @@ class TextDataModule(LightningDataModule):
 
     def _prepare_facts(self) -> None:
         self._check_batching()
-        if self.facts is not None:
+        if self._facts is not None:
             return
         tokenizer, known = self._given, self.known
         if isinstance(tokenizer, TokenizerSpec):
@@ -182,7 +188,7 @@ class TextDataModule(LightningDataModule):
             labels, counts = label_names(self.source)
         special = ("pad_id", "unk_id", "bos_id", "eos_id", "sep_id", "mask_id", "cls_id")
         ids = {name: getattr(tokenizer, name) for name in special}
-        self.facts = Facts(vocab_size=tokenizer.vocab_size, **ids, labels=tuple(labels), label_counts=tuple(counts))
+        self._facts = Facts(vocab_size=tokenizer.vocab_size, **ids, labels=tuple(labels), label_counts=tuple(counts))
 
     def _form(self) -> Any:  # a Form; that it fits the batching is checked at run time
         assert self.form is not None, "set datamodule.form to the task's form before setup"

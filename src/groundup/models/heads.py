@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from groundup.models.backbone import Backbone
 from groundup.models.initialize import embedding_std
 from groundup.models.norm import RMSNorm
 
@@ -22,7 +23,7 @@ class LanguageModelHead(nn.Module):
     has it for masked tokens.
     """
 
-    def __init__(self, backbone: Any, tied: bool = True, transform: bool = False):
+    def __init__(self, backbone: Backbone, tied: bool = True, transform: bool = False):
         super().__init__()
         self.tied = tied
         width = backbone.embedding.embedding_dim if tied else backbone.width
@@ -32,7 +33,7 @@ class LanguageModelHead(nn.Module):
             nn.init.normal_(dense.weight, std=backbone.width**-0.5)
             self.transform = nn.Sequential(dense, nn.GELU(), RMSNorm(width)) if transform else dense
         if tied:
-            self._tied_to: tuple[Any] = (backbone,)  # a tuple hides it from state_dict and parameters
+            self._tied_to: tuple[Backbone] = (backbone,)  # a tuple hides it from state_dict and parameters
         else:
             self.weight = nn.Parameter(torch.randn(backbone.vocab_size, width) * embedding_std(width))
 

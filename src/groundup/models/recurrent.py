@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from groundup.errors import UserError
 from groundup.models.attention import CrossAttention, Visible, visible
+from groundup.models.backbone import Backbone
 from groundup.models.cache import Memory, RecurrentState
 from groundup.models.norm import Norm
 from groundup.models.ragged import Ragged
@@ -19,7 +20,7 @@ Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
-class Recurrent(nn.Module):
+class Recurrent(Backbone):
     """What encoder and decoder share: embeddings and a stack of recurrent layers.
 
     ``width``: of the hidden vectors; a bidirectional encoder gives half of it to each direction. ``dropout``: on
@@ -27,12 +28,8 @@ class Recurrent(nn.Module):
     steps of a text (Gal and Ghahramani 2016). ``embedding_dropout``: whole words of the vocabulary.
     ``weight_drop``: on the hidden-to-hidden matrices (Merity et al. 2018). ``norm``: of each layer's input.
     ``residual``: each layer after the first adds to its input.
-
-    Attributes: ``embedding``, ``blocks``, ``width``, ``vocab_size``, ``kind``, ``bidirectional``, ``max_length`` (None: no
-    limit).
     """
 
-    kind: Literal["encoder", "decoder"]
     max_length = None
 
     def __init__(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from groundup.errors import UserError
 from groundup.models.attention import CrossAttention, SelfAttention, Visible, check_heads, visible
+from groundup.models.backbone import Backbone
 from groundup.models.cache import KeyValueCache, Memory
 from groundup.models.feed_forward import Activation, FeedForward
 from groundup.models.initialize import embedding_std, initialize
@@ -57,7 +58,7 @@ class Block(nn.Module):
         return norm(x + self.dropout(layer(x)))
 
 
-class Transformer(nn.Module):
+class Transformer(Backbone):
     """What encoder and decoder share: embeddings, positions, blocks.
 
     ``kv_heads``: heads of keys and values, default as many as ``heads``. ``feed_forward_width``: default 4 x width
@@ -65,11 +66,9 @@ class Transformer(nn.Module):
     embeddings and the residual branches, never inside attention. ``zero_init``: every branch starts at zero, so a
     fresh model is its embeddings.
 
-    Attributes: ``embedding``, ``blocks``, ``width``, ``vocab_size``, ``kind``, ``max_length`` (None = no limit).
     Raises UserError for numbers that do not fit together.
     """
 
-    kind: Literal["encoder", "decoder"]
     slopes: Tensor | None
 
     def __init__(

@@ -5,18 +5,19 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
+from typing import cast
 
 import torch
-from hydra.utils import get_class
 from omegaconf import DictConfig
 
-from groundup.config.safe import instantiate
+from groundup.config.safe import instantiate, resolve
 from groundup.data.datamodule import TextDataModule
 from groundup.data.facts import Facts
 from groundup.data.seeding import mix
 from groundup.data.sources.source import Source
 from groundup.data.tokenizer import Tokenizer
 from groundup.errors import UserError
+from groundup.models.backbone import Backbone
 from groundup.tasks.base import Optimization, Task
 
 INITIALISATION = 1  # keeps the random numbers of the initial weights apart from those of the training steps
@@ -29,7 +30,7 @@ ADVICE = {
 def prepare_process(threads: int | None) -> int:
     """Fixes the number of CPU threads (None: all cores): sums over another number of threads differ in the last bit.
 
-    Also quiets Lightning's notes on hardware that is not there; its warnings stay.
+    Returns the number. Also quiets Lightning's notes on hardware that is not there; its warnings stay.
     """
     lightning = logging.getLogger("lightning.pytorch")
     lightning.setLevel(logging.WARNING)
@@ -42,18 +43,21 @@ def prepare_process(threads: int | None) -> int:
 
 def check_model_fits(cfg: DictConfig) -> None:
     """Raises UserError when the task needs another kind of model; before anything is read or built."""
-    task_class, model_class = get_class(cfg.task._target_), get_class(cfg.model._target_)
-    if model_class.kind not in task_class.accepts:
-        choices = " or ".join(ADVICE[kind] for kind in task_class.accepts)
-        needed = " or ".join(f"an {kind}" if kind == "encoder" else f"a {kind}" for kind in task_class.accepts)
-        raise UserError(
-            f"task={task_word(task_class)} needs {needed}, and {model_class.__name__} is not one. Try {choices}"
-        )
+    task, model = task_class(cfg), cast(type[Backbone], resolve(cfg.model._target_, "model._target_"))
+    if model.kind not in task.accepts:
+        choices = " or ".join(ADVICE[kind] for kind in task.accepts)
+        needed = " or ".join(f"an {kind}" if kind == "encoder" else f"a {kind}" for kind in task.accepts)
+        raise UserError(f"task={task_word(task)} needs {needed}, and {model.__name__} is not one. Try {choices}")
 
 
-def task_word(task_class: type[Task]) -> str:
+def task_class(cfg: DictConfig) -> type[Task]:
+    """The class of the config's task. Raises UserError for one that a config may not name."""
+    return cast(type[Task], resolve(cfg.task._target_, "task._target_"))
+
+
+def task_word(task: type[Task]) -> str:
     """What the command line calls a task: the name of its file."""
-    return task_class.__module__.rpartition(".")[2]
+    return task.__module__.rpartition(".")[2]
 
 
 def build_data(
@@ -68,7 +72,7 @@ def build_data(
         seed=cfg.seed,
         num_workers=cfg.num_workers,
     )
-    data.form, data.known = get_class(cfg.task._target_).form, facts
+    data.form, data.known = task_class(cfg).form, facts
     if source is not None:
         data.prepare_data()
     return data
@@ -79,10 +83,12 @@ def build_task(cfg: DictConfig, facts: Facts) -> Task:
 
     Raises UserError when task, model and data do not fit each other.
     """
-    task_class = get_class(cfg.task._target_)
-    if task_class.form == "labelled" and len(facts.labels) < 2:
+    task = task_class(cfg)
+    if task.form == "labelled" and len(facts.labels) < 2:
         found = f"only {facts.labels[0]!r}" if facts.labels else "no label"
-        raise UserError(f"task={task_word(task_class)} needs at least two classes, but the training split has {found}. Try data.label=COLUMN")
+        raise UserError(
+            f"task={task_word(task)} needs at least two classes, but the training split has {found}. Try data.label=COLUMN"
+        )
     torch.manual_seed(mix(cfg.seed, INITIALISATION))
     model = instantiate(cfg.model, vocab_size=facts.vocab_size)
     return instantiate(cfg.task, model=model, facts=facts)

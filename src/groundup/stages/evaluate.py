@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from omegaconf import DictConfig, open_dict
 
-from groundup.config.compose import as_config
+from groundup.config.compose import as_config, resolved
 from groundup.config.job import Job
 from groundup.config.safe import instantiate
 from groundup.errors import UserError
 from groundup.stages.building import build_data, prepare_process
 from groundup.stages.evaluation import compare_with_baselines, evaluate, print_results, write_results
-from groundup.stages.loading import load_run, plain
+from groundup.stages.loading import load_run
 from groundup.tasks.classification import Classification
 
 FILES = "groundup.data.sources.files.Files"
@@ -28,10 +28,11 @@ def run(cfg: DictConfig, job: Job) -> float:
     split = cfg.split or ("test" if "test" in present else "validation")
     if split not in present or split == "train":
         others = [name for name in present if name != "train"]
-        raise UserError(f"split={split}: the data has {' and '.join(others) or 'no split to evaluate on'}. Try split={others[-1:]}")
+        advice = f"{' and '.join(others)}. Try split={others[-1]}" if others else "no other. Try data.test=FILE"
+        raise UserError(f"split={split}: the data has {advice}")
     with open_dict(cfg):
         cfg.data, cfg.run = trained.data, str(loaded.folder.path)
-    job.folder.write_config(plain(cfg))
+    job.folder.write_config(resolved(cfg))
     job.folder.write_json("labels.json", list(loaded.facts.labels))
     results = {split: evaluate(loaded.task, data, split, cfg)}
     write_results(job.folder, data, results)
@@ -47,8 +48,9 @@ def with_other_data(trained: DictConfig, cfg: DictConfig) -> DictConfig:
 
     ``data=NAME`` replaces all of it; ``data.test=FILE`` alone keeps the run's columns and cleaning.
     """
-    given = {key: value for key, value in plain(cfg)["data"].items() if value is not None}
-    config, saved = plain(trained), plain(trained)["data"]
+    given = {key: value for key, value in resolved(cfg)["data"].items() if value is not None}
+    config = resolved(trained)
+    saved = config["data"]
     if "_target_" in given:
         config["data"] = given
     elif any(name in given for name in SPLITS):
@@ -56,5 +58,5 @@ def with_other_data(trained: DictConfig, cfg: DictConfig) -> DictConfig:
         config["data"] = {"_target_": FILES, **kept, **given}
     else:
         config["data"] = {**saved, **given}
-    config["paths"], config["num_workers"] = plain(cfg)["paths"], 0
+    config["paths"], config["num_workers"] = resolved(cfg)["paths"], 0
     return as_config(config)

@@ -59,4 +59,6 @@ def print_results(results: Mapping[str, Evaluated], baselines: Mapping[str, Mapp
 
 def flat(results: Mapping[str, Evaluated]) -> dict[str, Estimate]:
     """``{"test/accuracy": Estimate, ...}`` of all splits."""
-    return {f"{split}/{name}": estimate for split, (metrics, _) in results.items() for name, estimate in metrics.items()}
+    return {
+        f"{split}/{name}": estimate for split, (metrics, _) in results.items() for name, estimate in metrics.items()
+    }

@@ -31,7 +31,9 @@ def run(cfg: DictConfig, job: Job) -> None:
     for number in range(cfg.samples):
         sys.stdout.write(cfg.prompt)
         pieces = []
-        for piece in loaded.task.write(loaded.tokenizer, cfg.prompt, cfg.max_new_tokens, sampler, mix(cfg.seed, number)):
+        for piece in loaded.task.write(
+            loaded.tokenizer, cfg.prompt, cfg.max_new_tokens, sampler, mix(cfg.seed, number)
+        ):
             sys.stdout.write(piece)
             sys.stdout.flush()
             pieces.append(piece)
@@ -41,4 +43,3 @@ def run(cfg: DictConfig, job: Job) -> None:
         with replacing(Path(cfg.output)) as temporary, open(temporary, "w", encoding="utf-8") as file:
             for text in texts:
                 file.write(json.dumps({"prompt": cfg.prompt, "text": text}, ensure_ascii=False) + "\n")
-

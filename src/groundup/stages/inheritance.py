@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from groundup.config.compose import resolved
 from groundup.errors import UserError
 from groundup.runs.checkpoints import load_checkpoint
 from groundup.runs.folder import RunFolder
 from groundup.runs.reference import best_checkpoint
-from groundup.stages.loading import plain
 from groundup.tasks.base import Task
 
 INHERITED = ("size", "model", "tokenizer")
@@ -22,12 +22,14 @@ def inherit(cfg: DictConfig, parent: RunFolder, overrides: Sequence[str]) -> Non
 
     Raises UserError when the command line asks for another architecture or tokenizer.
     """
-    theirs, mine = parent.read_config(), plain(cfg)
+    theirs, mine = parent.read_config(), resolved(cfg)
     if "model" not in theirs:
-        raise UserError(f"init_from={parent.path} holds no model: it is a run of `groundup {parent.status().get('stage')}`")
+        raise UserError(
+            f"init_from={parent.path} holds no model: it is a run of `groundup {parent.status().get('stage')}`"
+        )
     free = {}
     for override in overrides:
-        key, _, value = override.lstrip("+").partition("=")
+        key = override.lstrip("+").partition("=")[0]
         group, _, name = key.partition(".")
         if group not in INHERITED:
             continue
@@ -75,4 +77,6 @@ def adopt_weights(task: Task, parent: RunFolder) -> str:
 
 
 def _names(names: list[str], most: int = 4) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "") if names else "none"
+    if not names:
+        return "none"
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

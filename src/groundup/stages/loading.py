@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from groundup.config.compose import as_config
 from groundup.data.facts import Facts
@@ -18,6 +17,8 @@ from groundup.runs.folder import RunFolder
 from groundup.runs.reference import best_checkpoint, open_run
 from groundup.stages.building import build_task
 from groundup.tasks.base import Task
+
+TRAINED = ("pretrain", "finetune")  # stages whose runs hold a model
 
 
 @dataclass
@@ -36,7 +37,7 @@ def load_run(reference: str | os.PathLike[str], logs: str | os.PathLike[str] = "
 
     Raises UserError when there is no such run, when it has no checkpoint, or when the checkpoint is damaged.
     """
-    folder = open_run(reference, Path(logs), stage=("pretrain", "finetune") if str(reference) == "last" else None)
+    folder = open_run(reference, Path(logs), stage=TRAINED if str(reference) == "last" else None)
     config = as_config(folder.read_config())
     if "model" not in config:
         raise UserError(f"{folder.path} is a run of `groundup {folder.status().get('stage')}` and holds no model")
@@ -45,8 +46,3 @@ def load_run(reference: str | os.PathLike[str], logs: str | os.PathLike[str] = "
     task = build_task(config, facts)
     task.load_state_dict(checkpoint["state_dict"])
     return LoadedRun(folder, config, task.eval(), Tokenizer.load(folder.tokenizer), facts)
-
-
-def plain(config: DictConfig) -> dict[str, Any]:
-    """A config as plain values, every interpolation resolved."""
-    return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]

@@ -15,7 +15,6 @@ from groundup.config.job import Job, run_job
 from groundup.errors import UserError
 from groundup.runs.folder import RunFolder
 from groundup.runs.table import show_table
-from groundup.stages.loading import plain
 from groundup.stages.resume import resume_folder
 
 log = logging.getLogger(__name__)
@@ -26,13 +25,15 @@ def run(cfg: DictConfig, job: Job) -> None:
     """Runs each step that is not done yet; an interrupted training step goes on where it stopped."""
     if not cfg.steps:
         raise UserError("a pipeline needs steps. Try groundup pipeline experiment=demo")
-    steps = plain(cfg.steps)
+    steps = resolved(cfg.steps)
     folders = {name: RunFolder(job.folder.path / name) for name in steps}
     look_ahead(steps, folders)
     for number, (name, step) in enumerate(steps.items(), 1):
         folder, overrides = folders[name], fill(step["overrides"], folders)
         state = folder.status().get("state") if folder.status_file.exists() else None
-        log.info("step %d of %d, %s: %s", number, len(steps), name, "done already" if state == "done" else step["stage"])
+        log.info(
+            "step %d of %d, %s: %s", number, len(steps), name, "done already" if state == "done" else step["stage"]
+        )
         if state == "done":
             continue
         if state and (folder.checkpoints / "last.ckpt").exists():

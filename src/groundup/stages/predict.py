@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,9 @@ def run(cfg: DictConfig, job: Job) -> None:
     prepare_process(cfg.threads)
     output = Path(cfg.output)
     if output.suffix != ".jsonl":
-        raise UserError(f"output={output}: predictions are written as .jsonl. Try output={output.with_suffix('.jsonl')}")
+        raise UserError(
+            f"output={output}: predictions are written as .jsonl. Try output={output.with_suffix('.jsonl')}"
+        )
     loaded = load_run(cfg.run, cfg.paths.logs)
     raw, rows = read_rows(Path(cfg.input), loaded, {"text": cfg.text, "text_pair": cfg.text_pair})
     predictions = predict_rows(loaded, rows, cfg.batch_size, cfg.accelerator)
@@ -53,14 +55,14 @@ def read_rows(path: Path, loaded: LoadedRun, named: Mapping[str, str | None]) ->
 
 @torch.inference_mode()
 def predict_rows(
-    loaded: LoadedRun, rows: Sequence[Row] | Iterable[Row], batch_size: int = 64, accelerator: str = "cpu"
+    loaded: LoadedRun, rows: Iterable[Row], batch_size: int = 64, accelerator: str = "cpu"
 ) -> list[dict[str, Any]]:
     """A prediction for each row (a dict with ``text``, for pairs also ``text_pair``), in their order."""
     rows = list(rows)
     device = torch.device("cuda" if accelerator in ("gpu", "auto") and torch.cuda.is_available() else "cpu")
     task = loaded.task.eval().to(device)
     data = build_data(loaded.config, None, loaded.tokenizer, loaded.facts)
-    data.collate = task.predicting_collator(loaded.tokenizer)
+    data.collate = task.collator(loaded.tokenizer)
     predictions: list[dict[str, Any]] = [{} for _ in rows]
     for batch in data.loader(rows, batch_size):
         answers = task.predict_batch({name: value.to(device) for name, value in batch.items()})

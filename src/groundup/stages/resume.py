@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from groundup.config.compose import compose
+from groundup.config.compose import compose, resolved
 from groundup.config.job import Job, run_job
 from groundup.errors import UserError
 from groundup.runs.folder import RunFolder
@@ -32,21 +33,23 @@ def run(cfg: DictConfig, job: Job) -> float | None:
 
 def resume_folder(folder: RunFolder, stage: str) -> float | None:
     """Resumes one folder; says which keys of today's configuration differ from the saved ones."""
-    saved = OmegaConf.create(folder.read_config())
+    saved = folder.read_config()
     overrides = folder.status().get("overrides", [])
     for line in drift(saved, stage, overrides):
         log.warning("%s (the saved value is used)", line)
     return run_job(stage, saved, folder.path, overrides, resuming=True)
 
 
-def drift(saved: DictConfig, stage: str, overrides: list[str]) -> list[str]:
+def drift(saved: Mapping, stage: str, overrides: list[str]) -> list[str]:
     """What the same command would set otherwise today: one line a key."""
     try:
         today = compose(stage, overrides)
     except UserError as error:
         return [f"today's configuration no longer takes this command: {error}"]
-    then, now = leaves(saved), leaves(today)
-    settled = ("budget.", "threads", "paths.", "model.", "size.", "tokenizer.") if saved.get("init_from") else ("budget.", "threads", "paths.")
+    then, now = leaves(saved), leaves(resolved(today))
+    settled: tuple[str, ...] = ("budget.", "threads", "paths.")  # the run counted or chose these itself
+    if saved.get("init_from"):  # and took these from the run it began with
+        settled += ("model.", "size.", "tokenizer.")
     return [
         f"{key}: saved {then.get(key, 'nothing')}, today {now.get(key, 'nothing')}"
         for key in sorted(then.keys() | now.keys())
@@ -54,10 +57,10 @@ def drift(saved: DictConfig, stage: str, overrides: list[str]) -> list[str]:
     ]
 
 
-def leaves(cfg: DictConfig, prefix: str = "") -> dict[str, object]:
+def leaves(values: Mapping, prefix: str = "") -> dict[str, object]:
     """Every value of a config by its dotted key."""
     found: dict[str, object] = {}
-    for key, value in OmegaConf.to_container(cfg, resolve=True).items():
+    for key, value in values.items():
         name = f"{prefix}{key}"
-        found |= leaves(OmegaConf.create(value), name + ".") if isinstance(value, dict) and value else {name: value}
+        found |= leaves(value, name + ".") if isinstance(value, dict) and value else {name: value}
     return found

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, open_dict
 
+from groundup.config.compose import resolved
 from groundup.config.job import Job
 from groundup.config.ranks import leave_process_group
 from groundup.config.safe import instantiate
@@ -28,17 +29,16 @@ from groundup.stages.building import (
     prepare_process,
     saved_tokenizer,
 )
-from groundup.stages.evaluation import compare_with_baselines, evaluate, print_results, write_results
+from groundup.stages.evaluation import Evaluated, compare_with_baselines, evaluate, print_results, write_results
 from groundup.stages.inheritance import adopt_weights, inherit
-from groundup.stages.loading import plain
+from groundup.stages.loading import TRAINED
 from groundup.tasks.base import Task
 from groundup.tasks.classification import Classification
 from groundup.training.budget import measure_seconds_per_step, to_steps
 from groundup.training.fit import fit, make_trainer
-from groundup.training.resume import LAST, PREVIOUS, peek
+from groundup.training.resume import LAST, PREVIOUS, saved_step
 
 log = logging.getLogger(__name__)
-TRAINED = ("pretrain", "finetune")  # stages whose runs hold a model
 
 
 def train(cfg: DictConfig, job: Job) -> float:
@@ -51,7 +51,7 @@ def train(cfg: DictConfig, job: Job) -> float:
         inherit(cfg, parent, job.overrides)
     check_model_fits(cfg)
     prefer_named_budget(cfg, job.overrides)
-    own = job.folder.tokenizer if checkpoint or not job.is_main else parent and parent.tokenizer
+    own = job.folder.tokenizer if checkpoint or not job.is_main else parent.tokenizer if parent else None
     data = build_data(cfg, instantiate(cfg.data), saved_tokenizer(own))
     task = build_task(cfg, data.facts)
     data.collate = task.collator(data.tokenizer)
@@ -66,13 +66,13 @@ def train(cfg: DictConfig, job: Job) -> float:
         describe(cfg, job.folder, data, task)
     log.info("budget: %s", budget)
 
-    begun = peek(checkpoint)["step"] if checkpoint else 0  # rows of an attempt that died unsaved go
+    begun = saved_step(checkpoint) if checkpoint else 0  # rows of an attempt that died unsaved go
     loggers = open_loggers(job.folder, wanted_loggers(cfg, job), begun)
     failed = 1
     try:
         run_training(cfg, job.folder, data, task, steps, loggers, checkpoint)
         leave_process_group()  # the other ranks are done; what follows is one process's work
-        value = conclude(cfg, job.folder, data, task) if job.is_main else float("nan")
+        value = conclude(cfg, job.folder, data) if job.is_main else float("nan")
         failed = 0
     finally:
         if job.is_main:
@@ -87,7 +87,9 @@ def was_saved(folder: RunFolder) -> bool:
 
 def prefer_named_budget(cfg: DictConfig, overrides: Sequence[str]) -> None:
     """``budget.steps=100`` on the command line replaces the unit that the stage counts in by default."""
-    named = {override.partition("=")[0].removeprefix("budget.") for override in overrides if override.startswith("budget.")}
+    named = {
+        override.partition("=")[0].removeprefix("budget.") for override in overrides if override.startswith("budget.")
+    }
     if any(cfg.budget.get(unit) is not None for unit in named):
         cfg.budget = {unit: amount if unit in named else None for unit, amount in cfg.budget.items()}
 
@@ -108,7 +110,7 @@ def count_steps(cfg: DictConfig, data: TextDataModule, task: Task) -> tuple[int,
 def describe(cfg: DictConfig, folder: RunFolder, data: TextDataModule, task: Task) -> None:
     """Writes what makes the folder enough to use the run, before the first step."""
     parameters = sum(p.numel() for p in task.parameters())
-    folder.write_config(plain(cfg))
+    folder.write_config(resolved(cfg))
     data.tokenizer.save(folder.tokenizer)
     folder.write_json("facts.json", data.facts.as_dict())
     folder.write_json("labels.json", list(data.facts.labels))
@@ -131,7 +133,13 @@ def wanted_loggers(cfg: DictConfig, job: Job) -> dict:
 
 
 def run_training(
-    cfg: DictConfig, folder: RunFolder, data: TextDataModule, task: Task, steps: int, loggers: list, checkpoint: Path | None
+    cfg: DictConfig,
+    folder: RunFolder,
+    data: TextDataModule,
+    task: Task,
+    steps: int,
+    loggers: list,
+    checkpoint: Path | None,
 ) -> None:
     """Trains to the last step, from a checkpoint if there is one."""
     callbacks = {name: instantiate(node) for name, node in (cfg.callbacks or {}).items() if node}
@@ -140,17 +148,18 @@ def run_training(
     if cfg.compile:
         task.model.compile()
     if checkpoint:
-        log.info("resuming at step %d", peek(checkpoint)["step"])
+        log.info("resuming at step %d", saved_step(checkpoint))
     begun = time.perf_counter()
     fit(trainer, task, data, checkpoint)
     log.info("trained to step %d in %.1f s", trainer.global_step, time.perf_counter() - begun)
 
 
-def conclude(cfg: DictConfig, folder: RunFolder, data: TextDataModule, task: Task) -> float:
+def conclude(cfg: DictConfig, folder: RunFolder, data: TextDataModule) -> float:
     """Evaluates the best checkpoint on every split it did not train on, and writes and prints the results."""
+    task = build_task(cfg, data.facts)  # the trained one may be spread over processes, or compiled
     task.load_state_dict(load_checkpoint(best_checkpoint(folder))["state_dict"])
     splits = [split for split in ("validation", "test") if split in data.source.splits()]
-    results = {split: evaluate(task, data, split, cfg.trainer) for split in splits}
+    results: dict[str, Evaluated] = {split: evaluate(task, data, split, cfg.trainer) for split in splits}
     write_results(folder, data, results)
     baselines = {}
     if cfg.baselines and isinstance(task, Classification):

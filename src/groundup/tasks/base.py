@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,10 +11,14 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 
 from groundup.data.facts import Facts
+from groundup.data.loading import Collate
 from groundup.data.tokenizer import Tokenizer
 from groundup.metrics.estimate import Estimate
+from groundup.models.backbone import Backbone
 from groundup.training.groups import parameter_groups, table
 from groundup.training.regularization import add_l1_gradient
 
@@ -54,7 +58,7 @@ class Task(LightningModule):
     form: ClassVar[str]  # "packed" (a stream of text) or "labelled" (one example a row)
     accepts: ClassVar[tuple[str, ...]] = ("encoder", "decoder")  # kinds of model
 
-    def __init__(self, model: nn.Module, facts: Facts) -> None:
+    def __init__(self, model: Backbone, facts: Facts) -> None:
         super().__init__()
         self.model = model
         self.facts = facts
@@ -69,13 +73,12 @@ class Task(LightningModule):
 
     # What a subclass writes
 
-    def collator(self, tokenizer: Tokenizer) -> Callable[[list[dict], Sequence[int]], dict[str, Tensor]]:
-        """A small picklable object that makes a batch from examples and one seed for each."""
-        raise NotImplementedError
+    def collator(self, tokenizer: Tokenizer) -> Collate:
+        """A small picklable object that makes a batch from examples and one seed for each.
 
-    def predicting_collator(self, tokenizer: Tokenizer) -> Callable[[list[dict], Sequence[int]], dict[str, Tensor]]:
-        """The same for rows without labels, for ``predict_batch``."""
-        return self.collator(tokenizer)
+        For ``predict_batch`` the examples have no labels.
+        """
+        raise NotImplementedError
 
     def loss(self, batch: dict[str, Tensor]) -> Loss:
         """The loss to train on."""
@@ -97,7 +100,33 @@ class Task(LightningModule):
         """Predictions of an evaluated split, one plain dict a row; empty where a task has none."""
         return []
 
+    # What a subclass may use
+
+    def hidden_states(self, batch: dict[str, Tensor]) -> Tensor:
+        """Hidden vectors of all positions (B, T, D); a decoder's state is left out."""
+        hidden = self.model(
+            batch["input_ids"],
+            attention_mask=batch.get("attention_mask"),
+            position_ids=batch.get("position_ids"),
+            document_ids=batch.get("document_ids"),
+        )
+        return hidden[0] if isinstance(hidden, tuple) else hidden
+
     # Training
+
+    def configure_model(self) -> None:
+        """Under ``trainer=fsdp``: spreads the parameters over the processes, block by block (FSDP2).
+
+        Source: https://docs.pytorch.org/docs/stable/distributed.fsdp.fully_shard.html
+        """
+        if self.device_mesh is None or any(isinstance(parameter, DTensor) for parameter in self.parameters()):
+            return
+        mesh = self.device_mesh["data_parallel"]
+        for part in self.children():  # each is a root: a task calls its model and its head one after the other
+            for block in getattr(part, "blocks", ()):
+                fully_shard(block, mesh=mesh)
+            if any(True for _ in part.parameters()):
+                fully_shard(part, mesh=mesh)
 
     def count_tokens(self, batch: dict[str, Tensor]) -> int | Tensor:
         """Real tokens of a batch, padding not counted; a tensor () where a number would make the GPU wait."""
@@ -117,7 +146,10 @@ class Task(LightningModule):
         return loss.total * self.trainer.accumulate_grad_batches
 
     def configure_gradient_clipping(
-        self, optimizer: torch.optim.Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Turns summed gradients into those of the mean over the step's scored positions, then clips their norm."""
         assert self._window_count is not None, "no batch came before this optimizer step"
@@ -132,7 +164,8 @@ class Task(LightningModule):
         torch._foreach_mul_([p.grad for p in parameters], scale.to(parameters[0].grad.dtype))
         if self.optimization is not None and self.optimization.l1 > 0:
             add_l1_gradient(optimizer.param_groups, self.optimization.l1)
-        self.grad_norm = nn.utils.clip_grad_norm_(parameters, gradient_clip_val or float("inf"))
+        norm = nn.utils.clip_grad_norm_(parameters, gradient_clip_val or float("inf"))
+        self.grad_norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
 
     def configure_optimizers(self) -> Any:
         chosen = self.optimization
@@ -176,7 +209,8 @@ class Task(LightningModule):
 
     def _conclude(self, split: str) -> None:
         table, self._evaluated = gather_rows(self._evaluated, self.trainer.world_size), []
-        self.results = self.metrics(table, self.trainer.datamodule.bytes_per_token(split))
+        data = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it, and does not declare it
+        self.results = self.metrics(table, data.bytes_per_token(split))
         self.predictions = self.describe(table)
         values = {f"{split}/{name}": estimate.value for name, estimate in self.results.items()}
         # logger=False: Lightning's own step counter drifts after a resume with accumulation (resume facts), ours does not.

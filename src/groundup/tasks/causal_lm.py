@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from groundup.data.collate import CausalCollator
+from groundup.data.collate import IGNORE, CausalCollator
 from groundup.data.facts import Facts
+from groundup.data.loading import Collate
 from groundup.data.tokenizer import Tokenizer
 from groundup.decoding.generate import stream
 from groundup.decoding.sampling import Sampler
+from groundup.models.backbone import Backbone
 from groundup.tasks.base import Loss
-from groundup.tasks.language_model import IGNORE, LanguageModel
+from groundup.tasks.language_model import LanguageModel
 
 
 class CausalLM(LanguageModel):
@@ -27,20 +29,11 @@ class CausalLM(LanguageModel):
 
     accepts = ("decoder",)
 
-    def __init__(self, model: nn.Module, facts: Facts, tied: bool = True) -> None:
+    def __init__(self, model: Backbone, facts: Facts, tied: bool = True) -> None:
         super().__init__(model, facts, tied=tied)
 
-    def collator(self, tokenizer: Tokenizer) -> Callable:
+    def collator(self, tokenizer: Tokenizer) -> Collate:
         return CausalCollator(self.facts)
-
-    def hidden_states(self, batch: dict[str, Tensor]) -> Tensor:
-        hidden, _ = self.model(
-            batch["input_ids"],
-            attention_mask=batch.get("attention_mask"),
-            position_ids=batch.get("position_ids"),
-            document_ids=batch.get("document_ids"),
-        )
-        return hidden
 
     def loss(self, batch: dict[str, Tensor]) -> Loss:
         # Nearly every position is scored, so the whole (B T, V) product is cheaper than choosing rows first.
@@ -75,6 +68,7 @@ class CausalLM(LanguageModel):
             forbidden_ids=self.unwritten,
             seed=seed,
         ):
+            assert token is not None  # the stream ends with its only row
             written.append(token)
             text = tokenizer.decode(start[1:] + written)[len(tokenizer.decode(start[1:])) :]
             if text.endswith("\ufffd"):  # half of a character of several bytes

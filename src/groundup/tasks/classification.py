@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from groundup.data.collate import ClassificationCollator
 from groundup.data.facts import Facts
+from groundup.data.loading import Collate
 from groundup.data.tokenizer import Tokenizer
 from groundup.errors import UserError
 from groundup.metrics.classification import classification_metrics
 from groundup.metrics.estimate import Estimate
+from groundup.models.backbone import Backbone
 from groundup.models.heads import SequenceHead
 from groundup.models.pooling import Pooling
 from groundup.tasks.base import Loss, Task
@@ -28,10 +29,11 @@ class Classification(Task):
     """
 
     form = "labelled"
+    class_weights: Tensor | None  # (C,)
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Backbone,
         facts: Facts,
         pooling: Literal["cls", "mean", "max", "last", "attention"] = "mean",
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1,
@@ -49,23 +51,21 @@ class Classification(Task):
         self.label_smoothing = label_smoothing
         self.register_buffer("class_weights", _class_weights(class_weights, facts), persistent=False)
 
-    def collator(self, tokenizer: Tokenizer) -> Callable:
+    def collator(self, tokenizer: Tokenizer) -> Collate:
         return ClassificationCollator(self.facts)
 
     def logits(self, batch: dict[str, Tensor]) -> Tensor:
         """Class scores (B, C)."""
-        mask = batch.get("attention_mask")
-        hidden = self.model(batch["input_ids"], attention_mask=mask)
-        if isinstance(hidden, tuple):  # a decoder also returns its state
-            hidden = hidden[0]
-        return self.head(self.pooling(hidden, mask)).float()
+        return self.head(self.pooling(self.hidden_states(batch), batch.get("attention_mask"))).float()
 
     def loss(self, batch: dict[str, Tensor]) -> Loss:
         labels, weights = batch["labels"], self.class_weights
         total = F.cross_entropy(
             self.logits(batch), labels, weight=weights, label_smoothing=self.label_smoothing, reduction="sum"
         )
-        return Loss(total, torch.tensor(float(len(labels)), device=labels.device) if weights is None else weights[labels].sum())
+        return Loss(
+            total, torch.tensor(float(len(labels)), device=labels.device) if weights is None else weights[labels].sum()
+        )
 
     def evaluate_batch(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"probabilities": self.logits(batch).softmax(-1), "labels": batch["labels"]}

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from groundup.data.collate import MaskedCollator
 from groundup.data.facts import Facts
+from groundup.data.loading import Collate
 from groundup.data.tokenizer import Tokenizer
 from groundup.errors import UserError
+from groundup.metrics.estimate import Estimate
+from groundup.models.backbone import Backbone
 from groundup.tasks.language_model import LanguageModel
 
 
@@ -25,23 +27,15 @@ class MaskedLM(LanguageModel):
     accepts = ("encoder",)
 
     def __init__(
-        self, model: nn.Module, facts: Facts, mask_rate: Annotated[float, Field(gt=0, lt=1)] = 0.15, tied: bool = True
+        self, model: Backbone, facts: Facts, mask_rate: Annotated[float, Field(gt=0, lt=1)] = 0.15, tied: bool = True
     ) -> None:
         super().__init__(model, facts, tied=tied, transform=True)
         self.mask_rate = mask_rate
 
-    def collator(self, tokenizer: Tokenizer) -> Callable:
+    def collator(self, tokenizer: Tokenizer) -> Collate:
         return MaskedCollator(self.facts, self.mask_rate)
 
-    def hidden_states(self, batch: dict[str, Tensor]) -> Tensor:
-        return self.model(
-            batch["input_ids"],
-            attention_mask=batch.get("attention_mask"),
-            position_ids=batch.get("position_ids"),
-            document_ids=batch.get("document_ids"),
-        )
-
-    def metrics(self, table: dict[str, Tensor], bytes_per_token: float | None) -> dict[str, Any]:
+    def metrics(self, table: dict[str, Tensor], bytes_per_token: float | None) -> dict[str, Estimate]:
         return super().metrics(table, bytes_per_token=None)
 
     def predict_batch(self, batch: dict[str, Tensor]) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from pydantic import Field
 
+from groundup.errors import UserError
 from groundup.training.ema import EMA
 from groundup.training.resume import BEST, LAST
 
@@ -42,6 +43,9 @@ class Checkpoints(Checkpoint):
         monitor: metric that decides which weights are the best; None = the last ones.
         mode: whether a lower (``min``) or a higher (``max``) value is better.
         every: optimizer steps between two saves of ``last.ckpt``.
+
+    Raises:
+        UserError: a validation did not report the metric.
     """
 
     def __init__(
@@ -140,8 +144,13 @@ class Checkpoints(Checkpoint):
         return self._stopping or trainer.global_step % self.every == 0
 
     def _judge(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.monitor is None or self.monitor not in trainer.callback_metrics:
+        if self.monitor is None:
             return
+        if self.monitor not in trainer.callback_metrics:
+            known = ", ".join(sorted(name for name in trainer.callback_metrics if name.startswith("validation/")))
+            raise UserError(
+                f"monitor={self.monitor} picks the best checkpoint, but validation reports {known}. Set monitor=..."
+            )
         score = float(trainer.callback_metrics[self.monitor])
         if math.isnan(score):
             return

@@ -13,6 +13,8 @@ from lightning.pytorch.trainer.states import TrainerFn
 from pydantic import Field
 from torch import Tensor
 
+from groundup.errors import UserError
+
 
 class EMA(Callback):
     """Validates, and keeps as best, the average of the weights over the last steps. Training itself is untouched.
@@ -24,6 +26,9 @@ class EMA(Callback):
     Args:
         decay: share of the old average kept at each step; 0.999 averages over about the last 1000 steps.
 
+    Raises:
+        UserError: under ``trainer=fsdp``.
+
     Source: Polyak and Juditsky 1992; warm-up as in TensorFlow's ExponentialMovingAverage.
     """
 
@@ -34,6 +39,8 @@ class EMA(Callback):
         self._swapped = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if pl_module.device_mesh is not None:
+            raise UserError("callbacks.ema averages whole tensors, and trainer=fsdp shards them. Try ~callbacks.ema")
         parameters = dict(pl_module.named_parameters())
         if self.average:  # loaded from a checkpoint, on the CPU
             self.average = {name: self.average[name].to(value.device) for name, value in parameters.items()}

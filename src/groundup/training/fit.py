@@ -41,7 +41,7 @@ def make_trainer(
     Args:
         build: makes the trainer from keyword arguments, e.g. ``partial(instantiate, cfg.trainer)``.
         run: the run folder; checkpoints go to ``run/checkpoints``, texts to ``run/samples``.
-        datamodule: a LightningDataModule with ``total_batches``, ``start_batch`` and ``batches_per_epoch``.
+        datamodule: a LightningDataModule with ``total_batches``, ``start_batch`` and ``order_fingerprint``.
         callbacks: by name; None entries are left out.
         max_steps: optimizer steps after which training ends.
         validate_every: optimizer steps between validations; None = only after the last step. The last step is

@@ -32,11 +32,11 @@ class ExactResume(Callback):
 
     Args:
         datamodule: its ``start_batch`` is set when a checkpoint is loaded, before the train loader is made;
-            ``batches_per_epoch`` is compared with the checkpoint's.
+            its ``order_fingerprint`` is compared with the checkpoint's.
         seed: of the run.
 
     Raises:
-        UserError: the checkpoint was made with another seed, data size, accumulation or number of processes.
+        UserError: the checkpoint was made with another seed, data, batching, accumulation or number of processes.
     """
 
     def __init__(self, datamodule: Any, seed: int):
@@ -71,7 +71,9 @@ class ExactResume(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         stream = self._stream()
         changed = [
-            f"{name} {state_dict[name]} -> {value}" for name, value in stream.items() if state_dict[name] != value
+            f"{name} {state_dict.get(name)!s:.16} -> {value!s:.16}"
+            for name, value in stream.items()
+            if state_dict.get(name) != value
         ]
         if changed:
             raise UserError(
@@ -83,13 +85,13 @@ class ExactResume(Callback):
             torch.set_num_threads(state_dict["threads"])
         self.batches = self.datamodule.start_batch = state_dict["batches"]
 
-    def _stream(self) -> dict[str, int]:
+    def _stream(self) -> dict[str, int | str]:
         trainer = self._trainer
         if trainer is None:
             raise RuntimeError("ExactResume is used through Trainer(callbacks=...)")
         return {
             "seed": self.seed,
-            "batches_per_epoch": int(self.datamodule.batches_per_epoch),
+            "order": self.datamodule.order_fingerprint(),
             "accumulate": trainer.accumulate_grad_batches,
             "world": trainer.world_size,
         }
@@ -117,7 +119,7 @@ class AtomicIO(TorchCheckpointIO):
                 _keep_previous(path)
             os.replace(temporary, path)
         except BaseException as error:
-            free = _full_disk(error, path.parent, checkpoint)
+            free = _full_disk(error, path.parent)
             temporary.unlink(missing_ok=True)
             if free is None:
                 raise
@@ -132,16 +134,9 @@ class AtomicIO(TorchCheckpointIO):
         return torch.load(path, map_location=map_location or "cpu", weights_only=True)
 
 
-def peek(path: str | Path) -> dict[str, int]:
-    """How far a checkpoint is, without reading its tensors: ``step`` (optimizer steps), ``batches``, ``tokens``."""
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    callbacks = checkpoint.get("callbacks", {})
-    counted = callbacks.get("StepLogger", {"tokens": 0, "real": 0})
-    return {
-        "step": checkpoint["global_step"],
-        "batches": callbacks.get("ExactResume", {}).get("batches", 0),
-        "tokens": counted["tokens"] + int(counted["real"]),
-    }
+def saved_step(path: str | Path) -> int:
+    """Optimizer steps done when a checkpoint was saved; its tensors are not read."""
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"]
 
 
 def _keep_previous(last: Path) -> None:
@@ -158,7 +153,7 @@ def _keep_previous(last: Path) -> None:
         os.replace(link, previous)
 
 
-def _full_disk(error: BaseException, folder: Path, checkpoint: dict[str, Any]) -> int | None:
+def _full_disk(error: BaseException, folder: Path) -> int | None:
     """Free bytes if ``error`` comes from a full disk, else None. torch.save may hide the OSError in a RuntimeError."""
     if not isinstance(error, (OSError, RuntimeError)):
         return None

@@ -15,7 +15,8 @@ from groundup.training.ema import EMA
 
 
 class Samples(Callback):
-    """Continues each prompt at every validation and writes ``samples/step_N.txt``. Idle for tasks that do not write text.
+    """Continues each prompt at every validation and writes ``samples/step_N.txt``. Idle for tasks that do not write
+    text, and under ``trainer=fsdp``.
 
     Drawn with generators of their own, so that training goes on exactly as it would without.
 
@@ -42,13 +43,15 @@ class Samples(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         task: Any = pl_module
         fitting = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
-        if not fitting or not trainer.is_global_zero or not hasattr(task, "write"):
+        spread = task.device_mesh is not None  # over processes, and only one of them would write
+        if not fitting or not trainer.is_global_zero or not hasattr(task, "write") or spread:
             return
         assert self.dirpath is not None, "Samples.dirpath is set by the fitting code"
         tokenizer = trainer.datamodule.tokenizer  # type: ignore[attr-defined]
         with EMA.weights_for_use(trainer, task):
             texts = [
-                prompt + "".join(task.write(tokenizer, prompt, self.max_new_tokens, self.sampler, seed=self.seed + number))
+                prompt
+                + "".join(task.write(tokenizer, prompt, self.max_new_tokens, self.sampler, seed=self.seed + number))
                 for number, prompt in enumerate(self.prompts)
             ]
         self.dirpath.mkdir(parents=True, exist_ok=True)

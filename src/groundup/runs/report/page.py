@@ -31,7 +31,7 @@ _SAMPLE_LIMIT = 20_000  # characters of a sample file that are shown
 def write_report(run: RunFolder) -> Path:
     """Write ``report.html`` of a run in any state, and return its path. Sections without a file are left out."""
     status, config = run.status(), run.read_config()
-    title = _title(run, status)
+    title = _title(run)
     sections = [
         _headline(run, status, config, title),
         _results(run),
@@ -51,7 +51,7 @@ def write_report(run: RunFolder) -> Path:
     return run.report
 
 
-def _title(run: RunFolder, status: Mapping) -> str:
+def _title(run: RunFolder) -> str:
     choices = _choices(run)
     parts = [choices.get("data"), choices.get("model")]
     return " · ".join(part for part in parts if part) or run.path.resolve().name
@@ -88,16 +88,17 @@ def _headline(run: RunFolder, status: Mapping, config: Mapping, title: str) -> s
 
 
 def _results(run: RunFolder) -> str:
-    ours, baselines = run.read_json("metrics.json", {}), run.read_json("baselines.json", {})
-    if not ours:
-        return ""
-    splits = [split for split in reversed(_SPLITS) if any(name.startswith(f"{split}/") for name in ours)]
+    """A run beside its baselines; of a pipeline, the rows of its table."""
+    ours = run.read_json("metrics.json", {})
+    rows = {"this run": ours, **run.read_json("baselines.json", {})} if ours else run.read_json("results.json", {})
+    found = {name: saved["n"] for row in rows.values() for name, saved in row.items()}
     tables = []
-    for split in splits:
-        sizes = {saved["n"] for name, saved in ours.items() if name.startswith(f"{split}/")}
-        n = f" <small>n = {max(sizes):,}, with 95 % intervals</small>" if sizes else ""
-        tables.append(f"<h3>{split} split{n}</h3>{results_table(ours, baselines, split)}")
-    return _section("Results", "".join(tables) + all_metrics(ours))
+    for split in reversed(_SPLITS):
+        sizes = {n for name, n in found.items() if name.startswith(f"{split}/")}
+        if sizes:
+            n = f" <small>n = {max(sizes):,}, with 95 % intervals</small>"
+            tables.append(f"<h3>{split} split{n}</h3>{results_table(rows, split)}")
+    return _section("Results", "".join(tables) + (all_metrics(ours) if ours else "")) if tables else ""
 
 
 def _curves(run: RunFolder) -> str:

@@ -15,19 +15,20 @@ _HEAT_CLASSES = 24  # a larger matrix is unreadable; its most frequent confusion
 _WRONG_ROWS = (12, 40)  # shown at once, and with those folded away
 
 
-def results_table(ours: Mapping[str, Mapping], baselines: Mapping[str, Mapping], split: str) -> str:
+def results_table(rows: Mapping[str, Mapping[str, Mapping]], split: str) -> str:
     """One row a system, one column a main metric of ``split``: value, 95 % interval, and a bar with the interval."""
-    rows = {"this run": ours, **baselines}
-    rows = {label: {k: v for k, v in row.items() if k.startswith(f"{split}/")} for label, row in rows.items()}
-    rows = {label: {k: as_estimate(v) for k, v in row.items()} for label, row in rows.items() if row}
-    metrics = main_metrics({"": rows.get("this run", {})})
-    best = best_rows(rows, metrics)
+    estimates = {
+        label: {k: as_estimate(v) for k, v in row.items() if k.startswith(f"{split}/")} for label, row in rows.items()
+    }
+    estimates = {label: row for label, row in estimates.items() if row}
+    metrics = main_metrics({"": estimates.get("this run") or next(reversed(estimates.values()), {})})
+    best = best_rows(estimates, metrics)
     head = "".join(f"<th>{escape(_words(name))}{' ↓' if lower_is_better(name) else ''}</th>" for name in metrics)
     body = []
-    for label, results in rows.items():
+    for label, results in estimates.items():
         cells = []
         for name in metrics:
-            low, high = _range([row[name] for row in rows.values() if name in row])
+            low, high = _range([row[name] for row in estimates.values() if name in row])
             cells.append(_result_cell(results.get(name), low, high, label in best[name], label == "this run"))
         body.append(
             f'<tr><th class="{"ours" if label == "this run" else ""}">{escape(label)}</th>{"".join(cells)}</tr>'
