@@ -2,55 +2,19 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
-from groundup.cli import STAGES, conf_dir
-from groundup.config.check import check
-from groundup.config.compose import compose_with_choices, resolved
-from groundup.config.files import groups, origin
+from groundup.cli import conf_dir
+from groundup.config.compose import compose_with_choices
+from groundup.config.files import origin
 from groundup.config.manual import manual
 from groundup.errors import UserError
-
-NEEDED = {
-    "evaluate": ["run=x"],
-    "predict": ["run=x", "input=a.txt", "output=b.jsonl"],
-    "generate": ["run=x"],
-    "resume": ["run=x"],
-    "pipeline": ["experiment=demo"],
-}
-NOT_TRAINING = {"hydra", "paths", "decoding"}
-
-
-def passes(stage: str, overrides: list[str]) -> None:
-    cfg, choices = compose_with_choices(stage, overrides)
-    check(resolved(cfg), stage, overrides, choices)
 
 
 @pytest.fixture(autouse=True)
 def shipped(monkeypatch, tmp_path):
     monkeypatch.delenv("GROUNDUP_CONF", raising=False)
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("stage", STAGES)
-def test_every_stage_passes_the_check(stage):
-    passes(stage, NEEDED.get(stage, []))
-
-
-def training_choices() -> list[str]:
-    found = groups(conf_dir())
-    return [f"{group}={name}" for group in found.keys() - NOT_TRAINING for name in found[group]]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("choice", sorted(training_choices()))
-def test_every_choice_passes_the_check(choice):
-    text = (conf_dir() / f"{choice.replace('=', '/')}.yaml").read_text()
-    steps = choice.startswith("experiment=") and re.search(r"^steps:", text, re.MULTILINE)
-    passes("pipeline" if steps else "pretrain", [choice])
 
 
 def test_experiment_of_another_verb_is_told():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import logging
 from collections.abc import Callable, Mapping
 
 from lightning.pytorch.loggers import Logger
@@ -12,6 +12,7 @@ from groundup.runs.csv_logger import CsvLogger
 from groundup.runs.folder import RunFolder
 from groundup.runs.wandb_logger import wandb_logger
 
+log = logging.getLogger(__name__)
 __all__ = ["CsvLogger", "close_loggers", "open_loggers", "tensorboard_logger", "wandb_logger"]
 
 
@@ -51,4 +52,4 @@ def close_loggers(loggers: list[Logger], exit_code: int = 0) -> None:
             else:
                 logger.finalize("success" if exit_code == 0 else "failed")
         except Exception as error:
-            warnings.warn(f"{type(logger).__name__} did not close ({error})", stacklevel=2)
+            log.warning("%s did not close (%s)", type(logger).__name__, error)

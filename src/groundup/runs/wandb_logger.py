@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from netrc import NetrcParseError, netrc
 from typing import Literal
@@ -16,6 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from groundup.runs.atomic import write_text
 from groundup.runs.folder import RunFolder
 
+log = logging.getLogger(__name__)
 _INIT_TIMEOUT = 15.0  # seconds for an answer of the server; W&B's own 90 s stall every run without a network
 
 
@@ -56,16 +57,14 @@ def wandb_logger(
     if wandb.run is not None:  # a job in the same process died without closing its run
         wandb.finish(exit_code=1)
     if mode == "online" and not _has_key():
-        warnings.warn(
-            "W&B: no API key, so this run is logged offline. Run `wandb login`, or set WANDB_API_KEY", stacklevel=2
-        )
+        log.warning("W&B: no API key, so this run is logged offline. Run `wandb login`, or set WANDB_API_KEY")
         mode = "offline"
     about = {"project": project, "group": group, "name": name, "tags": list(tags), "notes": notes, "entity": entity}
     if mode == "online":
         try:
             return _start(wandb, run, "online", about)
         except Exception as error:  # no network, a wrong key, ...: W&B has many kinds, and none may stop a run
-            warnings.warn(f"W&B: cannot go online ({_line(error)}), so this run is logged offline", stacklevel=2)
+            log.warning("W&B: cannot go online (%s), so this run is logged offline", _line(error))
             wandb.teardown()
     try:
         return _start(wandb, run, "offline", about)
@@ -121,7 +120,7 @@ class _Logger(WandbLogger):
             action()
         except Exception as error:
             self._broken = True
-            warnings.warn(f"W&B: stopped logging ({_line(error)}); metrics.csv goes on", stacklevel=3)
+            log.warning("W&B: stopped logging (%s); metrics.csv goes on", _line(error))
 
 
 def _log_results(run: RunFolder, experiment) -> None:
@@ -161,7 +160,7 @@ def _has_key() -> bool:
 
 
 def _give_up(error: Exception) -> None:
-    warnings.warn(f"W&B: off for this run ({_line(error)}); metrics.csv has everything", stacklevel=3)
+    log.warning("W&B: off for this run (%s); metrics.csv has everything", _line(error))
 
 
 def _line(error: Exception) -> str:

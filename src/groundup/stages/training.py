@@ -49,6 +49,7 @@ def train(cfg: DictConfig, job: Job) -> float:
     parent = open_run(cfg.init_from, Path(cfg.paths.logs), TRAINED) if cfg.init_from and checkpoint is None else None
     if parent:
         inherit(cfg, parent, job.overrides)
+        cfg.init_from = str(parent.path)  # `last` would be another run tomorrow
     check_model_fits(cfg)
     prefer_named_budget(cfg, job.overrides)
     own = job.folder.tokenizer if checkpoint or not job.is_main else parent.tokenizer if parent else None
