@@ -17,6 +17,10 @@ from pathlib import Path
 
 from once import mean_and_range, metric, run_once
 
+from groundup.metrics.compare import paired_difference
+from groundup.metrics.estimate import Estimate
+from groundup.runs.folder import RunFolder
+
 TASKS = ("python_docs_topic", "trec6", "sst2_sentences", "ag_news")
 FILES = {"sst2_sentences": "sst2/train_sentences"}  # where the training split is not NAME/train
 
@@ -63,8 +67,22 @@ def row(task: str, runs: list[dict[str, Path]]) -> str:
     scores = {start: [metric(run[start], "test/accuracy") for run in runs] for start in ("random", "pretrained")}
     means = {start: sum(values) / len(values) for start, values in scores.items()}
     cells = [f"{majority:.4f}", f"{bar:.4f}", *(mean_and_range(values) for values in scores.values())]
-    gain, above = means["pretrained"] - means["random"], means["pretrained"] - bar
-    return f"| {task} | " + " | ".join(cells) + f" | {100 * gain:+.1f} | {100 * above:+.1f} |"
+    gain = 100 * (means["pretrained"] - means["random"])
+    paired = difference(runs[0])
+    cells += [f"{gain:+.1f} (first seed [{100 * paired.low:+.1f}, {100 * paired.high:+.1f}])"]
+    return f"| {task} | " + " | ".join(cells) + f" | {100 * (means['pretrained'] - bar):+.1f} |"
+
+
+def difference(run: dict[str, Path]) -> Estimate:
+    """Accuracy of the pretrained model minus that of the random one on the same rows, with its 95 % interval."""
+    rows = {start: RunFolder(folder).read_predictions() for start, folder in run.items()}
+    names = sorted(
+        {row["label"] for row in rows["random"]} | {row["predicted"] for found in rows.values() for row in found}
+    )
+    numbers = {name: number for number, name in enumerate(names)}
+    ours, theirs = ([numbers[row["predicted"]] for row in rows[start]] for start in ("pretrained", "random"))
+    labels = [numbers[row["label"]] for row in rows["random"]]
+    return paired_difference(ours, theirs, labels, len(names))["accuracy"]
 
 
 def main() -> None:

@@ -154,7 +154,8 @@ class TextDataModule(LightningDataModule):
     def order_fingerprint(self) -> str:
         """Hex digest of all that decides the training order but the ranks: a resumed run must find the same."""
         words = {name: value for name, value in vars(self.batching).items() if name != "evaluation_batch_size"}
-        digest = hashlib.sha256(repr((type(self.batching).__name__, words, self.seed)).encode())
+        train = self.source.fingerprint("train")
+        digest = hashlib.sha256(repr((type(self.batching).__name__, words, self.seed, train)).encode())
         digest.update(self.examples("train").lengths(training=True).astype("<i8").tobytes())
         return digest.hexdigest()
 

@@ -16,6 +16,7 @@ from groundup.errors import UserError
 from groundup.runs.folder import RunFolder
 from groundup.runs.table import show_table
 from groundup.stages.resume import resume_folder
+from groundup.stages.training import was_saved
 
 log = logging.getLogger(__name__)
 REFERENCE = re.compile(r"\{(\w+)\}")  # {name} of an earlier step; {key: value} is left to Hydra
@@ -36,7 +37,7 @@ def run(cfg: DictConfig, job: Job) -> None:
         )
         if state == "done":
             continue
-        if state and (folder.checkpoints / "last.ckpt").exists():
+        if was_saved(folder):
             resume_folder(folder, step["stage"])
         else:
             step_config, choices = compose_with_choices(step["stage"], overrides)

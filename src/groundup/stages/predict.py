@@ -58,8 +58,7 @@ def predict_rows(
     loaded: LoadedRun, rows: Iterable[Row], batch_size: int = 64, accelerator: str = "cpu"
 ) -> list[dict[str, Any]]:
     """A prediction for each row (a dict with ``text``, for pairs also ``text_pair``), in their order."""
-    rows = list(rows)
-    device = torch.device("cuda" if accelerator in ("gpu", "auto") and torch.cuda.is_available() else "cpu")
+    rows, device = list(rows), device_of(accelerator)
     task = loaded.task.eval().to(device)
     data = build_data(loaded.config, None, loaded.tokenizer, loaded.facts)
     data.collate = task.collator(loaded.tokenizer)
@@ -69,3 +68,12 @@ def predict_rows(
         for index, answer in zip(batch["index"].tolist(), answers, strict=True):
             predictions[index] = answer
     return predictions
+
+
+def device_of(accelerator: str) -> torch.device:
+    """The device that Lightning's name of an accelerator stands for. Raises UserError when there is none."""
+    there = {"gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    wanted = next(name for name, found in there.items() if found) if accelerator == "auto" else accelerator
+    if not there.get(wanted, False):
+        raise UserError(f"accelerator={accelerator}: there is none here. Try accelerator=cpu")
+    return torch.device({"gpu": "cuda"}.get(wanted, wanted))
