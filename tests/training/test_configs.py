@@ -44,6 +44,7 @@ def test_trainer_config_names_options_of_lightning(name: str) -> None:
     node = OmegaConf.load(CONF / "trainer" / f"{name}.yaml")
     node = OmegaConf.merge(OmegaConf.load(CONF / "trainer" / "cpu.yaml"), node)
     node.pop("defaults", None)
+    node = OmegaConf.create({"trainer": node}).trainer  # interpolations start at the root
     strategy = instantiate(node.strategy) if "strategy" in node else "auto"
     here = {"accelerator": "cpu", "devices": 1, "logger": False, "enable_checkpointing": False, "strategy": "auto"}
     if "precision" in node and node.precision == "bf16-true":

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from groundup.config.check import check
 from groundup.config.compose import as_config, resolved
 from groundup.config.logs import log_failure, log_to_run, take_over_consoles
 from groundup.config.ranks import rank, ready_for_ranks
@@ -134,6 +133,8 @@ def call_without_folder(
     Raises:
         UserError: the configuration does not hold (see ``check``), or the stage refuses it.
     """
+    from groundup.config.check import check
+
     job = Job(stage, RunFolder("."), tuple(overrides), dict(choices or {}))
     with log_to_run(None):
         plain = resolved(cfg)
@@ -142,6 +143,8 @@ def call_without_folder(
 
 
 def prepare_and_call(cfg: DictConfig | Mapping, job: Job) -> float | None:
+    from groundup.config.check import check
+
     plain = resolved(cfg)
     if job.is_main and not job.resuming:
         job.folder.write_config(plain)

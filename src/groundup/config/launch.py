@@ -40,8 +40,8 @@ class Task:
         hydra = HydraConfig.get()
         multirun = hydra.mode == RunMode.MULTIRUN
         folder = Path(hydra.runtime.output_dir)
-        overrides, choices = list(hydra.overrides.task), resolved(hydra.runtime.choices)
         try:
+            overrides, choices = list(hydra.overrides.task), resolved(hydra.runtime.choices)
             if self.stage in WITHOUT_FOLDER:
                 return call_without_folder(self.stage, cfg, overrides, choices)
             return run_job(
