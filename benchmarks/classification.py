@@ -65,24 +65,27 @@ def one_seed(task: str, seed: int, arguments: argparse.Namespace) -> dict[str, P
     pretrain = [*corpus(task, arguments.root), *MASKED, *recipe["model"], *recipe["pretrain"], *arguments.pretrain]
     number = seed if own else 1
     pretrained = run_once(folder / f"pretraining-{number}", "pretrain", [*pretrain, f"seed={number}"])
-    scratch = [*finetune, *recipe["model"], "baselines=true"]
-    return {
-        "random": run_once(folder / f"random-{seed}", "finetune", scratch),
-        "pretrained": run_once(folder / f"pretrained-{seed}", "finetune", [*finetune, f"init_from={pretrained}"]),
-    }
+    finetune.append("baselines=true")
+    runs = {"pretrained": run_once(folder / f"pretrained-{seed}", "finetune", [*finetune, f"init_from={pretrained}"])}
+    if not arguments.pretrained_only:
+        runs["random"] = run_once(folder / f"random-{seed}", "finetune", [*finetune, *recipe["model"]])
+    return runs
 
 
 def row(task: str, runs: list[dict[str, Path]]) -> str:
     """One line of the table: test accuracy of the baselines, and mean and range over seeds of the model."""
-    baselines = json.loads((runs[0]["random"] / "baselines.json").read_text(encoding="utf-8"))
+    baselines = json.loads((runs[0]["pretrained"] / "baselines.json").read_text(encoding="utf-8"))
     majority, bar = (baselines[name]["test/accuracy"]["value"] for name in ("majority class", BAG_OF_WORDS))
-    scores = {start: [metric(run[start], "test/accuracy") for run in runs] for start in ("random", "pretrained")}
+    scores = {start: [metric(run[start], "test/accuracy") for run in runs] for start in runs[0]}
     means = {start: sum(values) / len(values) for start, values in scores.items()}
-    cells = [f"{majority:.4f}", f"{bar:.4f}", *(mean_and_range(values) for values in scores.values())]
-    gain = 100 * (means["pretrained"] - means["random"])
-    paired = difference(runs[0])
-    cells += [f"{gain:+.1f} (first seed [{100 * paired.low:+.1f}, {100 * paired.high:+.1f}])"]
-    return f"| {task} | " + " | ".join(cells) + f" | {100 * (means['pretrained'] - bar):+.1f} |"
+    gain, random = "-", "-"
+    if "random" in scores:
+        paired = difference(runs[0])
+        gain = f"{100 * (means['pretrained'] - means['random']):+.1f} "
+        gain += f"(first seed [{100 * paired.low:+.1f}, {100 * paired.high:+.1f}])"
+        random = mean_and_range(scores["random"])
+    above = f"{100 * (means['pretrained'] - bar):+.1f}"
+    return f"| {task} | {majority:.4f} | {bar:.4f} | {random} | {mean_and_range(scores['pretrained'])} | {gain} | {above} |"
 
 
 def difference(run: dict[str, Path]) -> Estimate:
@@ -104,6 +107,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--pretrain", nargs="+", default=[], metavar="KEY=VALUE", help="after the ones in this file")
     parser.add_argument("--finetune", nargs="+", default=[], metavar="KEY=VALUE", help="the same for every model")
+    parser.add_argument("--pretrained-only", action="store_true", help="leave out the runs from random weights")
     parser.add_argument("--logs", type=Path, default=Path("logs/benchmarks/classification"))
     arguments = parser.parse_args()
     arguments.root, arguments.logs = arguments.root.resolve(), arguments.logs.resolve()
