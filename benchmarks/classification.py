@@ -1,6 +1,6 @@
 """Classification against TF-IDF logistic regression on the same split: random weights, and pretrained ones.
 
-    python benchmarks/classification.py --tasks python_docs_topic
+    python benchmarks/classification.py --tasks python_docs_topic --recipe transformer
     python benchmarks/classification.py --root ../shared/data --tasks trec6 sst2_sentences ag_news
     python benchmarks/classification.py --root ../shared/data --tasks trec6 --pretrain budget.steps=6000 --finetune budget.epochs=8
 
@@ -31,13 +31,13 @@ BILSTM = {
     "pretrain": ["optimizer=adamw", "optimizer.lr=2e-3", "budget.steps=1500", "validate_every=500"],
     "finetune": ["task.pooling=max", "task.dropout=0.3", "model.dropout=0.3", "budget.epochs=6", "validate_every=100"],
 }
-# The Transformer of experiment=demo; each seed has a pretraining of its own.
+# The Transformer of experiment=demo.
 TRANSFORMER = {
     "model": ["model=transformer_encoder", "size.layers=2", *WORDS, "tokenizer.vocab_size=4096"],
     "pretrain": ["batching.length=64", "batching.batch_size=48", "budget.steps=900", "validate_every=300"],
     "finetune": ["model.dropout=0.2", "optimizer.lr=3e-3", "budget.epochs=3", "validate_every=100"],
 }
-RECIPES = {"python_docs_topic": TRANSFORMER}  # others: BILSTM
+RECIPES = {"bilstm": BILSTM, "transformer": TRANSFORMER}
 MASKED = ["task=masked_lm", "task.mask_rate=0.3"]
 CHOOSE = ["monitor=validation/accuracy", "monitor_mode=max"]
 BAG_OF_WORDS = "bag-of-words logistic regression"
@@ -58,13 +58,11 @@ def corpus(task: str, root: Path) -> list[str]:
 
 def one_seed(task: str, seed: int, arguments: argparse.Namespace) -> dict[str, Path]:
     """The same model with the same fine-tuning, from random and from pretrained weights."""
-    folder, recipe = arguments.logs / task, RECIPES.get(task, BILSTM)
-    own = task == "python_docs_topic"  # others share one pretraining: it takes most of the time
-    data = [f"data={task}"] + ([] if own else [f"data.root={arguments.root}"])
+    folder, recipe = arguments.logs / task / arguments.recipe, RECIPES[arguments.recipe]
+    data = [f"data={task}"] + ([] if task == "python_docs_topic" else [f"data.root={arguments.root}"])
     finetune = [*data, f"seed={seed}", *recipe["finetune"], *CHOOSE, *arguments.finetune]
     pretrain = [*corpus(task, arguments.root), *MASKED, *recipe["model"], *recipe["pretrain"], *arguments.pretrain]
-    number = seed if own else 1
-    pretrained = run_once(folder / f"pretraining-{number}", "pretrain", [*pretrain, f"seed={number}"])
+    pretrained = run_once(folder / "pretraining", "pretrain", pretrain)  # one for all seeds: it takes most of the time
     finetune.append("baselines=true")
     runs = {"pretrained": run_once(folder / f"pretrained-{seed}", "finetune", [*finetune, f"init_from={pretrained}"])}
     if not arguments.pretrained_only:
@@ -107,6 +105,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--pretrain", nargs="+", default=[], metavar="KEY=VALUE", help="after the ones in this file")
     parser.add_argument("--finetune", nargs="+", default=[], metavar="KEY=VALUE", help="the same for every model")
+    parser.add_argument("--recipe", choices=RECIPES, default="bilstm")
     parser.add_argument("--pretrained-only", action="store_true", help="leave out the runs from random weights")
     parser.add_argument("--logs", type=Path, default=Path("logs/benchmarks/classification"))
     arguments = parser.parse_args()
