@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from functools import partial
 
 import numpy as np
 import pytest
 
-from groundup.data.batching import BatchStream, Bucketed, EvaluationBatches, Packed, TokenBudget, padding_share
+from groundup.data.batching import BatchStream, Bucketed, EvaluationBatches, Packed, Plan, TokenBudget, padding_share
+from groundup.data.ordering import by_length
 from groundup.errors import UserError
 
 LENGTHS = np.minimum(3 + np.random.default_rng(0).geometric(0.08, size=1003), 64)  # skewed, as short texts are
@@ -17,6 +19,11 @@ BATCHINGS = {
     "bucketed": Bucketed(max_length=64, batch_size=16),
     "token_budget": TokenBudget(max_length=64, tokens=256),
 }
+RANDOM = np.random.default_rng(1)
+SOURCES = np.minimum(4 + RANDOM.geometric(0.08, size=6000), 64)
+PAIRS = np.stack([SOURCES, np.clip(SOURCES + RANDOM.normal(0, 2 + SOURCES / 8), 2, 64).astype(np.int64)], axis=1)
+ROWS = {"bucketed": Bucketed(64, batch_size=64), "token_budget": TokenBudget(64, tokens=4096)}
+every_row_batching = pytest.mark.parametrize("batching", ROWS.values(), ids=ROWS)
 every_batching = pytest.mark.parametrize("batching", BATCHINGS.values(), ids=BATCHINGS)
 
 
@@ -121,3 +128,85 @@ def test_packed_evaluation_keeps_the_order_of_the_text():
 def test_a_budget_below_the_longest_row_is_refused():
     with pytest.raises(UserError, match=r"try batching\.tokens=2048"):
         TokenBudget(max_length=128, tokens=100)
+
+
+def digest(plan: Plan) -> str:
+    return hashlib.sha256(b"|".join(batch.astype("<i8").tobytes() for batch in plan)).hexdigest()[:16]
+
+
+def test_the_order_of_texts_is_that_of_earlier_versions():
+    # A run that is resumed, or repeated, after an update of the code must see the same batches.
+    found = {
+        name: [digest(batching.plan(LENGTHS, *place)) for place in ((0, 0), (1, 3), (42, 7))]
+        + [digest(batching.evaluation_plan(LENGTHS)), digest(batching.evaluation_plan(LENGTHS, 5))]
+        for name, batching in {**BATCHINGS, "small_windows": TokenBudget(64, 100, window=4)}.items()
+        if name != "packed"
+    }
+    assert found == {
+        "bucketed": [
+            "257bae395a9d6efc",
+            "76477d4512719e65",
+            "e31a7ddc323a52df",
+            "3f62cb7db8fc3931",
+            "2e4b1f5c6035494a",
+        ],
+        "token_budget": [
+            "fd15e87a41e8d385",
+            "01285f9572e3b6a6",
+            "b903f15c9444ccd7",
+            "98615f5372a9a9fb",
+            "6f3561c4c7b4d0a0",
+        ],
+        "small_windows": [
+            "364c40dddd9d1310",
+            "b45c70a7371df416",
+            "6506fa70b13528f3",
+            "89f77542c0e14913",
+            "30651ca6b74dba34",
+        ],
+    }
+
+
+@every_row_batching
+def test_pairs_follow_from_seed_and_epoch_and_none_is_lost(batching):
+    plan = batching.plan(PAIRS, 1, 0)
+    assert digest(plan) == digest(batching.plan(PAIRS, 1, 0))
+    assert len({digest(batching.plan(PAIRS, seed, epoch)) for seed, epoch in ((1, 0), (1, 1), (2, 0))}) == 3
+    for batches in (plan, batching.evaluation_plan(PAIRS), batching.evaluation_plan(PAIRS, 10)):
+        assert sorted(np.concatenate(batches).tolist()) == list(range(len(PAIRS)))
+    assert max(map(len, batching.evaluation_plan(PAIRS, 10))) == 10
+
+
+@every_row_batching
+def test_pairs_pad_little_on_both_sides(batching):
+    shuffled = np.random.default_rng(0).permutation(len(PAIRS))
+    assert padding_share(np.array_split(shuffled, len(PAIRS) // 64), PAIRS) > 0.6
+    plan = batching.plan(PAIRS, 1, 0)
+    shares = [padding_share(plan, PAIRS[:, side]) for side in (0, 1)]
+    assert max(shares) < 0.15
+    windows = [rows[np.lexsort(PAIRS[rows].T)] for rows in np.array_split(shuffled, 2)]  # by one side, then the other
+    one_side_first = [rows[begin : begin + 64] for rows in windows for begin in range(0, 3000, 64)]
+    assert padding_share(plan, PAIRS) < 0.75 * padding_share(one_side_first, PAIRS)
+
+
+def test_a_budget_counts_both_sides():
+    batching = TokenBudget(64, tokens=500, window=4)
+    for plan in (batching.plan(PAIRS, 3, 0), batching.evaluation_plan(PAIRS)):
+        sizes = [len(batch) * PAIRS[batch].max(axis=0).sum() for batch in plan]
+        assert max(sizes) <= 500 and np.mean(sizes) > 0.8 * 500
+    assert padding_share([np.array([0, 1])], np.array([[2, 7], [4, 3]])) == pytest.approx(1 - 16 / 22)
+    with pytest.raises(UserError, match=r"a row of 120 tokens on both sides .* try batching\.tokens=960"):
+        TokenBudget(64, tokens=100).plan(np.array([[5, 5], [60, 60]]), 1, 0)
+
+
+@every_row_batching
+def test_evaluation_of_pairs_begins_with_what_needs_the_most(batching):
+    sizes = [PAIRS[batch].max(axis=0).sum() for batch in batching.evaluation_plan(PAIRS)]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+@pytest.mark.parametrize(("rows", "size"), [(0, 4), (1, 4), (4, 4), (5, 4), (37, 5), (37, 100)])
+def test_an_order_by_length_holds_every_row_once(rows, size):
+    for lengths in (PAIRS[:rows], PAIRS[:rows, 0], np.ones((rows, 2), dtype=int)):
+        assert sorted(by_length(lengths, size).tolist()) == list(range(rows))
+    assert by_length(np.ones((rows, 2), dtype=int), size).tolist() == list(range(rows))  # ties as they stand

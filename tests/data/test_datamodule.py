@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from groundup.data.batching import Bucketed, Packed, TokenBudget
-from groundup.data.collate import CausalCollator, ClassificationCollator, MaskedCollator
+from groundup.data.collate import CausalCollator, ClassificationCollator, Collator, MaskedCollator
+from groundup.data.corruption import DenoisingCollator, SpanCorruptionCollator
 from groundup.data.datamodule import TextDataModule
 from groundup.data.facts import Facts
 from groundup.data.given import GivenRows
@@ -35,18 +36,31 @@ def rows(count: int, seed: int) -> list[dict]:
     ]
 
 
+def pairs(count: int, seed: int) -> list[dict]:
+    return [
+        {"source": row["text"], "target": " ".join(reversed(row["text"].upper().split()))} for row in rows(count, seed)
+    ]
+
+
+PAIRS = {"train": pairs(203, 0), "validation": pairs(41, 1), "test": pairs(30, 2)}
 SPLITS = {"train": rows(203, 0), "validation": rows(41, 1), "test": rows(30, 2)}
 CASES = {
     "causal": ("packed", Packed(length=16, batch_size=4), CausalCollator),
     "masked": ("packed", Packed(length=16, batch_size=4, mask_documents=True), MaskedCollator),
     "bucketed": ("labelled", Bucketed(max_length=64, batch_size=8), ClassificationCollator),
     "token_budget": ("labelled", TokenBudget(max_length=64, tokens=256), ClassificationCollator),
+    "paired": ("paired", Bucketed(max_length=64, batch_size=8), Collator),
+    "paired_budget": ("paired", TokenBudget(max_length=64, tokens=512), Collator),
+    "prompted": ("prompted", Bucketed(max_length=64, batch_size=8), Collator),
+    "spans": ("packed", Packed(length=16, batch_size=4), SpanCorruptionCollator),
+    "noise": ("packed", Packed(length=16, batch_size=4), DenoisingCollator),
 }
 every_case = pytest.mark.parametrize("case", CASES)
 
 
-def module(case: str, cache, splits=SPLITS, **words) -> TextDataModule:
+def module(case: str, cache, splits=None, **words) -> TextDataModule:
     form, batching, collator = CASES[case]
+    splits = splits or (PAIRS if form in ("paired", "prompted") else SPLITS)
     words = {"tokenizer": TokenizerSpec("word", 64), "seed": 3, **words}
     data = TextDataModule(GivenRows(splits), batching=words.pop("batching", batching), cache_dir=str(cache), **words)
     data.form = form
@@ -122,6 +136,8 @@ def test_index_restores_the_order_of_evaluation(case, cache):
     assert sorted(found) == list(range(len(found)))
     if data.form == "labelled":
         assert [found[index] for index in range(30)] == [row["text"] for row in data.texts("test")]
+    if data.form == "paired":
+        assert [found[index] for index in range(30)] == [row["source"] for row in data.texts("test")]
 
 
 def test_facts_and_reports(cache):
@@ -193,7 +209,9 @@ def test_predictions_need_nothing_but_texts(case, cache):
     run = module(case, cache)
     data = TextDataModule(None, run.tokenizer, run.batching, str(cache), seed=3)
     data.form, data.known, data.collate = run.form, run.facts, run.collate
-    given = [{"text": "the lazy dog"}, {"text": ""}, {"text": "fox " * 9, "label": "ignored"}]
+    texts = ("the lazy dog", "", "fox " * 9)
+    given = [{"text": text, "source": text, "label": "ignored", "target": "ignored"} for text in texts]
+    given = [given[0], {"text": "", "source": ""}, given[2]]
     seen = [index for batch in data.loader(given, batch_size=2) for index in batch["index"].tolist()]
     assert sorted(seen) == [0, 1, 2]
     assert list(data.loader([])) == []
@@ -216,6 +234,95 @@ def test_a_batching_of_the_other_form_is_refused(cache):
         module("causal", cache, batching=Bucketed())
     with pytest.raises(UserError, match="try batching=bucketed or batching=token_budget"):
         module("bucketed", cache, batching=Packed())
+
+
+@pytest.mark.parametrize(
+    ("case", "has", "message"),
+    [
+        (
+            "paired",
+            ("text", "label"),
+            r"needs pairs, but the data has text and label\. Try data\.source=COLUMN data\.target",
+        ),
+        ("prompted", ("source",), r"needs pairs, but the data has source\. Try data\.target=COLUMN"),
+        (
+            "bucketed",
+            ("source", "target"),
+            r"needs labelled text, but the data has source and target\. Try data\.text=",
+        ),
+    ],
+)
+def test_texts_in_place_of_pairs_and_pairs_in_place_of_texts_are_refused(cache, case, has, message):
+    with pytest.raises(UserError, match=message):
+        module(case, cache, splits={"train": [dict.fromkeys(has, "fox")]})
+
+
+def test_pairs_have_one_vocabulary_of_both_sides_or_two(cache):
+    joint = module("paired", cache)
+    assert joint.facts.target_vocab_size is None and joint.target_tokenizer is joint.tokenizer
+    assert joint.tokenizer.unk_id not in joint.tokenizer.encode("fox FOX the THE")
+    apart = module("paired", cache, target_tokenizer=TokenizerSpec("char", 40))
+    assert (apart.tokenizer.kind, apart.target_tokenizer.kind) == ("word", "char")
+    assert apart.facts.vocab_size == apart.tokenizer.vocab_size < joint.facts.vocab_size
+    assert apart.facts.target_vocab_size == apart.target_tokenizer.vocab_size
+    assert apart.tokenizer.encode("fox FOX")[1] == apart.tokenizer.unk_id  # of the sources alone
+    assert set(apart.target_tokenizer.encode("Of")) >= {apart.target_tokenizer.unk_id}  # of the targets alone
+    assert apart.report["train"]["unknown_share"] == 0
+    row = apart.texts("train")[5]
+    labels = apart.examples("train")[(0, 5)]["labels"][:-1].tolist()
+    assert apart.target_tokenizer.decode(labels) == row["target"]
+    with pytest.raises(UserError, match="one sequence: try target_tokenizer=null"):
+        module("prompted", cache, target_tokenizer=TokenizerSpec("char", 40))
+    with pytest.raises(UserError, match="reads no pairs: try target_tokenizer=null"):
+        module("causal", cache, target_tokenizer=TokenizerSpec("char", 40))
+
+
+def test_a_finished_run_lends_both_tokenizers(cache):
+    run = module("paired", cache, target_tokenizer=TokenizerSpec("char", 40))
+
+    def opened(**words) -> TextDataModule:
+        data = TextDataModule(None, run.tokenizer, run.batching, str(cache), seed=3, **words)
+        data.form, data.known, data.collate = "paired", run.facts, run.collate
+        return data
+
+    data = opened(target_tokenizer=run.target_tokenizer)
+    loader = data.loader([{"source": "fox"}, {"source": ""}, {"source": "fox " * 70}], batch_size=2)
+    assert sorted(index for batch in loader for index in batch["index"].tolist()) == [0, 1, 2]
+    assert loader.dataset.examples.truncated_sources.tolist() == [False, False, True]
+    assert data.facts == run.facts and data.target_tokenizer is run.target_tokenizer
+    with pytest.raises(UserError, match="the target tokenizer has none"):
+        opened().setup("predict")
+
+
+def test_what_is_said_of_pairs_counts_both_sides(cache, caplog):
+    rows = [*PAIRS["train"], {"source": "", "target": "THE"}, {"source": "fox " * 99, "target": "FOX"}]
+    with caplog.at_level("INFO"):
+        data = module("paired", cache, splits={**PAIRS, "train": rows})
+    assert "1 rows with cut sources, 1 rows with empty sides" in caplog.text
+    report = data.report["train"]
+    assert report["rows"] == 205 == len(data.texts("train"))
+    words = sum(len(row["source"].split()) + len(row["target"].split()) + 2 for row in PAIRS["train"])
+    assert report["tokens"] == words + 1 + 2 + 64 + 2
+    assert data.tokens_per_batch == report["tokens"] / data.batches_per_epoch
+    data.total_batches = data.batches_per_epoch
+    real, places = 0, 0
+    for batch in data.train_dataloader():
+        mask = batch.get("attention_mask", torch.ones_like(batch["input_ids"]))
+        real += int(mask.sum()) + int((batch["labels"] != -100).sum())
+        places += batch["input_ids"].numel() + batch["labels"].numel()
+    assert real == report["tokens"]
+    assert report["padding_share"] == pytest.approx(1 - real / places)
+    targets = PAIRS["test"]
+    scored = sum(len(row["target"].split()) + 1 for row in targets)
+    assert data.bytes_per_token("test") == sum(len(row["target"].encode()) for row in targets) / scored
+
+
+@pytest.mark.parametrize("case", ["causal", "spans"])
+def test_language_models_read_both_sides_of_pairs(case, cache):
+    data = module(case, cache, splits=PAIRS)
+    assert data.report["train"]["documents"] == 406
+    text = data.tokenizer.decode(data.examples("test").encoded.ids.tolist())
+    assert text == " ".join(f"{row['source']} {row['target']}" for row in PAIRS["test"])
 
 
 def test_a_missing_split_is_named(cache):

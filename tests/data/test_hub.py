@@ -115,3 +115,36 @@ def test_broken_data_set_is_one_line(folder):
     (folder / "train.jsonl").write_text("{broken")
     with pytest.raises(UserError, match=r"Check data.hub"):
         Files(hub=str(folder)).splits()
+
+
+@pytest.fixture(params=["translation", "struct"])
+def translations(tmp_path, request):
+    feature = (
+        "dtype: {translation: {languages: [en, de]}}"
+        if request.param == "translation"
+        else "struct: [{name: en, dtype: string}, {name: de, dtype: string}]"
+    )
+    (tmp_path / "train.jsonl").write_text('{"id": "1", "translation": {"en": "Hi.", "de": "Hallo."}}\n')
+    card = ["configs:", "- {config_name: default, data_files: [{split: train, path: train.jsonl}]}"]
+    card += ["dataset_info:", "  features:", "  - {name: id, dtype: string}", f"  - {{name: translation, {feature}}}"]
+    (tmp_path / "README.md").write_text("\n".join(["---", *card, "---", ""]))
+    return tmp_path
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_nested_columns_are_paths(translations, streaming):
+    data = Files(hub=str(translations), source="translation.en", target="translation.de", streaming=streaming)
+    assert list(data.rows("train")) == [{"source": "Hi.", "target": "Hallo."}]
+    renamed = {"translation.en": "en", "translation.de": "de"}
+    data = Files(hub=str(translations), hub_columns=renamed, source="en", target="de", streaming=streaming)
+    assert list(data.rows("train")) == [{"source": "Hi.", "target": "Hallo."}]
+    with pytest.raises(UserError, match=r"it has id, translation.en, translation.de; try data.target=translation.de"):
+        list(Files(hub=str(translations), source="translation.en", target="translation.fr").rows("train"))
+
+
+def test_references_that_a_copy_on_the_hub_lacks_are_empty(folder, caplog):
+    data = Files(hub=str(folder), source="sentence", target="label", references="references")
+    with caplog.at_level("INFO"):
+        rows = list(data.rows("validation"))
+    assert [row["references"] for row in rows] == [[], []]
+    assert "no column 'references'" in caplog.text

@@ -7,6 +7,7 @@ import pytest
 from groundup.data.clean import Clean
 from groundup.data.sources.python_docs import PythonDocs, assign, make
 from groundup.data.sources.python_docs_extract import Docstring, extract
+from groundup.data.sources.python_docs_summary import summaries
 from groundup.data.sources.python_docs_topics import TOPICS, topic_of
 from groundup.data.sources.source import SPLITS, label_names
 from groundup.errors import UserError
@@ -22,6 +23,11 @@ def sets(docstrings):
     return make(docstrings)
 
 
+def contents(row):
+    """The texts of a row of any set."""
+    return " ".join(row[role] for role in ("text", "source", "target") if role in row)
+
+
 def words(text):
     return " ".join("".join(c if c.isalnum() else " " for c in text.lower()).split())
 
@@ -35,15 +41,58 @@ def test_no_module_is_in_two_splits_of_either_set(sets):
 
 
 def test_no_held_out_docstring_stands_in_any_training_text(sets):
-    training = " ".join(words(row["text"]) for rows_of in sets.values() for row in rows_of["train"])
+    training = " ".join(words(contents(row)) for rows_of in sets.values() for row in rows_of["train"])
     for split in ("validation", "test"):
         for row in sets["topic"][split]:
             assert f" {words(row['text'])} " not in training
+        for row in sets["summary"][split]:
+            assert f" {words(row['source'])} " not in training
 
 
 def test_no_docstring_twice(sets):
     texts = Counter(words(row["text"]) for split in SPLITS for row in sets["topic"][split])
     assert texts.most_common(1)[0][1] == 1
+
+
+def test_summaries_are_one_line_and_stand_before_their_body(docstrings, sets):
+    texts = {words(doc.text) for doc in docstrings}
+    for split in SPLITS:
+        for row in sets["summary"][split]:
+            assert "\n" not in row["target"] and 3 <= len(words(row["target"]).split()) <= 60
+            assert words(row["target"] + " " + row["source"]) in texts
+            assert not row["module"].startswith("pydoc_data")
+
+
+def test_no_body_twice_and_none_that_says_the_summary_again(sets):
+    rows = [row for split in SPLITS for row in sets["summary"][split]]
+    assert max(Counter(words(row["source"]) for row in rows).values()) == 1
+    for row in rows:
+        body, line = words(row["source"]), words(row["target"])
+        assert f" {line} " not in f" {body} "
+        assert len(body.split()) >= 12 and len(set(body.split()) - set(line.split())) > 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Return the number of rows.",  # no body
+        "Return the number of rows.\n\nEmpty ones too.",  # hardly any
+        "Rows\n\nThis returns the number of rows that are in the table, counted from the first one.",  # a name
+        "f(a, b) -> int\n\nThis returns the number of rows that are in the table, counted from the first one.",
+        "Options:\n\nThis returns the number of rows that are in the table, counted from the first one.",
+        "Return the number of rows.\n\nReturn the number of rows in a table whose lines were all read before by us.",
+        "Return the number of rows\nof a table\nwhich is here.\n\nIt counts them all from the first one to the last one.",
+    ],
+)
+def test_docstrings_without_summary_or_body_are_left_out(text):
+    assert summaries([Docstring("m", "f", "def f()", text)]) == []
+
+
+@pytest.mark.parametrize("end", [".\n\n", "\n\n", ".\n", "\nwhich are here.\n\n", ".\n   \n\n"])
+def test_the_summary_is_the_first_sentence_on_lines_of_its_own(end):
+    body = "Empty ones count too,\n  as do comments;\n\nnothing is read twice, and nothing is kept in memory."
+    ((_, long, short),) = summaries([Docstring("m", "f", "", f"Give the number of rows{end}{body}")] * 2)
+    assert long == body and short == " ".join(f"Give the number of rows{end}".split())
 
 
 def test_every_topic_is_in_every_split_and_none_dominates(sets):
@@ -57,6 +106,8 @@ def test_sizes_are_worth_the_name(sets):
     rows = {split: len(sets["topic"][split]) for split in SPLITS}
     assert rows["train"] > 2000 and rows["validation"] > 200 and rows["test"] > 300
     characters = {split: sum(len(row["text"]) for row in sets["text"][split]) for split in SPLITS}
+    pairs = {split: len(sets["summary"][split]) for split in SPLITS}
+    assert pairs["train"] > 1000 and pairs["validation"] > 100 and pairs["test"] > 200
     assert characters["train"] > 1_000_000 and characters["validation"] > 50_000 and characters["test"] > 50_000
 
 
@@ -105,10 +156,12 @@ def test_a_docstring_that_stands_for_two_topics_is_dropped():
 
 
 def test_rows_from_the_cache_are_those_of_a_new_extraction(sets):
-    topic, text = PythonDocs("topic"), PythonDocs("text")
+    topic, text, summary = (PythonDocs(name) for name in ("topic", "text", "summary"))
     for split in SPLITS:
         assert list(topic.rows(split)) == [{"text": r["text"], "label": r["label"]} for r in sets["topic"][split]]
         assert list(text.rows(split)) == [{"text": r["text"]} for r in sets["text"][split]]
+        pairs = [{"source": r["source"], "target": r["target"]} for r in sets["summary"][split]]
+        assert list(summary.rows(split)) == pairs
 
 
 def test_rows_are_made_once_for_both_sets_and_cleaned_on_the_way(cache_dir, monkeypatch):

@@ -166,6 +166,88 @@ def test_streaming_does_not_hold_the_rows(tmp_path):
         tracemalloc.stop()
 
 
+def pairs(path, **options):
+    return Files(train=str(path), **{"source": "en", "target": "zh", **options})
+
+
+PAIRS = [{"en": "Hi.", "zh": "嗨。"}, {"en": "", "zh": "空"}, {"en": "Run!", "zh": ""}, {"en": " a ", "zh": "b"}]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl.gz", "a.parquet", "a.tsv"])
+def test_pairs_have_source_and_target_and_empty_ones_stay(tmp_path, name):
+    data = pairs(write(tmp_path / name, PAIRS))
+    assert data.columns == {"source": "en", "target": "zh"}  # and no text is asked for
+    assert list(data.rows("train")) == [{"source": row["en"], "target": row["zh"]} for row in PAIRS]
+
+
+def test_references_are_lists_whatever_the_file_holds(tmp_path):
+    given = [["one", 2], ["three"], [], None, "four"]
+    path = write(tmp_path / "a.jsonl", [{"en": "x", "zh": "y", "more": value} for value in given])
+    rows = list(pairs(path, references="more", clean=Clean(lowercase=True)).rows("train"))
+    assert [row["references"] for row in rows] == [["one", "2"], ["three"], [], [], ["four"]]
+    path = write(tmp_path / "a.tsv", [{"en": "x", "zh": "y", "more": "z"}, {"en": "x", "zh": "y", "more": ""}])
+    assert [row["references"] for row in pairs(path, references="more").rows("train")] == [["z"], []]
+
+
+def test_groups_and_cleaning_of_pairs(tmp_path):
+    path = write(tmp_path / "a.jsonl", [{"en": "A  B", "zh": "C\n\nD", "more": ["E  F"], "kind": " Old  News "}])
+    data = pairs(path, references="more", group="kind", clean=Clean(lowercase=True, whitespace=True))
+    assert list(data.rows("train")) == [
+        {"source": "a b", "target": "c\nd", "references": ["e f"], "group": "Old  News"}  # a name is not cleaned
+    ]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
+def test_nested_columns_are_paths(tmp_path, name):
+    path = write(tmp_path / name, [{"id": "1", "translation": {"en": "Hi.", "de": "Hallo."}}])
+    data = pairs(path, source="translation.en", target="translation.de")
+    assert list(data.rows("train")) == [{"source": "Hi.", "target": "Hallo."}]
+    said = message(lambda: list(pairs(path, source="translation.en", target="translation.zh").rows("train")))
+    assert "it has id, translation.en, translation.de" in said and said.endswith("try data.target=translation.de")
+    said = message(lambda: list(pairs(path, source="translation", target="id").rows("train")))
+    assert "holds a dict, not a text; try data.source=translation.en" in said
+
+
+def test_a_column_with_a_dot_in_its_name_is_found_as_it_is(tmp_path):
+    path = write(tmp_path / "a.tsv", [{"text.en": "Hi.", "text.de": "Hallo."}])
+    assert list(pairs(path, source="text.en", target="text.de").rows("train")) == [
+        {"source": "Hi.", "target": "Hallo."}
+    ]
+
+
+def test_held_out_pairs_go_by_their_source(tmp_path):
+    rows = [{"en": f"source {i % 150}", "zh": f"target {i}"} for i in range(600)]  # each source has four targets
+    data = pairs(write(tmp_path / "a.tsv", rows), validation_share=0.2)
+    train, held_out = (list(data.rows(split)) for split in ("train", "validation"))
+    assert len(train) + len(held_out) == 600 and 60 < len(held_out) < 180
+    assert not {row["source"] for row in train} & {row["source"] for row in held_out}
+
+
+def test_what_is_held_out_is_told_once(tmp_path, caplog):
+    data = pairs(write(tmp_path / "a.tsv", PAIRS * 5), validation_share=0.3)
+    with caplog.at_level("INFO"):
+        for split in ("train", "validation"):
+            data.fingerprint(split)
+            list(data.rows(split))
+    assert [record.getMessage() for record in caplog.records] == ["validation: 30 % of train held out, by content"]
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        list(pairs(tmp_path / "a.tsv", validation=str(tmp_path / "a.tsv"), validation_share=0.3).rows("train"))
+    assert not caplog.records
+
+
+def test_pairs_and_texts_are_cut_in_two_without_being_asked(tmp_path, repository):
+    from hydra import compose, initialize_config_dir
+    from hydra.utils import instantiate
+
+    path = write(tmp_path / "pairs.tsv", [{"en": f"row {i}", "zh": "x"} for i in range(100)])
+    with initialize_config_dir(str(repository / "conf"), version_base="1.3"):
+        config = compose(overrides=["+data=files", f"data.train={path}", "data.source=en", "data.target=zh"]).data
+    data = instantiate(config)
+    assert data.splits() == ["train", "validation"] and data.columns == {"source": "en", "target": "zh"}
+    assert len(list(data.rows("train"))) + len(list(data.rows("validation"))) == 100
+
+
 def message(call):
     with pytest.raises(UserError) as error:
         call()
@@ -203,6 +285,45 @@ def test_label_without_a_value_names_the_line(tmp_path):
     assert "line 1: no value in column 'review'" in message(lambda: list(source(path).rows("train")))
     path = write(tmp_path / "b.jsonl", [{"review": ["a"], "stars": 1}])
     assert "holds a list" in message(lambda: list(source(path).rows("train")))
+
+
+def test_pair_without_one_side(tmp_path):
+    assert "add data.target=COLUMN" in message(lambda: Files(train="a.tsv", source="en"))
+    assert "add data.source=COLUMN" in message(lambda: Files(train="a.tsv", target="zh"))
+    assert "add data.source=COLUMN" in message(lambda: Files(train="a.tsv", references="more"))
+
+
+def test_missing_column_of_a_pair_proposes_one_that_is_free(tmp_path):
+    path = write(tmp_path / "a.tsv", [{"en": "Hi.", "fr": "Salut."}])
+    said = message(lambda: list(pairs(path).rows("train")))
+    assert "no column 'zh'; it has en, fr" in said and said.endswith("try data.target=fr")
+
+
+def test_pairs_in_a_txt_are_told_which_files_can_hold_them(tmp_path):
+    (tmp_path / "a.txt").write_text("Hi.\n")
+    for txt in ("file", "line"):
+        said = message(lambda: list(pairs(tmp_path / "a.txt", txt=txt).rows("train")))  # noqa: B023
+        assert "data.train=pairs.tsv data.source=en data.target=zh" in said
+
+
+def test_broken_pairs_name_the_line(tmp_path):
+    path = write(tmp_path / "a.jsonl", [PAIRS[0], {"en": "x", "zh": None}])
+    assert "line 2: no value in column 'zh' (data.target)" in message(lambda: list(pairs(path).rows("train")))
+    path = write(tmp_path / "b.jsonl", [PAIRS[0], {"en": "x"}])
+    assert "line 2: no column 'zh'" in message(lambda: list(pairs(path).rows("train")))
+    path = write(tmp_path / "c.jsonl", [{"en": ["x"], "zh": "y"}])
+    assert "(data.source) holds a list" in message(lambda: list(pairs(path).rows("train")))
+    path = write(tmp_path / "d.jsonl", [{"en": "x", "zh": "y", "more": [["z"]]}])
+    assert "(data.references) holds a list" in message(lambda: list(pairs(path, references="more").rows("train")))
+    (tmp_path / "a.tsv").write_text("en\tzh\nHi.\t嗨。\nRun!\n")
+    assert "line 3: 1 cells, but the header has 2" in message(lambda: list(pairs(tmp_path / "a.tsv").rows("train")))
+    (tmp_path / "b.tsv").write_text("en\tzh\nHi.\t嗨。\t你好。\n")
+    assert "line 2: 3 cells, but the header has 2" in message(lambda: list(pairs(tmp_path / "b.tsv").rows("train")))
+
+
+def test_too_little_to_hold_out_of(tmp_path):
+    data = pairs(write(tmp_path / "a.tsv", PAIRS[:1]), validation_share=0.01)
+    assert "data.validation=dev.csv" in message(lambda: data.rows("validation"))
 
 
 def test_no_label_column_at_all(tmp_path):
@@ -295,7 +416,10 @@ def test_streaming_one_document_asks_for_lines(tmp_path):
     assert "data.txt=line" in message(rows_of(tmp_path / "a.txt", streaming=True))
 
 
-@pytest.mark.parametrize("name", ["sst2", "trec6", "ag_news", "chnsenticorp", "tinyshakespeare", "wikitext2"])
+@pytest.mark.parametrize(
+    "name",
+    ["sst2", "trec6", "ag_news", "chnsenticorp", "tinyshakespeare", "wikitext2", "multi30k", "tatoeba_en_zh", "aeslc"],
+)
 def test_ready_yamls_read_local_copies(data_root, repository, name):
     if not (data_root / name).is_dir():
         pytest.skip(f"no {name} in {data_root}")
@@ -306,8 +430,9 @@ def test_ready_yamls_read_local_copies(data_root, repository, name):
         config = compose(overrides=[f"+data={name}", f"data.root={data_root}"]).data
     data = instantiate(config)
     assert "train" in data.splits() and "validation" in data.splits()
-    assert all(row["text"] for row in list(data.rows("validation"))[:20])
+    role = "source" if "source" in data.columns else "text"
+    assert all(row[role] for row in list(data.rows("validation"))[:20])
     if "label" in data.columns:
         names, counts = label_names(data)
         assert len(names) > 1 and sum(counts) == len(data.rows("train"))
-    assert sum(len(row["text"]) for row in data.rows("train")) > 100_000
+    assert sum(len(row[role]) for row in data.rows("train")) > 100_000

@@ -82,6 +82,20 @@ def test_saved_tokenizer_is_the_same(tokenizer, tmp_path):
     assert loaded.encode(NASTY[3] + CHINESE[0]) == tokenizer.encode(NASTY[3] + CHINESE[0])
 
 
+@pytest.mark.parametrize("kind", ["byte_bpe", "unigram", "char"])
+def test_what_is_fit_for_writing_restores_sentences_of_several_languages(kind):
+    german = [
+        "Ein blau-weißes T-Shirt kostet 3,50 €.",
+        'Er sagte: "Ja, gern!"',
+        "Zwei Männer (24) gehen über die Straße.",
+    ]
+    english = ["You must be back by 10 o'clock.", 'He said, "Let\'s go."', "A high-pitched voice?"]
+    chinese = ["Tom是我哥哥。", "我7点起床了。", "他说：“好！”"]
+    texts = german + english + chinese
+    tokenizer = Tokenizer.train(texts, kind, 600)
+    assert [tokenizer.decode(tokenizer.encode(text)) for text in texts] == texts
+
+
 @pytest.mark.parametrize("text", NASTY + CHINESE)
 def test_byte_bpe_restores_any_text(text):
     english_only = Tokenizer.train(ENGLISH, "byte_bpe", 300)

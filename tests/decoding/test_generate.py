@@ -1,193 +1,258 @@
+"""Properties of decoding that hold for every method and every family of models."""
+
+from functools import partial
+
 import pytest
 import torch
 
-from groundup.decoding.generate import generate, stream
+from groundup.decoding.beam import Beam
+from groundup.decoding.generate import decode, stream
 from groundup.decoding.sampling import Sampler
 from groundup.errors import UserError
-from groundup.models.heads import LanguageModelHead
-from groundup.models.recurrent import RecurrentDecoder
-from groundup.models.transformer import TransformerDecoder
 
-V = 30
-FAMILIES = {
-    "transformer": lambda **words: TransformerDecoder(V, 16, 2, 4, **({"zero_init": False, "max_length": 64} | words)),
-    "learned": lambda **words: TransformerDecoder(
-        V, 16, 2, 4, **({"zero_init": False, "max_length": 64, "position": "learned"} | words)
-    ),
-    "alibi": lambda **words: TransformerDecoder(V, 16, 2, 4, zero_init=False, position="alibi", **words),
-    "lstm": lambda **words: RecurrentDecoder(V, 16, **words),
-    "gru": lambda **words: RecurrentDecoder(V, 16, cell="gru", **words),
+EOS = 2
+PROMPTS = [[3, 4], [5, 6, 7, 8, 9], [10, 11, 3]]
+METHODS = {
+    "greedy": Sampler(temperature=0, max_new_tokens=12),
+    "sample": Sampler(max_new_tokens=12),
+    "nucleus": Sampler(0.7, top_k=20, top_p=0.9, repetition_penalty=1.3, max_new_tokens=12),
+    "typical": Sampler(typical_p=0.8, min_p=0.01, no_repeat_ngram=2, max_new_tokens=12),
+    "beam": Beam(4, n_best=3, max_new_tokens=12),
+    "short beam": Beam(3, n_best=3, length_penalty=0, max_new_tokens=12),
+    "ruled beam": Beam(3, 1.5, 2, repetition_penalty=1.3, no_repeat_ngram=2, min_new_tokens=3, max_new_tokens=12),
+    "groups": Beam(6, n_best=6, groups=3, diversity=0.7, max_new_tokens=12),
 }
-families = pytest.mark.parametrize("family", FAMILIES)
+methods = pytest.mark.parametrize("method", METHODS)
+SAMPLERS = [name for name, method in METHODS.items() if isinstance(method, Sampler)]
 
 
-def build(family, **words):
-    torch.manual_seed(0)
-    decoder = FAMILIES[family](**words)
-    head = LanguageModelHead(decoder, tied=False)
-    torch.nn.init.normal_(head.weight, std=0.7)  # a model with opinions
-    return decoder, head
-
-
-def prompts():
-    ids = torch.randint(1, V, (3, 5), generator=torch.Generator().manual_seed(1))
-    mask = torch.tensor([[0, 0, 0, 1, 1], [1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]).bool()
-    return ids, mask
-
-
-def by_hand(decoder, head, text, steps, choose):
-    """No state, one row, everything read again for each token."""
-    text = list(text)
-    start = len(text)
-    for _ in range(steps):
-        window = text if decoder.max_length is None else text[-decoder.max_length :]
-        logits = head(decoder.eval()(torch.tensor([window]))[0][:, -1])
-        text.append(int(choose(logits)))
-    return text[start:]
-
-
-@families
-def test_greedy_is_the_argmax_of_the_full_forward(family):
-    decoder, head = build(family)
-    ids, mask = prompts()
-    texts = generate(decoder, head, ids, attention_mask=mask, max_new_tokens=8)
-    for row in range(3):
-        assert texts[row] == by_hand(decoder, head, ids[row][mask[row]].tolist(), 8, lambda logits: logits.argmax())
-
-
-@families
-@pytest.mark.parametrize("sampler", [Sampler(), Sampler(0.7, top_p=0.9, repetition_penalty=1.3), Sampler(top_k=5)])
-def test_a_row_is_the_same_alone_and_in_a_batch(family, sampler):
-    decoder, head = build(family)
-    ids, mask = prompts()
-    settings = {"max_new_tokens": 20, "sampler": sampler, "eos_id": 2, "forbidden_ids": (0, 1)}
-    together = generate(decoder, head, ids, attention_mask=mask, seed=[7, 8, 9], **settings)
-    assert together == generate(decoder, head, ids, attention_mask=mask, seed=7, **settings)
-    for row in range(3):
-        alone = generate(decoder, head, ids[row][mask[row]][None], seed=7 + row, **settings)
-        assert alone == [together[row]]
-    assert together != generate(decoder, head, ids, attention_mask=mask, seed=70, **settings)
-    assert all(token not in (0, 1, 2) for text in together for token in text)
-
-
-@families
-def test_sampling_equals_the_sampler_on_full_forwards(family):
-    decoder, head = build(family)
-    ids, _ = prompts()
-    sampler, generator = Sampler(0.8, min_p=0.05), torch.Generator().manual_seed(3)
-    expected = by_hand(
-        decoder, head, ids[0].tolist(), 10, lambda logits: sampler(logits, torch.rand((), generator=generator)[None])
+def write(model, method, prompts=PROMPTS, **more):
+    return decode(
+        model.decoder, model.head, prompts, decoding=method, **({"eos_id": EOS} | model.sources(len(prompts)) | more)
     )
-    assert generate(decoder, head, ids[:1], max_new_tokens=10, sampler=sampler, seed=3) == [expected]
 
 
-def test_rows_end_at_eos_and_stay_ended():
-    decoder, head = build("transformer")
-    ids, mask = prompts()
-    free = generate(decoder, head, ids, attention_mask=mask, max_new_tokens=12, sampler=Sampler(), seed=5)
-    eos = free[1][3]
-    ended = generate(decoder, head, ids, attention_mask=mask, max_new_tokens=12, sampler=Sampler(), seed=5, eos_id=eos)
-    for text, whole in zip(ended, free):
-        assert text == (whole[: whole.index(eos)] if eos in whole else whole)
-    assert len(ended[1]) <= 3
-    steps = list(
-        stream(decoder, head, ids, attention_mask=mask, max_new_tokens=12, sampler=Sampler(), seed=5, eos_id=eos)
-    )
-    assert len(steps) == max(map(len, ended))
-    assert [[step[row] for step in steps if step[row] is not None] for row in range(3)] == ended
+def tokens(found):
+    return [[one.tokens for one in texts] for texts in found]
 
 
-@pytest.mark.parametrize("family", ["transformer", "learned"])
-def test_writing_goes_on_past_max_length_alone_as_in_a_batch(family):
-    decoder, head = build(family, max_length=8)
-    ids, mask = prompts()
-    settings = {"max_new_tokens": 25, "sampler": Sampler()}
-    together = generate(decoder, head, ids, attention_mask=mask, **settings)
-    assert [len(text) for text in together] == [25] * 3
-    for row in range(3):
-        assert [together[row]] == generate(decoder, head, ids[row][mask[row]][None], seed=row, **settings)
-    long = torch.randint(1, V, (1, 20))
-    assert generate(decoder, head, long, max_new_tokens=3) == generate(decoder, head, long[:, -4:], max_new_tokens=3)
+@methods
+def test_a_row_is_the_same_alone_and_in_a_batch(model, method):
+    limits = {"seeds": [7, 8, 9], "min_lengths": [0, 4, 2], "max_lengths": [12, 9, 30]}
+    together = write(model, METHODS[method], forbidden_ids=(0, 1), **limits)
+    for row, prompt in enumerate(PROMPTS):
+        one = {name: values[row : row + 1] for name, values in limits.items()}
+        alone = decode(
+            model.decoder, model.head, [prompt], decoding=METHODS[method], eos_id=EOS, forbidden_ids=(0, 1),
+            **one, **model.source(row),
+        )  # fmt: skip
+        assert tokens(alone) == tokens(together[row : row + 1])
+        for a, b in zip(alone[0], together[row], strict=True):
+            assert a.finished == b.finished
+            assert a.log_probability == pytest.approx(b.log_probability, abs=1e-4)
+    if model.looks:  # and the source is what it is about
+        others = model.sources(3)
+        others["memory"] = -others["memory"]
+        assert tokens(write(model, METHODS[method], forbidden_ids=(0, 1), **limits, **others)) != tokens(together)
 
 
-def test_until_max_length_nothing_is_forgotten():
-    decoder, head = build("transformer", max_length=8)
-    text = prompts()[0][0].tolist()
+@methods
+def test_log_probabilities_are_those_of_the_whole_text_and_the_best_comes_first(model, method):
+    decoding = METHODS[method]
+    found = write(model, decoding, forbidden_ids=(0, 1))
+    for row, texts in enumerate(found):
+        assert len({(tuple(one.tokens), one.finished) for one in texts}) == len(texts)
+        assert len(texts) == getattr(decoding, "n_best", 1) or (texts and method == "groups")  # two may find the same
+        assert [one.score for one in texts] == sorted((one.score for one in texts), reverse=True)
+        for one in texts:
+            new = one.tokens + [EOS] * one.finished
+            assert one.finished or len(new) == 12
+            assert one.log_probability == pytest.approx(model.score(PROMPTS[row], new, row), abs=1e-4)
+            assert one.score == pytest.approx(one.log_probability / len(new) ** getattr(decoding, "length_penalty", 1))
+            assert not {0, 1, EOS} & set(one.tokens)
+
+
+def test_greedy_is_the_argmax_of_the_full_forward(model):
+    for row, (found,) in enumerate(write(model, METHODS["greedy"])):
+        text, new = list(PROMPTS[row]), []
+        while len(new) < 12 and EOS not in new:
+            new.append(int(model.log_probabilities(text + new, row)[-1].argmax()))
+        assert found.tokens + [EOS] * found.finished == new
+
+
+def test_sampling_equals_the_sampler_on_full_forwards(model):
+    sampler, generator = Sampler(0.8, min_p=0.05, max_new_tokens=12), torch.Generator().manual_seed(3)
+    text, new = PROMPTS[0], []
+    while len(new) < 12 and EOS not in new:
+        logits = model.log_probabilities(text + new)[-1:]
+        new.append(int(sampler(logits, torch.rand((), generator=generator)[None])))
+    (found,) = write(model, sampler, seeds=[3, 4, 5])[0]
+    assert found.tokens + [EOS] * found.finished == new
+
+
+@pytest.mark.parametrize("sampler", [Sampler(1e-4), Sampler(top_k=1), Sampler(top_p=1e-9), Sampler(min_p=1.0)])
+def test_the_narrowest_distribution_is_greedy(model, sampler):
+    sampler.max_new_tokens = 12
+    assert tokens(write(model, sampler)) == tokens(write(model, METHODS["greedy"]))
+
+
+def test_seeds_decide_a_draw_and_nothing_else_does(build):
+    model = build("rope")
+    first = tokens(write(model, METHODS["sample"], seeds=[7, 8, 9]))
+    state = torch.get_rng_state()
+    assert tokens(write(model, METHODS["sample"], seeds=[7, 8, 9])) == first
+    assert torch.equal(torch.get_rng_state(), state)
+    assert tokens(write(model, METHODS["sample"], seeds=[70, 80, 90])) != first
+
+
+@methods
+def test_lengths_stay_between_their_minimum_and_maximum(build, method):
+    model, found = build("transformer with memory"), {}
+    for eos in range(3, 20):  # some of these tokens come early, others late
+        found[eos] = write(model, METHODS[method], eos_id=eos, min_lengths=[4, 0, 7], max_lengths=[6, 3, 99])
+        for texts, low, high in zip(found[eos], (4, 0, 7), (6, 3, 12)):
+            for one in texts:
+                assert low <= len(one.tokens) <= high - one.finished
+                assert one.finished or len(one.tokens) == high
+    free = {eos: write(model, METHODS[method], eos_id=eos) for eos in found}
+    if not METHODS[method].min_new_tokens:
+        assert any(len(free[eos][0][0].tokens) < 4 for eos in found)  # where nobody asked, they are shorter and longer
+    assert any(len(free[eos][1][0].tokens) > 3 for eos in found)
+
+
+@methods
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_no_n_tokens_are_written_twice(build, method, n):
+    decoding = METHODS[method]
+    model, before = build("lstm"), decoding.no_repeat_ngram
+    prompts = [[5, 6, 5], [7], [8, 8, 8, 9, 10]]
+    try:
+        decoding.no_repeat_ngram = n
+        ruled = write(model, decoding, prompts, eos_id=None)
+        decoding.no_repeat_ngram = None
+        free = write(model, decoding, prompts, eos_id=None)
+    finally:
+        decoding.no_repeat_ngram = before
+
+    def repeats(prompt, text):
+        whole = prompt + text
+        grams = [tuple(whole[i : i + n]) for i in range(len(whole) - n + 1)]
+        new = grams[max(0, len(prompt) - n + 1) :]
+        return any(gram in grams[: len(grams) - len(new) + i] for i, gram in enumerate(new))
+
+    assert not any(repeats(prompt, one.tokens) for prompt, texts in zip(prompts, ruled) for one in texts)
+    if n == 1 or method in ("greedy", "beam", "short beam"):
+        assert any(repeats(prompt, one.tokens) for prompt, texts in zip(prompts, free) for one in texts)
+
+
+@pytest.mark.parametrize("kind", [partial(Sampler, temperature=0), partial(Beam, 2)])
+def test_the_repetition_penalty_counts_prompt_and_written_tokens(model, kind):
+    decoding = kind(repetition_penalty=1e6, max_new_tokens=8)
+    for prompt, texts in zip(PROMPTS, write(model, decoding, eos_id=None)):
+        assert len(set(prompt + texts[0].tokens)) == len(prompt) + 8  # nothing is written twice
+    free = write(model, kind(max_new_tokens=8), eos_id=None)
+    assert any(len(set(p + texts[0].tokens)) < len(p) + 8 for p, texts in zip(PROMPTS, free))
+
+
+@methods
+def test_a_beginning_that_is_forced_is_read_as_if_written(model, method):
+    if METHODS[method].no_repeat_ngram or METHODS[method].repetition_penalty != 1:
+        pytest.skip("these look back at what was written")
+    forced = [[*prompt, 20, 21] for prompt in PROMPTS]
+    for row, texts in enumerate(write(model, METHODS[method], forced)):
+        for one in texts:
+            new = one.tokens + [EOS] * one.finished
+            assert one.log_probability == pytest.approx(model.score(forced[row], new, row), abs=1e-4)
+    best = [texts[0] for texts in write(model, METHODS["greedy"])]
+    again = write(model, METHODS["greedy"], [p + one.tokens[:2] for p, one in zip(PROMPTS, best)])
+    for one, (other,) in zip(best, again):
+        assert other.tokens[: len(one.tokens) - 2] == one.tokens[2:]
+
+
+@methods
+def test_rows_that_end_leave_the_batch(build, method):
+    model, seen = build("rope"), []
+    with model.decoder.embedding.register_forward_hook(lambda module, ids, output: seen.append(len(ids[0]))):
+        write(model, METHODS[method], max_lengths=[3, 9, 6], min_lengths=[2, 8, 5])
+    width = getattr(METHODS[method], "beam_size", 1)
+    assert seen == [3, *[3 * width] * 2, *[2 * width] * 3, *[width] * 3][: len(seen)]
+    assert len(seen) == 9
+
+
+def test_where_every_token_is_forbidden_the_text_stays_as_it_is(build):
+    model = build("lstm")
+    for decoding in (Sampler(0), Sampler(1.0), Sampler(top_k=3), Beam(3), Beam(4, groups=2)):
+        decoding.no_repeat_ngram = 1
+        (one, *_), *_ = write(model, decoding, [[5, 6, 7]], eos_id=None, forbidden_ids=range(10, 30))
+        assert sorted(one.tokens) == [0, 1, 2, 3, 4, 8, 9]
+        assert not one.finished
+        assert one.log_probability == pytest.approx(model.score([5, 6, 7], one.tokens), abs=1e-4)
+        (nothing, *_), *_ = write(model, decoding, [[5]], forbidden_ids=range(30))
+        assert (nothing.tokens, nothing.log_probability, nothing.finished) == ([], 0, False)
+
+
+@pytest.mark.parametrize("family", ["rope", "learned", "transformer with memory"])
+@methods
+def test_writing_goes_on_past_max_length_alone_as_in_a_batch(build, family, method):
+    model = build(family, max_length=8)
+    before = METHODS[method].max_new_tokens
+    try:
+        METHODS[method].max_new_tokens = 25
+        together = write(model, METHODS[method], eos_id=29)
+        assert any(len(texts[0].tokens) > 12 for texts in together)
+        for row, prompt in enumerate(PROMPTS):
+            alone = decode(
+                model.decoder, model.head, [prompt], decoding=METHODS[method], eos_id=29, seeds=[row],
+                **model.source(row),
+            )  # fmt: skip
+            # Of a beam the scores: a window that holds one token again and again makes texts that tie.
+            assert [one.score for one in alone[0]] == pytest.approx([one.score for one in together[row]], abs=1e-4)
+            assert isinstance(METHODS[method], Beam) or tokens(alone) == tokens(together[row : row + 1])
+    finally:
+        METHODS[method].max_new_tokens = before
+
+
+def test_until_max_length_nothing_is_forgotten_and_then_the_later_half_is_kept(build):
+    model, text = build("rope", max_length=8), PROMPTS[1]
     # 5 tokens of prompt and 3 more are 8: the fourth new token is the last that sees them all.
-    assert generate(decoder, head, torch.tensor([text]), max_new_tokens=4)[0] == by_hand(
-        decoder, head, text, 4, lambda logits: logits.argmax()
-    )
+    (one,) = write(model, Sampler(0, max_new_tokens=4), [text], eos_id=None)[0]
+    for n, token in enumerate(one.tokens):
+        assert token == model.log_probabilities(text + one.tokens[:n])[-1].argmax()
+    long = torch.randint(1, 30, (20,)).tolist()
+    short = Sampler(0, max_new_tokens=3)
+    assert tokens(write(model, short, [long])) == tokens(write(model, short, [long[-4:]]))
 
 
-@pytest.mark.parametrize("family", ["transformer", "lstm"])
-def test_memory_is_seen_and_follows_its_row(family):
-    decoder, head = build(family, cross_attention=True)
-    for name, parameter in decoder.named_parameters():
-        if "cross_attention" in name and name.endswith("weight") and parameter.ndim == 2:
-            torch.nn.init.normal_(parameter, std=0.5)
-    ids, mask = prompts()
-    memory, memory_mask = torch.randn(3, 4, 16), torch.tensor([[1, 1, 1, 1], [1, 0, 0, 0], [1, 1, 0, 0]]).bool()
-    settings = {"max_new_tokens": 12, "sampler": Sampler(), "eos_id": 2}
-    together = generate(decoder, head, ids, attention_mask=mask, memory=memory, memory_mask=memory_mask, **settings)
-    for row in range(3):
-        n = int(memory_mask[row].sum())
-        alone = generate(
-            decoder, head, ids[row][mask[row]][None], memory=memory[row : row + 1, :n], seed=row, **settings
-        )
-        assert alone == [together[row]]
-    assert together != generate(
-        decoder, head, ids, attention_mask=mask, memory=-memory, memory_mask=memory_mask, **settings
-    )
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_stream_is_the_text_token_by_token(model, name):
+    sampler = METHODS[name]
+    settings = {"eos_id": EOS, **model.sources(3)}
+    steps = list(stream(model.decoder, model.head, PROMPTS, sampler=sampler, seed=7, **settings))
+    found = [texts[0].tokens for texts in write(model, sampler, seeds=[7, 8, 9])]
+    assert len(steps) == max(map(len, found))
+    assert [[step[row] for step in steps if step[row] is not None] for row in range(3)] == found
+    for row, text in enumerate(found):  # a row that has ended stays so
+        assert [step[row] for step in steps] == text + [None] * (len(steps) - len(text))
+    short = list(stream(model.decoder, model.head, PROMPTS, sampler=sampler, seed=7, max_new_tokens=2, **settings))
+    assert short == steps[:2]
 
 
-def test_the_model_is_put_back_as_it_was_and_dropout_is_off():
-    decoder, head = build("transformer", dropout=0.5)
-    decoder.blocks[0].eval()
-    ids, _ = prompts()
-    before = [module.training for module in decoder.modules()]
-    first = generate(decoder, head, ids, max_new_tokens=6)
-    assert first == generate(decoder, head, ids, max_new_tokens=6)
-    assert [module.training for module in decoder.modules()] == before
-    started = stream(decoder, head, ids, max_new_tokens=6)
+def test_the_model_is_put_back_as_it_was_and_dropout_is_off(build):
+    model = build("rope", dropout=0.5)
+    model.decoder.blocks[0].eval()
+    before = [module.training for module in model.decoder.modules()]
+    first = tokens(write(model, METHODS["beam"]))
+    assert first == tokens(write(model, METHODS["beam"]))
+    assert [module.training for module in model.decoder.modules()] == before
+    started = stream(model.decoder, model.head, PROMPTS)
     next(started)
-    assert not decoder.training
+    assert not model.decoder.training
     started.close()  # a reader who stops early
-    assert [module.training for module in decoder.modules()] == before
+    assert [module.training for module in model.decoder.modules()] == before
 
 
-def test_generating_leaves_the_global_random_state_alone():
-    decoder, head = build("lstm")
-    before = torch.get_rng_state()
-    generate(decoder, head, prompts()[0], max_new_tokens=3, sampler=Sampler())
-    assert torch.equal(before, torch.get_rng_state())
-
-
-def test_an_empty_prompt_is_told():
-    decoder, head = build("transformer")
-    ids, mask = prompts()
-    mask[1] = False
+def test_an_empty_prompt_is_told_and_no_prompt_is_no_text(build):
+    model = build("rope")
     with pytest.raises(UserError, match="no tokens"):
-        generate(decoder, head, ids, attention_mask=mask, max_new_tokens=3)
-
-
-@families
-def test_the_repetition_penalty_counts_prompt_and_written_tokens(family):
-    decoder, head = build(family)
-    ids, mask = prompts()
-    sampler = Sampler(temperature=0, repetition_penalty=1e6)
-    for row, text in enumerate(generate(decoder, head, ids, attention_mask=mask, max_new_tokens=8, sampler=sampler)):
-        whole = ids[row][mask[row]].tolist() + text
-        assert len(set(whole)) == len(set(whole[: -len(text)])) + len(text)  # nothing is written twice
-
-
-def test_memory_stays_with_its_row_past_max_length():
-    decoder, head = build("transformer", cross_attention=True, max_length=6)
-    for block in decoder.blocks:
-        torch.nn.init.normal_(block.cross_attention.out.weight, std=0.5)
-    ids, memory = torch.randint(3, V, (4, 3)), torch.randn(4, 4, 16)
-    settings = {"max_new_tokens": 25, "sampler": Sampler(), "eos_id": 2}
-    together = generate(decoder, head, ids, memory=memory, **settings)
-    assert len({len(text) for text in together}) > 1  # some rows end before others read again
-    for row in range(4):
-        alone = generate(decoder, head, ids[row : row + 1], memory=memory[row : row + 1], seed=row, **settings)
-        assert alone == [together[row]]
+        write(model, METHODS["beam"], [[3], []])
+    assert write(model, METHODS["beam"], []) == []

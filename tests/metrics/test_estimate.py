@@ -60,3 +60,9 @@ def test_an_estimate_survives_its_json_form():
     assert math.isnan(Estimate.from_dict({"value": None, "ci95": [None, None], "n": 3}).value)
     assert str(estimate) == "0.5000 [0.4000, 0.6000]"
     assert str(Estimate(0.5, None, None, 1)) == "0.5000"
+
+
+def test_the_signature_is_kept_where_there_is_one():
+    estimate = Estimate(31.5, 30.0, 33.0, 100, "nrefs:1|tok:zh")
+    assert Estimate.from_dict(json.loads(json.dumps(estimate.as_dict()))) == estimate
+    assert "signature" not in Estimate(0.5, None, None, 1).as_dict()

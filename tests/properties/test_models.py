@@ -1,18 +1,22 @@
 """What must hold for every architecture word. A new word is one more line in WORDS and gets every test."""
 
 import copy
+import inspect
 import math
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from groundup.models.encoder_decoder import EncoderDecoder
 from groundup.models.heads import LanguageModelHead
 from groundup.models.recurrent import RecurrentDecoder, RecurrentEncoder
 from groundup.models.transformer import TransformerDecoder, TransformerEncoder
+from groundup.training.groups import parameter_groups
 
-V, D, T = 40, 16, 9
+V, D, T, S = 40, 16, 9, 5
 
 # zero_init would leave every block silent, and the properties empty; it has tests of its own.
 TRANSFORMER = {"width": D, "layers": 2, "heads": 4, "max_length": 32, "zero_init": False}
@@ -39,6 +43,16 @@ RECURRENT_WORDS = {
     "layers=1": {"layers": 1},
 }
 
+MEMORY_WORDS = {
+    **{f"attention={word}": {"attention": word} for word in ("none", "dot", "general", "additive")},
+    **{f"input_feeding cell={word}": {"cell": word, "input_feeding": True} for word in ("lstm", "gru", "rnn")},
+    "input_feeding and everything": {
+        "attention": "additive", "input_feeding": True, "norm": "rms", "residual": True, "embedding_width": D,
+        "dropout": 0.3, "locked_dropout": True, "embedding_dropout": 0.2, "weight_drop": 0.5,
+    },
+}  # fmt: skip
+APART = {"shared_embedding": False}
+
 ENCODERS = {
     **{f"transformer {name}": (TransformerEncoder, TRANSFORMER | words) for name, words in WORDS.items()},
     **{f"bidirectional {name}": (RecurrentEncoder, RECURRENT | words) for name, words in RECURRENT_WORDS.items()},
@@ -52,20 +66,62 @@ DECODERS = {
         TransformerDecoder,
         TRANSFORMER | {"cross_attention": True, "norm_order": "post"},
     ),
-    "recurrent with memory": (RecurrentDecoder, RECURRENT | {"cross_attention": True}),
+    **{
+        f"recurrent with memory {name}": (RecurrentDecoder, RECURRENT | words | {"cross_attention": True})
+        for name, words in MEMORY_WORDS.items()
+    },
 }
+PAIRS = {  # (encoder, its words, decoder, its words, words of the pair)
+    **{
+        f"transformer {name}": (TransformerEncoder, TRANSFORMER | words, TransformerDecoder, TRANSFORMER | words, {})
+        for name, words in WORDS.items()
+    },
+    **{
+        f"recurrent {name}": (RecurrentEncoder, RECURRENT | words, RecurrentDecoder, RECURRENT | words, {})
+        for name, words in RECURRENT_WORDS.items()
+    },
+    **{
+        f"recurrent {name}": (RecurrentEncoder, RECURRENT, RecurrentDecoder, RECURRENT | words, {})
+        for name, words in MEMORY_WORDS.items()
+    },
+    "transformer, not shared": (TransformerEncoder, TRANSFORMER, TransformerDecoder, TRANSFORMER, APART),
+    "transformer, two vocabularies": (
+        TransformerEncoder, TRANSFORMER, TransformerDecoder, TRANSFORMER,
+        APART | {"vocab_size": V + 7, "target_vocab_size": V},
+    ),
+    "recurrent to transformer, other width": (
+        RecurrentEncoder, RECURRENT | {"width": 12}, TransformerDecoder, TRANSFORMER, APART,
+    ),
+    "transformer to recurrent, shared": (TransformerEncoder, TRANSFORMER, RecurrentDecoder, RECURRENT, {}),
+}  # fmt: skip
 ENCODER_NAMES = [f"encoder: {name}" for name in ENCODERS]
 DECODER_NAMES = [f"decoder: {name}" for name in DECODERS]
+PAIR_NAMES = [f"pair: {name}" for name in PAIRS]
 encoders = pytest.mark.parametrize("name", ENCODER_NAMES)
 decoders = pytest.mark.parametrize("name", DECODER_NAMES)
-everyone = pytest.mark.parametrize("name", ENCODER_NAMES + DECODER_NAMES)
+pairs = pytest.mark.parametrize("name", PAIR_NAMES)
+writers = pytest.mark.parametrize("name", DECODER_NAMES + PAIR_NAMES)  # what reads its ids from left to right
+singles = pytest.mark.parametrize("name", ENCODER_NAMES + DECODER_NAMES)
+everyone = pytest.mark.parametrize("name", ENCODER_NAMES + DECODER_NAMES + PAIR_NAMES)
 
 
 def build(name, **words):
+    """A model; ``words`` go before those of its name, and to both sides of a pair where they know them."""
     torch.manual_seed(0)
     side, family = name.split(": ")
-    cls, settings = (ENCODERS if side == "encoder" else DECODERS)[family]
-    return cls(V, **(settings | words))
+    if side != "pair":
+        cls, settings = (ENCODERS if side == "encoder" else DECODERS)[family]
+        return cls(V, **(settings | fitting(cls, words)))
+    encoder, its, decoder, others, own = PAIRS[family]
+    return EncoderDecoder(
+        **{"vocab_size": V, **own},
+        encoder=partial(encoder, **(its | fitting(encoder, words))),
+        decoder=partial(decoder, **(others | fitting(decoder, words)), cross_attention=True),
+    )
+
+
+def fitting(cls, words):
+    return {key: value for key, value in words.items() if key in inspect.signature(cls).parameters}
 
 
 def random_ids(*shape, seed=1):
@@ -74,19 +130,28 @@ def random_ids(*shape, seed=1):
 
 def source_for(model, rows):
     """Arguments that only a decoder with cross-attention takes."""
-    if getattr(model, "cross_attention", None) is None and not any(
-        "cross_attention" in n for n, _ in model.named_modules()
-    ):
+    if not getattr(model, "cross_attention", False):
         return {}
-    memory = torch.randn(rows, 5, D, generator=torch.Generator().manual_seed(3))
-    mask = torch.ones(rows, 5, dtype=torch.bool)
+    memory = torch.randn(rows, S, D, generator=torch.Generator().manual_seed(3))
+    return {"memory": memory, "memory_mask": source_mask(rows)}
+
+
+def source_mask(rows):
+    mask = torch.ones(rows, S, dtype=torch.bool)
     mask[0, 3:] = False
-    return {"memory": memory, "memory_mask": mask}
+    return mask
+
+
+def source_ids(rows):
+    """Of the last ten of the vocabulary only, which lets a test keep them apart from the target's."""
+    return V - 1 - random_ids(rows, S, seed=4) % 10
 
 
 def read(model, ids, **more):
     if model.kind == "encoder":
         return model(ids, **more)
+    if model.kind == "encoder_decoder":
+        return model(source_ids(len(ids)), ids, source_mask(len(ids)))
     hidden, state = model(ids, **source_for(model, len(ids)), **more)
     assert state is None  # nothing is kept in training
     return hidden
@@ -98,7 +163,7 @@ def close(a, b, tolerance=2e-5):
 
 @everyone
 def test_loss_at_init_is_that_of_a_uniform_guess(name):
-    model = build(name, **({"zero_init": True} if "transformer" in name else {})).eval()
+    model = build(name, zero_init=True).eval()
     ids = random_ids(64, T)
     for head in (
         LanguageModelHead(model),
@@ -120,7 +185,7 @@ def test_loss_at_init_does_not_grow_with_width(width, zero_init):
     assert abs(F.cross_entropy(logits.flatten(0, 1), ((ids + 1) % V).flatten()) - math.log(V)) < 0.35
 
 
-@decoders
+@writers
 def test_no_token_sees_the_future_in_values_or_gradients(name):
     model = build(name).eval()
     ids, cut = random_ids(2, T), 5
@@ -129,7 +194,9 @@ def test_no_token_sees_the_future_in_values_or_gradients(name):
     close(read(model, ids)[:, :cut], read(model, changed)[:, :cut], 1e-6)
     assert not torch.allclose(read(model, ids)[:, cut:], read(model, changed)[:, cut:], atol=1e-3)
 
-    ids = torch.randperm(V)[: 2 * T].view(2, T)  # no token twice, so the embedding's gradient says who was looked at
+    ids = torch.randperm(V - 10)[: 2 * T].view(
+        2, T
+    )  # no token twice, so the embedding's gradient says who was looked at
     read(model, ids)[:, cut - 1].square().sum().backward()
     used = model.embedding.weight.grad.abs().sum(-1)[ids] > 0
     assert used[:, :cut].all() and not used[:, cut:].any()
@@ -145,7 +212,7 @@ def test_an_encoder_sees_both_sides(name):
     assert differs.all() if "one direction" not in name else not differs.any()
 
 
-@everyone
+@singles
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_padding_and_neighbours_change_nothing(name, side):
     model = build(name).eval()
@@ -169,7 +236,7 @@ def test_padding_and_neighbours_change_nothing(name, side):
         close(together[row][mask[row]], alone[0])
 
 
-@everyone
+@singles
 def test_padding_gets_no_gradient_and_gives_no_nan(name):
     model = build(name).eval()
     ids = random_ids(3, T) % (V - 1)
@@ -215,6 +282,7 @@ def test_documents_and_padding_together(name):
 
 
 @decoders
+@torch.no_grad()
 def test_decoding_with_a_state_is_the_full_forward(name):
     model = build(name).eval()
     ids = random_ids(3, T)
@@ -229,6 +297,7 @@ def test_decoding_with_a_state_is_the_full_forward(name):
 
 
 @decoders
+@torch.no_grad()
 def test_a_reordered_state_goes_on_as_the_rows_it_came_from(name):
     model = build(name).eval()
     ids, index = random_ids(3, T), torch.tensor([2, 0, 0, 1])
@@ -244,6 +313,7 @@ def test_a_reordered_state_goes_on_as_the_rows_it_came_from(name):
 
 @decoders
 @pytest.mark.parametrize("side", ["left", "right"])
+@torch.no_grad()
 def test_prompts_of_different_lengths_decode_as_if_alone(name, side):
     model = build(name).eval()
     lengths, width, new = [2, 6, 4], 6, 3
@@ -268,7 +338,7 @@ def test_prompts_of_different_lengths_decode_as_if_alone(name, side):
 
 @everyone
 def test_every_parameter_gets_a_gradient(name):
-    model = build(name, **({} if "everything" in name else {"dropout": 0.0})).eval()
+    model = build(name).eval()
     head = LanguageModelHead(model)
     F.cross_entropy(head(read(model, random_ids(4, T))).flatten(0, 1), random_ids(4, T, seed=2).flatten()).backward()
     silent = [n for n, p in [*model.named_parameters(), *head.named_parameters()] if p.grad is None or not p.grad.any()]
@@ -293,11 +363,27 @@ def test_a_model_is_the_same_after_save_and_load_and_stays_tied(name, tmp_path):
     assert both["head"](torch.randn(2, D)).any()
 
 
+@everyone
+def test_every_parameter_is_in_exactly_one_optimizer_group(name):
+    model = build(name)
+    both = nn.ModuleDict({"model": model, "head": LanguageModelHead(model, tied=False)})
+    for layer_decay in (1.0, 0.5):
+        groups = parameter_groups(both, lr=1.0, layer_decay=layer_decay, log_table=False)
+        held = [id(parameter) for group in groups for parameter in group["params"]]
+        assert sorted(held) == sorted({id(parameter) for parameter in both.parameters()})
+        for group in groups:
+            for parameter_name, parameter in zip(group["names"], group["params"], strict=True):
+                if "embedding.weight" in parameter_name:
+                    assert group["kind"] == "embedding"
+                rows = group["splits"].get(parameter_name)
+                assert rows is None or sum(rows) == len(parameter)
+
+
 @pytest.mark.parametrize(
     "name", ["decoder: transformer position=rope", "decoder: transformer everything", "decoder: recurrent cell=lstm"]
 )
 def test_overfits_one_batch(name):
-    model = build(name, dropout=0.0, **({"zero_init": True} if "transformer" in name else {}))
+    model = build(name, dropout=0.0, zero_init=True)
     head = LanguageModelHead(model, tied=False)
     ids = random_ids(4, T + 1)
     ids[:, 0] = torch.arange(4)  # a start that two rows share would have two continuations
@@ -314,6 +400,107 @@ def test_overfits_one_batch(name):
 def test_evaluation_has_no_randomness(name):
     model, ids = build(name).eval(), random_ids(2, T)
     close(read(model, ids), read(model, ids), 0)
-    if "dropout" in name or "everything" in name:
+    if name.endswith(("dropout", "everything")):
         model.train()
         assert not torch.allclose(read(model, ids), read(model, ids))
+
+
+# What is true of an encoder-decoder only
+
+
+@pairs
+def test_padding_and_neighbours_of_source_and_target_change_nothing(name):
+    model = build(name).eval()
+    sources = [random_ids(1, length, seed=length) for length in (3, 7, 1)]
+    targets = [random_ids(1, length, seed=10 + length) for length in (T, 2, 4)]
+    ids, mask = random_ids(3, 8, seed=9), torch.zeros(3, 8, dtype=torch.bool)  # padding is not even constant
+    decoder_input_ids = random_ids(3, T + 2, seed=8)
+    for row, (source, target) in enumerate(zip(sources, targets, strict=True)):
+        ids[row, : source.shape[1]], mask[row, : source.shape[1]] = source, True
+        decoder_input_ids[row, : target.shape[1]] = target
+    together = model(ids, decoder_input_ids, mask)
+    assert together.isfinite().all()
+    looked = model.attention_weights(ids, decoder_input_ids, mask)
+    for row, (source, target) in enumerate(zip(sources, targets, strict=True)):
+        close(together[row, : target.shape[1]], model(source, target)[0])
+        alone = model.attention_weights(source, target)
+        assert (alone is None) == (looked is None)
+        if looked is not None:
+            close(looked[row, : target.shape[1], : source.shape[1]], alone[0])
+            assert not looked[row, :, source.shape[1] :].any()
+
+
+@pairs
+def test_the_target_depends_on_the_whole_source(name):
+    model = build(name).eval()
+    ids, target = random_ids(2, S), random_ids(2, T)
+    before = model(ids, target)
+    for at in range(S):
+        changed = ids.clone()
+        changed[:, at] = (ids[:, at] + 1) % V
+        assert not torch.allclose(model(changed, target)[:, 0], before[:, 0], atol=1e-6)
+
+
+@pairs
+@pytest.mark.parametrize("orders", [
+    [[2, 0, 0, 1]],
+    [[0, 0, 1, 1, 2, 2], [1, 1, 2, 3, 5, 4], [2, 3, 4, 5]],  # beams: born, chosen within a source, a source is done
+    [[0, 1, 1, 2, 2, 2], [5, 4, 0]],
+], ids=str)  # fmt: skip
+@torch.no_grad()
+def test_decoding_from_an_encoded_source_is_the_full_forward_after_reorders_too(name, orders):
+    model = build(name).eval()
+    ids, mask, written = source_ids(3), source_mask(3), random_ids(3, 2)
+    memory = model.encode(ids, mask)
+    assert memory.shape == (3, S, model.width)
+    _, state = model.decoder(written, model.decoder.initial_state(3, 11), memory=memory, memory_mask=mask)
+    for step, order in enumerate(orders):
+        index = torch.tensor(order)
+        ids, mask, written, state = ids[index], mask[index], written[index], state.reorder(index)
+        for tokens in (1, 2):
+            more = random_ids(len(order), tokens, seed=10 * step + tokens)
+            hidden, state = model.decoder(more, state)
+            written = torch.cat((written, more), 1)
+            close(hidden, model(ids, written, mask)[:, -tokens:])
+        assert state.length == written.shape[1]
+
+
+@pairs
+def test_shared_embeddings_stay_one_through_save_load_copy_and_training(name, tmp_path):
+    model = build(name)
+    shared = PAIRS[name.removeprefix("pair: ")][-1].get("shared_embedding", True)
+    assert (model.encoder.embedding is model.decoder.embedding) == shared
+    names = [key for key, _ in model.named_parameters(remove_duplicate=True) if key.endswith(".embedding.weight")]
+    assert len(names) == (1 if shared else 2)
+    assert {"encoder.embedding.weight", "decoder.embedding.weight"} <= model.state_dict().keys()
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+    other = copy.deepcopy(model)
+    for parameter in other.parameters():
+        nn.init.normal_(parameter)
+    other.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
+    head = LanguageModelHead(other.decoder)
+    optimizer = torch.optim.SGD([*other.parameters()], lr=0.1)
+    head(read(other, random_ids(2, T))).square().sum().backward()
+    optimizer.step()
+    assert (other.encoder.embedding.weight is other.decoder.embedding.weight is head.matrix) == shared
+    assert not torch.equal(head.matrix, model.embedding.weight)
+
+
+@pytest.mark.parametrize("name", [
+    "pair: transformer position=rope", "pair: transformer everything", "pair: recurrent to transformer, other width",
+    "pair: transformer to recurrent, shared", "pair: recurrent cell=gru", "pair: recurrent attention=none",
+    "pair: recurrent attention=dot", "pair: recurrent attention=additive", "pair: recurrent input_feeding cell=lstm",
+])  # fmt: skip
+def test_learns_to_copy_one_batch_of_sources(name):
+    # Each target starts alike and is read in teacher forcing, so the first token can only come from the source.
+    model = build(name, dropout=0.0, zero_init=True)
+    head = LanguageModelHead(model.decoder)
+    ids = random_ids(6, 4, seed=6) % 12 + 1
+    target = torch.cat((torch.zeros(6, 1, dtype=torch.long), ids[:, :-1]), 1)
+    optimizer = torch.optim.AdamW([*model.parameters(), *head.parameters()], lr=2e-2)
+    for _ in range(250):
+        loss = F.cross_entropy(head(model(ids, target)).flatten(0, 1), ids.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.1

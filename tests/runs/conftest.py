@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from groundup.baselines.classification import BAG_OF_WORDS, MAJORITY
+from groundup.baselines.generation import summarization_baselines, translation_baselines
 from groundup.metrics.classification import classification_metrics
+from groundup.metrics.estimate import Estimate
+from groundup.metrics.generation import generation_metrics, references_of
 from groundup.runs.folder import RunFolder
+
+sys.path.insert(0, str(Path(__file__).parent))  # report_page, which several files share
 
 LABELS = ["concurrency", "files", "maths", "networking", "testing", "text"]
 TEXTS = [
@@ -78,6 +85,45 @@ def fabricate(folder, state: str = "done", rows: int = 400) -> RunFolder:
     return run
 
 
+def fabricate_written(folder, kind: str = "translation", rows: int = 60) -> RunFolder:
+    """A run that translates into Chinese, or summarizes: row i of it is the better, the larger i is."""
+    run = RunFolder(folder)
+    run.set_status("running", stage="finetune", parameters=2_034_112)
+    target = (
+        "今天我们在学校的图书馆里看书" if kind == "translation" else "a new release of the tool brings faster tests"
+    )
+    units, glue = (list(target), "") if kind == "translation" else (target.split(), " ")
+    written = [
+        {
+            "index": i,
+            "source": f"Source number {i} of <b>{rows}</b>. A second sentence.",
+            "target": target + glue + str(i),
+            "hypothesis": glue.join([*units[: len(units) * i // rows], str(i)] if i else []),
+            "score": -1.5,
+            "status": {0: "empty", 7: "truncated", 8: "truncated"}.get(i, "ok"),
+        }
+        for i in range(rows)
+    ]
+    written[9]["references"] = ["another right answer"]
+    run.write_predictions(written)
+    columns = zip(*((row["hypothesis"], row["source"], references_of(row)) for row in written), strict=True)
+    results = generation_metrics(*map(list, columns), kind)
+    results |= {"loss": Estimate(1.5, 1.4, 1.6, 900), "perplexity": Estimate(4.48, 4.06, 4.95, 900)}
+    if kind == "translation":
+        results["exact_match_new_years"] = Estimate(0.25, 0.1, 0.4, 30)
+    run.write_json("metrics.json", _named(results))
+    baselines = translation_baselines if kind == "translation" else summarization_baselines
+    run.write_json("baselines.json", baselines(written, "test"))
+    main = "bleu" if kind == "translation" else "rouge_l"
+    run.metrics_csv.write_text(f"step,validation/loss,validation/{main}\n10,3.0,5.5\n20,2.0,12.25\n")
+    weights = [[0.9, 0.1, 0.0], [0.25, 0.0, 0.75]]
+    run.write_json(
+        "attention.json", [{"source": ["Hello", "world", "<eos>"], "target": ["你好", "\n"], "weights": weights}]
+    )
+    run.set_status("done", step=20)
+    return run
+
+
 def _named(results):
     return {f"test/{name}": value for name, value in results.items()}
 
@@ -86,3 +132,9 @@ def _named(results):
 def fabricated(tmp_path):
     """``fabricated(state)`` -> a run folder in that state."""
     return lambda state="done": fabricate(tmp_path / f"run_{state}", state)
+
+
+@pytest.fixture
+def written(tmp_path):
+    """``written(kind)`` -> the run folder of a finished translation or summarization."""
+    return lambda kind="translation": fabricate_written(tmp_path / f"run_{kind}", kind)

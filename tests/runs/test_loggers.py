@@ -124,6 +124,29 @@ def test_scalars_config_and_axis_can_be_read_back(run, capfd):
     assert "wandb" not in (out + err).lower()
 
 
+def test_tables_can_be_read_back_with_their_step(run):
+    logger = wandb_logger(run)
+    for step in (5, 10):
+        logger.log_table(
+            "validation/samples", ["source", "hypothesis"], [["今天", f"today {step}"], ("a", "b")], step=step
+        )
+    close_loggers([logger])
+    (folder,) = offline_folders(run)
+    rows = [row for row in read_back(folder)["rows"] if any(name.startswith("validation/samples") for name in row)]
+    assert [row["trainer/global_step"] for row in rows] == [5, 10]
+    tables = [json.loads(file.read_text()) for file in folder.rglob("*.table.json")]
+    assert sorted(table["data"] for table in tables) == [[["今天", f"today {step}"], ["a", "b"]] for step in (10, 5)]
+
+
+def test_a_table_that_fails_warns_once_and_training_goes_on(run, monkeypatch, caplog):
+    logger = wandb_logger(run)
+    monkeypatch.setattr(wandb, "Table", lambda **_: (_ for _ in ()).throw(TypeError("odd data")))
+    for step in range(2):
+        logger.log_table("samples", ["text"], [["a"]], step=step)
+    assert len([line for line in caplog.messages if "stopped logging (odd data)" in line]) == 1
+    close_loggers([logger])
+
+
 def test_a_resumed_run_continues_the_same_wandb_run(run):
     for step in (1, 2):
         logger = wandb_logger(run)

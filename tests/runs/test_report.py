@@ -3,49 +3,13 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 
 import pytest
+from report_page import Page, page
 
 from groundup.runs.folder import RunFolder
 from groundup.runs.report import write_report
 from groundup.runs.report.charts import line_chart, number, thin
-
-VOID = {"meta", "br", "link", "img"}
-
-
-class Page(HTMLParser):
-    """Collects the text of each section, and fails on tags that do not close."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.open, self.sections, self.tags, self.title, self.attributes = [], {"": ""}, [], "", []
-        self.feed(html)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] == "h2":
-            self.title = data
-            self.sections[data] = ""
-        elif "style" not in self.open:
-            key = self.title if "section" in self.open else ""
-            self.sections[key] += data + " "
-
-
-def page(run):
-    return Page(write_report(run).read_text(encoding="utf-8"))
 
 
 def test_a_finished_run_shows_every_section(fabricated):

@@ -39,3 +39,25 @@ def test_columns_can_be_chosen_and_default_to_the_test_split():
 def test_one_row_has_no_winner_and_bars_in_labels_do_not_break_the_table():
     assert "**" not in markdown_table({"a|b": ROWS["majority"]})
     assert "| a\\|b |" in markdown_table({"a|b": ROWS["majority"]})
+
+
+def test_tables_of_written_text_begin_with_its_metrics_in_their_units():
+    names = [
+        "loss",
+        "perplexity",
+        "bits_per_byte",
+        "token_accuracy",
+        "length_ratio",
+        "rouge_l",
+        "exact_match",
+        "chrf",
+        "bleu",
+    ]
+    results = {f"test/{name}": Estimate(12.345678, 11.5, 13.25, 9) for name in names}
+    shown = ["bleu", "chrf", "exact_match", "rouge_l", "perplexity", "loss"]
+    assert main_metrics({"ours": results}) == [f"test/{name}" for name in shown]
+    cells = markdown_table({"ours": results, "copy": {"test/bleu": Estimate(1.0, None, None, 9)}}).splitlines()
+    assert cells[2].startswith(
+        "| ours | **12.35 [11.50, 13.25]** | 12.35 [11.50, 13.25] | 12.3457 [11.5000, 13.2500] |"
+    )
+    assert cells[3].startswith("| copy | 1.00 | - |")

@@ -94,7 +94,7 @@ def test_language_model_scores_texts(language_model, tmp_path):
 
 def test_generate_writes_the_same_text_for_the_same_seed(language_model, capsys):
     def write(*more: str) -> str:
-        command = ["generate", f"run={language_model}", "prompt=the sea", "max_new_tokens=12", *more]
+        command = ["generate", f"run={language_model}", "prompt=the sea", "decoding.max_new_tokens=12", *more]
         assert cli.run(command) == 0
         return capsys.readouterr().out
 
@@ -137,7 +137,10 @@ def test_init_from_refuses_another_architecture(data_overrides, pretrained, tmp_
         (["pretrain", "task=masked_lm"], "task=masked_lm needs an encoder"),
         (["finetune", "data.label=nosuch"], "nosuch"),
         (["finetune"], "label"),
-        (["finetune", "data.label=subject", "data.validation=null"], "data.validation_share"),
+        (
+            ["finetune", "data.label=subject", "data.validation=null", "data.validation_share=null"],
+            "data.validation=dev.csv",
+        ),
         (["finetune", "data.label=subject", "data.train=nosuch.csv"], "nosuch.csv"),
         (["finetune", "data.label=subject", "budget.steps=2", "budget.minutes=1"], "give exactly one"),
         (["finetune", "data.label=subject", "model.dropuot=0.5"], "model.dropout"),

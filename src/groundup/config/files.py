@@ -30,10 +30,10 @@ def has_target(file: Path) -> bool:
 
 
 def bases(file: Path) -> list[Path]:
-    """Files beside ``file`` that its defaults list includes by a bare name."""
+    """Files beside ``file`` that its defaults list includes by name (``transformer``, ``transformer@encoder``)."""
     if not file.is_file():
         return []
-    names = re.findall(r"^\s*-\s+([\w/]+)\s*(?:#.*)?$", file.read_text(encoding="utf-8"), re.MULTILINE)
+    names = re.findall(r"^\s*-\s+([\w/]+)(?:@[\w.]+)?\s*(?:#.*)?$", file.read_text(encoding="utf-8"), re.MULTILINE)
     return [base for name in names if name != "_self_" and (base := file.parent / f"{name}.yaml").is_file()]
 
 

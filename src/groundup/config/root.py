@@ -27,6 +27,13 @@ class Budget(Strict):
     minutes: Positive | None = None
 
 
+class Parts(Strict):
+    """Runs that an encoder and a decoder are taken from."""
+
+    encoder: str | None = None
+    decoder: str | None = None
+
+
 class Paths(Strict):
     logs: str
     cache: str
@@ -38,6 +45,7 @@ class Root(Strict):
     # Groups; each is checked against its target.
     data: Node | None = None
     tokenizer: Node | None = None
+    target_tokenizer: Node | None = None
     model: Node | None = None
     size: Node | None = None
     task: Node | None = None
@@ -58,7 +66,7 @@ class Root(Strict):
     validate_every: Count = 100
     monitor: str = "validation/loss"
     monitor_mode: Literal["min", "max"] = "min"
-    init_from: str | None = None
+    init_from: str | Parts | None = None
     freeze: Any = None
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     l1: Annotated[float, Field(ge=0)] = 0.0
@@ -75,11 +83,12 @@ class Root(Strict):
     output: str | None = None
     text: str | None = None
     text_pair: str | None = None
+    source: str | None = None
+    prefix: str = ""
     batch_size: Count = 64
     accelerator: str | None = None
     precision: str | int | None = None
     prompt: str = ""
-    max_new_tokens: Count = 128
     samples: Annotated[int, Field(ge=0)] = 1
     # Pipelines.
     steps: dict[str, Node] | None = None

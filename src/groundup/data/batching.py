@@ -8,12 +8,14 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
+from groundup.data.ordering import by_length, positions
 from groundup.data.seeding import mix
 from groundup.errors import UserError
 
 Plan = list[np.ndarray]  # batches of an epoch, each the indexes of its examples
 Positive = Annotated[int, Field(ge=1)]
 Truncation = Literal["head", "tail", "head_tail"]
+ROWS = ("labelled", "paired", "prompted")  # forms whose examples are rows of unequal length
 
 
 class Packed:
@@ -23,7 +25,7 @@ class Packed:
     document, and positions start again in each. evaluation_batch_size: as ``batch_size`` if not given.
     """
 
-    form = "packed"
+    forms: tuple[str, ...] = ("packed",)
     constant = True  # every epoch has the same number of batches
 
     def __init__(
@@ -48,12 +50,12 @@ class Packed:
 class Bucketed:
     """A fixed number of rows a batch, rows of like length together.
 
-    max_length: tokens, special tokens counted. batch_size: rows in a micro-batch. truncation: what stays of a longer
-    text. window: so many batches of shuffled rows are sorted by length at a time; more means less padding, less
-    randomness.
+    max_length: tokens, special tokens counted; of pairs, on each side. batch_size: rows in a micro-batch. truncation:
+    what stays of a longer text. window: so many batches of shuffled rows are sorted by length at a time; more means less
+    padding, less randomness. ``lengths`` may be (rows,), or (rows, sides) for pairs.
     """
 
-    form = "labelled"
+    forms: tuple[str, ...] = ROWS
     constant = True
 
     def __init__(
@@ -70,21 +72,23 @@ class Bucketed:
     def plan(self, lengths: np.ndarray, seed: int, epoch: int) -> Plan:
         """Shuffled batches of ``epoch``, each of rows of like length; one of them may be smaller."""
         random = np.random.default_rng(mix(seed, epoch))
-        windows = _sorted_windows(lengths, random, self.window * self.batch_size)
+        windows = _sorted_windows(lengths, random, self.window, self.batch_size)
         return _shuffled([batch for rows in windows for batch in _cut(rows, self.batch_size)], random)
 
     def evaluation_plan(self, lengths: np.ndarray, batch_size: int | None = None) -> Plan:
         """Batches by length, the longest first: what does not fit into memory shows at once."""
-        return _cut(np.argsort(lengths, kind="stable"), batch_size or self.evaluation_batch_size)[::-1]
+        size = batch_size or self.evaluation_batch_size
+        return _longest_first(_cut(by_length(lengths, size), size), lengths)
 
 
 class TokenBudget:
     """As many rows a batch as fit: rows x longest row <= ``tokens``, padding counted. Rows of like length together.
 
-    max_length, truncation, window: as for ``Bucketed``. tokens: positions in a micro-batch, at least ``max_length``.
+    max_length, truncation, window, lengths: as for ``Bucketed``. tokens: positions in a micro-batch, at least
+    ``max_length``; of pairs, those of both sides together.
     """
 
-    form = "labelled"
+    forms: tuple[str, ...] = ROWS
     constant = False  # which rows meet decides how many batches an epoch has
 
     def __init__(
@@ -103,22 +107,33 @@ class TokenBudget:
     def plan(self, lengths: np.ndarray, seed: int, epoch: int) -> Plan:
         """Shuffled batches of ``epoch``; how many there are differs a little between epochs."""
         random = np.random.default_rng(mix(seed, epoch))
-        rows_a_batch = max(1, int(self.tokens / lengths.mean()))
-        windows = _sorted_windows(lengths, random, self.window * rows_a_batch)
+        windows = _sorted_windows(lengths, random, self.window, self._rows_a_batch(lengths))
         return _shuffled([batch for rows in windows for batch in self._fill(rows, lengths[rows])], random)
 
     def evaluation_plan(self, lengths: np.ndarray, batch_size: int | None = None) -> Plan:
         """Batches by length, the longest first; with ``batch_size``, also at most so many rows."""
-        rows = np.argsort(lengths, kind="stable")
+        if not len(lengths):
+            return []
+        rows = by_length(lengths, batch_size or self._rows_a_batch(lengths))
         batches = [part for batch in self._fill(rows, lengths[rows]) for part in _cut(batch, batch_size or len(batch))]
-        return batches[::-1]
+        return _longest_first(batches, lengths)
+
+    def _rows_a_batch(self, lengths: np.ndarray) -> int:
+        return max(1, int(self.tokens / (lengths.sum() / len(lengths))))
 
     def _fill(self, rows: np.ndarray, lengths: np.ndarray) -> Plan:
-        """Cuts rows in ascending order of length, so that the last row of a batch is its longest."""
+        """Cuts rows, in the order they have, before the one that would not fit."""
+        lengths = lengths.reshape(len(rows), -1)  # (rows, sides)
+        if (longest := int(lengths.sum(axis=1).max())) > self.tokens:
+            raise UserError(
+                f"a row of {longest} tokens on both sides is more than batching.tokens={self.tokens}: "
+                f"try batching.tokens={longest * 8}, or a smaller batching.max_length"
+            )
         batches, begin = [], 0
         while begin < len(rows):
-            most = max(1, self.tokens // max(1, int(lengths[begin])))  # no more can fit: the others are longer
-            sizes = lengths[begin : begin + most] * np.arange(1, min(most, len(rows) - begin) + 1)
+            most = max(1, self.tokens // max(1, int(lengths[begin].sum())))  # no more can fit: what follows only adds
+            longest_so_far = np.maximum.accumulate(lengths[begin : begin + most], axis=0).sum(axis=1)
+            sizes = longest_so_far * np.arange(1, len(longest_so_far) + 1)
             take = max(1, int(np.searchsorted(sizes, self.tokens, side="right")))
             batches.append(rows[begin : begin + take])
             begin += take
@@ -184,19 +199,23 @@ class EvaluationBatches:
 
 
 def padding_share(plan: Plan, lengths: np.ndarray) -> float:
-    """Share of a plan's positions that are padding."""
+    """Share of a plan's positions that are padding; ``lengths`` (rows,) or (rows, sides)."""
     real = sum(int(lengths[batch].sum()) for batch in plan)
-    return 1 - real / max(1, sum(len(batch) * int(lengths[batch].max()) for batch in plan))
+    return 1 - real / max(1, sum(positions(lengths[batch]) for batch in plan))
 
 
 def _cut(rows: np.ndarray, size: int) -> Plan:
     return [rows[begin : begin + size] for begin in range(0, len(rows), size)]
 
 
-def _sorted_windows(lengths: np.ndarray, random: np.random.Generator, size: int) -> Plan:
-    """Shuffled rows in windows of ``size``, each sorted by length; equal lengths stay shuffled."""
-    windows = _cut(random.permutation(len(lengths)), size)
-    return [rows[np.argsort(lengths[rows], kind="stable")] for rows in windows]
+def _sorted_windows(lengths: np.ndarray, random: np.random.Generator, window: int, size: int) -> Plan:
+    """Shuffled rows in windows of ``window`` batches of ``size``, each sorted by length; equal lengths stay shuffled."""
+    windows = _cut(random.permutation(len(lengths)), window * size)
+    return [rows[by_length(lengths[rows], size)] for rows in windows]
+
+
+def _longest_first(batches: Plan, lengths: np.ndarray) -> Plan:
+    return sorted(batches, key=lambda batch: int(lengths[batch].max(axis=0).sum()))[::-1]
 
 
 def _shuffled(batches: Plan, random: np.random.Generator) -> Plan:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,35 +15,35 @@ from pydantic import Field
 
 from groundup.data.batching import Batching, BatchStream, EvaluationBatches, padding_share
 from groundup.data.cache import Cache
-from groundup.data.encoding import TEXT_ROLES
 from groundup.data.examples import LabelledText
 from groundup.data.facts import Facts
+from groundup.data.forms import FORMS, Examples, Form, check_batching, check_columns
 from groundup.data.given import GivenRows
 from groundup.data.loading import Collate, StreamLoader
 from groundup.data.packing import PackedText
+from groundup.data.pairs import PairedText
 from groundup.data.sources.source import Row, Source, label_names
 from groundup.data.tokenizer import Tokenizer, TokenizerSpec
+from groundup.data.vocabularies import build_tokenizers, check_sizes
 from groundup.errors import UserError
 
 log = logging.getLogger(__name__)
-
-Form = type[PackedText] | type[LabelledText]
-FORMS: dict[str, Form] = {"packed": PackedText, "labelled": LabelledText}
-CHOICES = {"packed": "batching=packed", "labelled": "batching=bucketed or batching=token_budget"}
 
 
 class TextDataModule(LightningDataModule):
     """The data of a run: tokenizer, facts, and loaders whose order follows from ``seed`` alone.
 
-    ``form`` ("packed" or "labelled", a task's) must be set before ``setup``, ``collate`` before a loader is asked for.
-    To use a finished run's tokenizer and labels, give its Tokenizer as ``tokenizer`` and set ``known`` to its Facts.
+    ``form`` (a task's, see ``forms``) must be set before ``setup``, ``collate`` before a loader is asked for.
+    ``tokenizer`` is that of all text; with a ``target_tokenizer``, for pairs, each is of its own side only.
+    To use a finished run's tokenizers and labels, give its Tokenizers and set ``known`` to its Facts.
     Trainers need ``use_distributed_sampler=False``: ranks are told apart here.
 
-    After ``setup``: ``tokenizer``, ``facts``, ``report`` (per split), ``batches_per_epoch`` (micro-batches of all
-    ranks together), ``tokens_per_batch`` (mean, padding not counted).
+    After ``setup``: ``tokenizer``, ``target_tokenizer`` (the same one if none was given), ``facts``, ``report`` (per
+    split), ``batches_per_epoch`` (micro-batches of all ranks together), ``tokens_per_batch`` (mean, padding not counted).
     """
 
     tokenizer: Tokenizer
+    target_tokenizer: Tokenizer
 
     def __init__(
         self,
@@ -53,6 +53,7 @@ class TextDataModule(LightningDataModule):
         cache_dir: str | None,
         seed: int,
         num_workers: Annotated[int, Field(ge=0)] = 0,
+        target_tokenizer: TokenizerSpec | Tokenizer | None = None,
     ) -> None:
         super().__init__()
         self.source: Source = GivenRows({}) if source is None else source
@@ -67,8 +68,8 @@ class TextDataModule(LightningDataModule):
         self.start_batch = 0  # micro-batches done before a resume
         self.report: dict[str, dict[str, float]] = {}
         self._facts: Facts | None = None
-        self._given = tokenizer
-        self._examples: dict[str, PackedText | LabelledText] = {}
+        self._given, self._given_target = tokenizer, target_tokenizer
+        self._examples: dict[str, Examples] = {}
         self._rows: dict[str, list[Row]] = {}
 
     # What Lightning calls
@@ -116,23 +117,20 @@ class TextDataModule(LightningDataModule):
         return self._evaluate(self.examples(split))
 
     def loader(self, rows: Sequence[Row], batch_size: int | None = None) -> StreamLoader:
-        """Raw rows (role -> text; labels are not needed) as examples to predict; ``index`` is the place in ``rows``."""
+        """Raw rows (role -> text; no labels, no targets) as examples to predict; ``index`` is the place in ``rows``."""
         self._prepare_facts()
         if self._form() is PackedText:  # a language model scores each text by itself
             rows = [{"text": row["text"]} for row in rows]
-        examples = self._form()(self.tokenizer, GivenRows({"predict": rows}), "predict", self.batching, None, self.seed)
-        return self._evaluate(examples, batch_size)
+        return self._evaluate(self._make(GivenRows({"predict": rows}), "predict", None), batch_size)
 
-    def examples(self, split: str) -> PackedText | LabelledText:
+    def examples(self, split: str) -> Examples:
         """The encoded split. Raises ``UserError`` if there is none."""
         if split not in self._examples:
-            labels = self.facts.labels
+            self._prepare_facts()
             if split not in self.source.splits():
                 next(iter(self.source.rows(split)), None)  # the source's own message says what to set
                 raise UserError(f"the data has no {split} split, only {', '.join(self.source.splits())}")
-            form = self._form()
-            examples = form(self.tokenizer, self.source, split, self.batching, self.cache, self.seed, labels)
-            self._examples[split] = examples
+            self._examples[split] = examples = self._make(self.source, split, self.cache)
             self.report[split] = {**examples.report, "padding_share": self._padding(examples, split)}
             _log_report(split, self.report[split])
         return self._examples[split]
@@ -144,7 +142,7 @@ class TextDataModule(LightningDataModule):
         return self._rows[split]
 
     def bytes_per_token(self, split: str) -> float | None:
-        """UTF-8 bytes of text a token of ``split``."""
+        """UTF-8 bytes of text a token of ``split``; of pairs, a token of the target."""
         return self.examples(split).bytes_per_token
 
     def fingerprint(self, split: str) -> str:
@@ -166,53 +164,48 @@ class TextDataModule(LightningDataModule):
 
     @property
     def tokens_per_batch(self) -> float:
-        """Real tokens of a micro-batch, mean over the first epoch."""
+        """Real tokens of a micro-batch, of pairs on both sides, mean over the first epoch."""
         return float(self.examples("train").lengths(training=True).sum()) / self.batches_per_epoch
 
     # Inside
 
     def _prepare_facts(self) -> None:
-        self._check_batching()
+        form, known = self._form(), self.known
+        check_batching(form, self.batching)
         if self._facts is not None:
             return
-        tokenizer, known = self._given, self.known
-        if isinstance(tokenizer, TokenizerSpec):
-            tokenizer = tokenizer.build(self._train_texts, self.cache, self.source.fingerprint("train"))
-        self.tokenizer = tokenizer
-        if known is not None and known.vocab_size != tokenizer.vocab_size:
-            raise UserError(f"the run knows {known.vocab_size} tokens, but the tokenizer has {tokenizer.vocab_size}")
+        check_columns(form, self.source)
+        tokenizer, target = build_tokenizers(self._given, self._given_target, form, self.source, self.cache)
+        self.tokenizer, self.target_tokenizer = tokenizer, target or tokenizer
         labels: tuple[str, ...] = ()
         counts: tuple[int, ...] = ()
         if known is not None:
             labels, counts = known.labels, known.label_counts
-        elif self._form() is LabelledText:
+        elif form is LabelledText:
             labels, counts = label_names(self.source)
         special = ("pad_id", "unk_id", "bos_id", "eos_id", "sep_id", "mask_id", "cls_id")
         ids = {name: getattr(tokenizer, name) for name in special}
-        self._facts = Facts(vocab_size=tokenizer.vocab_size, **ids, labels=tuple(labels), label_counts=tuple(counts))
+        sizes = {"vocab_size": tokenizer.vocab_size, "target_vocab_size": target.vocab_size if target else None}
+        facts = Facts(**sizes, **ids, labels=tuple(labels), label_counts=tuple(counts))  # type: ignore[arg-type]
+        if known is not None:
+            check_sizes(known, facts)
+        self._facts = facts
 
     def _form(self) -> Any:  # a Form; that it fits the batching is checked at run time
         assert self.form is not None, "set datamodule.form to the task's form before setup"
         return FORMS[self.form] if isinstance(self.form, str) else self.form
 
-    def _check_batching(self) -> None:
-        form = self._form().name
-        if self.batching.form != form:
-            name = type(self.batching).__name__
-            raise UserError(f"this task reads {form} text, which batching {name} does not make: try {CHOICES[form]}")
-
-    def _train_texts(self) -> Iterator[str]:
-        for row in self.source.rows("train"):
-            for role in TEXT_ROLES:
-                if row.get(role):
-                    yield row[role]
+    def _make(self, source: Source, split: str, cache: Cache | None) -> Examples:
+        form = self._form()
+        words = {"target_tokenizer": self.target_tokenizer} if issubclass(form, PairedText) else {}
+        return form(self.tokenizer, source, split, self.batching, cache, self.seed, self.facts.labels, **words)
 
     def _first_plan(self) -> list:
         if not hasattr(self, "_plan"):
             self._plan = self.batching.plan(self.examples("train").lengths(training=True), self.seed, 0)
         return self._plan
 
-    def _padding(self, examples: PackedText | LabelledText, split: str) -> float:
+    def _padding(self, examples: Examples, split: str) -> float:
         lengths = examples.lengths(training=split == "train")
         return padding_share(
             self._first_plan() if split == "train" else self.batching.evaluation_plan(lengths), lengths
@@ -226,7 +219,7 @@ class TextDataModule(LightningDataModule):
         assert self.collate is not None, "set datamodule.collate to the task's collator before asking for batches"
         return self.collate
 
-    def _evaluate(self, examples: PackedText | LabelledText, batch_size: int | None = None) -> StreamLoader:
+    def _evaluate(self, examples: Examples, batch_size: int | None = None) -> StreamLoader:
         plan = self.batching.evaluation_plan(examples.lengths(training=False), batch_size)
         return StreamLoader(
             examples, self._collate(), self.seed, EvaluationBatches(plan, *self._place()), self.num_workers
@@ -237,4 +230,10 @@ class TextDataModule(LightningDataModule):
 def _log_report(split: str, report: dict[str, float]) -> None:
     counts = f"{report['rows']:,} rows, {report['tokens']:,} tokens, {report['bytes_per_token']:.2f} bytes a token"
     shares = ", ".join(f"{report[f'{name}_share']:.1%} {name}" for name in ("unknown", "truncated", "padding"))
-    log.info("%s: %s; %s", split, counts, shares)
+    names = {
+        "source_truncated_rows": "cut sources",
+        "target_truncated_rows": "cut targets",
+        "empty_rows": "empty sides",
+    }
+    sides = [f"{report[key]:,} rows with {name}" for key, name in names.items() if report.get(key)]
+    log.info("%s: %s; %s", split, counts, ", ".join([shares, *sides]))

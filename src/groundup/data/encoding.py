@@ -16,6 +16,7 @@ from groundup.data.sources.source import Source
 from groundup.data.tokenizer import Tokenizer
 
 TEXT_ROLES = ("text", "text_pair")
+PAIR_ROLES = ("source", "target")
 BLOCK = 1 << 18  # characters tokenized at a time: bounds memory, also for a document of any size
 FORMAT = 1  # part of the cache key: raise it when the files of `encode` change
 
@@ -24,7 +25,8 @@ class EncodedText:
     """Token ids of the texts of a split, one after another, with what was counted while encoding them.
 
     Attributes: ``ids`` (N,) uint16 or uint32, text i is ``ids[offsets[i]:offsets[i + 1]]``; ``labels`` (rows,) int32,
-    an index into ``label_names`` or -1 where a row has none; ``parts``, the texts a row has (2 for pairs).
+    an index into ``label_names`` or -1 where a row has none; ``parts``, the texts a row has (the last of ``roles`` may
+    be absent from every row).
     """
 
     def __init__(self, folder: Path, in_memory: bool = False) -> None:
@@ -41,19 +43,28 @@ class EncodedText:
 
     @classmethod
     def of(
-        cls, source: Source, split: str, tokenizer: Tokenizer, cache: Cache | None, stream: bool, close: bool
+        cls,
+        source: Source,
+        split: str,
+        tokenizer: Tokenizer,
+        cache: Cache | None,
+        stream: bool,
+        close: bool,
+        roles: tuple[str, ...] = TEXT_ROLES,
     ) -> EncodedText:
-        """Encodes ``split``, or opens what an earlier run encoded. Without a cache it stays in memory.
+        """Encodes the texts of ``roles`` in ``split``, or opens what an earlier run encoded. Without a cache in memory.
 
         ``close`` ends each text with ``<eos>``; ``stream`` also leaves out empty texts, and the ``<eos>`` of an only
         text.
         """
         if cache is None:
             with tempfile.TemporaryDirectory() as folder:
-                encode(source.rows(split), tokenizer, Path(folder), stream, close)
+                encode(source.rows(split), tokenizer, Path(folder), stream, close, roles)
                 return cls(Path(folder), in_memory=True)
-        key = cache.key("encoded", FORMAT, tokenizer.fingerprint, source.fingerprint(split), split, stream, close)
-        return cls(cache.get(key, lambda folder: encode(source.rows(split), tokenizer, folder, stream, close)))
+        content = (FORMAT, tokenizer.fingerprint, source.fingerprint(split), split, stream, close)
+        named = () if roles == TEXT_ROLES else (roles,)
+        key = cache.key("encoded", *content, *named)
+        return cls(cache.get(key, lambda folder: encode(source.rows(split), tokenizer, folder, stream, close, roles)))
 
     def _open(self) -> None:
         if self._in_memory or self._file.stat().st_size == 0:
@@ -70,7 +81,19 @@ class EncodedText:
             self._open()
 
 
-def encode(rows: Iterable[dict], tokenizer: Tokenizer, folder: Path, stream: bool, close: bool) -> None:
+def text_roles(source: Source) -> tuple[str, ...]:
+    """Roles of a source's running text: both sides of pairs, where it has nothing else."""
+    return PAIR_ROLES if "source" in source.columns and "text" not in source.columns else TEXT_ROLES
+
+
+def encode(
+    rows: Iterable[dict],
+    tokenizer: Tokenizer,
+    folder: Path,
+    stream: bool,
+    close: bool,
+    roles: tuple[str, ...] = TEXT_ROLES,
+) -> None:
     """Writes the files of an ``EncodedText`` in memory that does not grow with the text (8 bytes a text, 4 a row)."""
     folder.mkdir(parents=True, exist_ok=True)
     dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32)
@@ -81,11 +104,11 @@ def encode(rows: Iterable[dict], tokenizer: Tokenizer, folder: Path, stream: boo
     def pieces() -> Iterator[tuple[str, bool]]:
         for row in rows:
             if count["rows"] == 0:
-                count["parts"] = 2 if row.get("text_pair") is not None else 1
+                count["parts"] = len(roles) if row.get(roles[-1]) is not None else 1
             count["rows"] += 1
             label = row.get("label")
             labels.append(-1 if label is None or label == "" else names.setdefault(str(label), len(names)))
-            for role in TEXT_ROLES[: count["parts"]]:
+            for role in roles[: count["parts"]]:
                 yield from _cut(row.get(role) or "")
 
     with open(folder / "ids.bin", "wb") as file:

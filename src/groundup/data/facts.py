@@ -12,7 +12,8 @@ class Facts:
     """Plain values that travel from the data to the model, and are saved with the run.
 
     ``labels`` are the class names; a class's id is its place in the tuple. ``label_counts`` are rows of the train
-    split, in the same order (for class weights). Both are empty where the data has no classes.
+    split, in the same order (for class weights). Both are empty where the data has no classes. ``target_vocab_size`` is
+    None where sources and targets share one vocabulary; the special ids are the same in both.
     """
 
     vocab_size: int
@@ -25,6 +26,7 @@ class Facts:
     cls_id: int
     labels: tuple[str, ...] = ()
     label_counts: tuple[int, ...] = ()
+    target_vocab_size: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Only ints, strings and lists: fit for JSON, YAML and checkpoints that load with ``weights_only=True``."""

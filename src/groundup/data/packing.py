@@ -10,7 +10,7 @@ import numpy as np
 
 from groundup.data.batching import Packed
 from groundup.data.cache import Cache
-from groundup.data.encoding import EncodedText
+from groundup.data.encoding import EncodedText, text_roles
 from groundup.data.seeding import mix
 from groundup.data.sources.source import Source
 from groundup.data.tokenizer import Tokenizer
@@ -33,7 +33,7 @@ class Order:
 
 
 class PackedText:
-    """Documents one after another, each closed by ``<eos>``, cut into windows of ``batching.length`` tokens.
+    """Documents (of pairs, each side is one) one after another, each closed by ``<eos>``, cut into windows of ``batching.length`` tokens.
 
     An example has ``input_ids`` (T,) and ``labels`` (T,), the token after each; with ``mask_documents`` also
     ``document_ids`` (T,), 0 for the window's first document, and ``position_ids`` (T,), counted within the document.
@@ -56,7 +56,8 @@ class PackedText:
         seed: int = 0,
         labels: Sequence[str] = (),
     ) -> None:
-        self.encoded = EncodedText.of(source, split, tokenizer, cache, stream=split != "predict", close=True)
+        stream, roles = split != "predict", text_roles(source)
+        self.encoded = EncodedText.of(source, split, tokenizer, cache, stream=stream, close=True, roles=roles)
         self.size, self.length = len(self.encoded.ids), batching.length
         self.rows_apart, self.mask_documents, self.seed = split == "predict", batching.mask_documents, seed
         if self.size < 2 and not self.rows_apart:

@@ -1,73 +1,134 @@
-"""How the next token is drawn from logits."""
+"""Greedy decoding and sampling: each row on its own, one token after the other."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from groundup.decoding.decoding import Decoding, Hypothesis
+from groundup.decoding.rows import Rows
+from groundup.decoding.rules import NEVER, Rules
+from groundup.decoding.vocabulary import largest, normalizer
+
 Share = Annotated[float, Field(gt=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
 
 
-class Sampler:
+class Sampler(Decoding):
     """Draws one token a row from its logits, after reshaping the distribution. Applied in the order below.
 
-    ``repetition_penalty``: logits of tokens already in the row are divided by it if positive, else multiplied (Keskar
-    et al. 2019); 1 = off. ``temperature``: logits are divided by it; 0 takes the most likely token (greedy), whatever
-    the words after it. ``top_k``: only the k most likely. ``top_p``: only the smallest set of most likely tokens whose
-    probability reaches p, the token that crosses p included (Holtzman et al. 2020). ``min_p``: only tokens with at
-    least this share of the best token's probability (Nguyen et al. 2024).
+    ``temperature``: logits are divided by it; 0 takes the most likely token (greedy), whatever the words after it.
+    ``top_k``: only the k most likely. ``top_p``: only the smallest set of most likely tokens whose probability reaches
+    p, the token that crosses p included (Holtzman et al. 2020). ``min_p``: only tokens with at least this share of the
+    best token's probability (Nguyen et al. 2024). ``typical_p``: only the tokens whose surprise is nearest to the
+    entropy, the smallest such set whose probability reaches p (Meister et al. 2023).
     """
 
     def __init__(
         self,
         temperature: Annotated[float, Field(ge=0)] = 1.0,
-        top_k: Annotated[int, Field(ge=1)] | None = None,
+        top_k: Count | None = None,
         top_p: Share | None = None,
         min_p: Annotated[float, Field(ge=0, le=1)] | None = None,
+        typical_p: Share | None = None,
         repetition_penalty: Annotated[float, Field(gt=0)] = 1.0,
+        no_repeat_ngram: Count | None = None,
+        min_new_tokens: Annotated[int, Field(ge=0)] = 0,
+        max_new_tokens: Count = 128,
     ):
+        super().__init__(repetition_penalty, no_repeat_ngram, min_new_tokens, max_new_tokens)
         self.temperature = temperature
         self.top_k = top_k
         self.top_p = top_p
         self.min_p = min_p
-        self.repetition_penalty = repetition_penalty
+        self.typical_p = typical_p
 
-    def __call__(self, logits: Tensor, uniform: Tensor, seen: Tensor | None = None) -> Tensor:
-        """logits (B, V), uniform (B,) in [0, 1), seen (B, V) bool or None -> ids (B,).
+    def steps(
+        self, rows: Rows, rules: Rules, maximums: Sequence[int], seeds: Sequence[int]
+    ) -> Iterator[list[tuple[int, int | None, Hypothesis | None]]]:
+        """Yields, for each token, the rows that were still written: (which prompt, its token, its text once it is over).
+
+        The token is None where the row has ended. ``maximums``: new tokens of each prompt at most. ``seeds``: of each.
+        """
+        totals = torch.zeros(len(maximums), device=rows.device)
+        ends = torch.tensor(maximums, device=rows.device)
+        uniform = None
+        if self.temperature:
+            generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+            uniform = torch.stack([torch.rand(max(maximums), generator=one) for one in generators]).to(rows.device)
+        while len(rows.origin):
+            logits = rows.logits()
+            lost = normalizer(logits)
+            allowed = rules(logits, rows)
+            tokens = self(allowed, None if uniform is None else uniform[rows.origin, rows.written])
+            own = logits.gather(-1, tokens[:, None])[:, 0]
+            stuck = own == NEVER  # every token is forbidden
+            totals += torch.where(stuck, 0, own - lost)
+            rows.append(tokens)
+            finished = (tokens == rules.eos_id) & ~stuck
+            over = finished | stuck | (ends == rows.written)
+            texts = iter(rows.texts(over))
+            step: list[tuple[int, int | None, Hypothesis | None]] = []
+            for origin, token, total, end, lost, last in zip(
+                *(column.tolist() for column in (rows.origin, tokens, totals, finished, stuck, over)), strict=True
+            ):
+                text = next(texts) if last else []
+                kept = text[:-1] if end or lost else text
+                hypothesis = Hypothesis(kept, total / max(1, len(kept) + end), total, end) if last else None
+                step.append((origin, None if end or lost else token, hypothesis))
+            if over.any():
+                left = (~over).nonzero()[:, 0]
+                totals, ends = totals[left], ends[left]
+                if len(left):
+                    rows.reorder(left)
+            yield step
+            if not len(totals):
+                return
+
+    def __call__(self, logits: Tensor, uniform: Tensor | None) -> Tensor:
+        """logits (B, V), uniform (B,) in [0, 1) -> ids (B,).
 
         One number decides a row, by the inverse of its cumulative distribution: a row's draw depends on nothing but its
         own logits and number, so neighbours in the batch cannot change it.
         """
-        if self.temperature == 0:
-            return self.penalize(logits.float(), seen).argmax(-1)
-        probabilities, ids = self.nucleus(logits, seen)
+        if self.temperature == 0 or uniform is None:
+            return largest(logits, 1)[1][:, 0]
+        probabilities, ids = self.nucleus(logits)
         cumulative = probabilities.cumsum(-1)
         # Against the sum as computed, which may differ from 1 in the last digit: the draw cannot fall off the end.
         below = cumulative < (uniform.to(cumulative) * cumulative[:, -1])[:, None]
         return ids.gather(-1, below.sum(-1, keepdim=True)).squeeze(-1)
 
-    def nucleus(self, logits: Tensor, seen: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def nucleus(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """What is drawn from: probabilities (B, K), most likely first, and their token ids (B, K)."""
-        logits = self.penalize(logits.float(), seen) / self.temperature
+        logits = logits.float() / self.temperature
         if self.top_k is not None and self.top_k < logits.shape[-1]:
-            logits, ids = logits.topk(self.top_k, dim=-1)
+            logits, ids = largest(logits, self.top_k)
         else:
             logits, ids = logits.sort(dim=-1, descending=True, stable=True)
         probabilities = logits.softmax(-1)
         if self.top_p is not None:
-            before = probabilities.cumsum(-1) - probabilities
-            # The first stays even where rounding says otherwise.
-            crossed = (before >= self.top_p).index_fill(-1, torch.zeros(1, dtype=torch.long, device=ids.device), False)
-            probabilities = probabilities.masked_fill(crossed, 0)
+            probabilities = until(probabilities, self.top_p)
         if self.min_p is not None:
             probabilities = probabilities.masked_fill(probabilities < self.min_p * probabilities[:, :1], 0)
-        return probabilities / probabilities.sum(-1, keepdim=True), ids
+        probabilities = probabilities / probabilities.sum(-1, keepdim=True)
+        if self.typical_p is not None:
+            surprise = -probabilities.log()
+            entropy = torch.special.entr(probabilities).sum(-1, keepdim=True)
+            order = (surprise - entropy).abs().argsort(dim=-1, stable=True)  # tokens of no probability come last
+            kept = until(probabilities.gather(-1, order), self.typical_p)
+            probabilities = torch.zeros_like(probabilities).scatter(-1, order, kept)
+            probabilities = probabilities / probabilities.sum(-1, keepdim=True)
+        return probabilities, ids
 
-    def penalize(self, logits: Tensor, seen: Tensor | None) -> Tensor:
-        if seen is None or self.repetition_penalty == 1:
-            return logits
-        weaker = torch.where(logits > 0, logits / self.repetition_penalty, logits * self.repetition_penalty)
-        return torch.where(seen, weaker, logits)
+
+def until(probabilities: Tensor, mass: float) -> Tensor:
+    """Zero behind the first tokens of a row (B, K) that together reach ``mass``; the one that crosses it stays."""
+    before = probabilities.cumsum(-1) - probabilities
+    behind = before >= mass
+    behind[:, 0] = False  # the first stays even where rounding says otherwise
+    return probabilities.masked_fill(behind, 0)

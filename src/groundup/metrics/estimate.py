@@ -15,22 +15,27 @@ _CELLS = 40_000_000  # rows x columns x resamples that one interval may cost; ab
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value, the ends of its 95 % interval (None when unknown), and the number of things it was measured on."""
+    """A value, the ends of its 95 % interval (None when unknown), and the number of things it was measured on.
+
+    ``signature`` says how it was measured, where figures of others can only be compared when that agrees (BLEU, chrF).
+    """
 
     value: float
     low: float | None
     high: float | None
     n: int
+    signature: str | None = None
 
     def as_dict(self) -> dict:
-        """``{"value", "ci95": [low, high], "n"}``, the form of ``metrics.json``."""
-        return {"value": self.value, "ci95": [self.low, self.high], "n": self.n}
+        """``{"value", "ci95": [low, high], "n"}``, the form of ``metrics.json``; ``signature`` too where there is one."""
+        saved = {"value": self.value, "ci95": [self.low, self.high], "n": self.n}
+        return saved if self.signature is None else {**saved, "signature": self.signature}
 
     @classmethod
     def from_dict(cls, saved: dict) -> Estimate:
         """The reverse of ``as_dict``; JSON's null stands for a value that was not finite."""
         value, (low, high) = saved["value"], saved.get("ci95") or (None, None)
-        return cls(math.nan if value is None else value, low, high, saved.get("n", 0))
+        return cls(math.nan if value is None else value, low, high, saved.get("n", 0), saved.get("signature"))
 
     def __str__(self) -> str:
         if self.low is None or self.high is None:

@@ -72,17 +72,30 @@ def check_heads(width: int, heads: int, kv_heads: int) -> int:
     return width // heads
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, seen: Visible) -> Tensor:
-    """Query (B, H, Q, d), key and value (B, G, K, d), H a multiple of G -> (B, Q, H * d).
+def attend(query: Tensor, key: Tensor, value: Tensor, seen: Visible, scale: float | None = None) -> Tensor:
+    """Query (B, H, Q, d), key and value (B, G, K, d), H a multiple of G -> (B, Q, H * d). ``scale``: None = d^(-1/2).
 
     Without dropout, which has no flash kernel and would cost 3x the time.
     """
     if seen.mask is not None and seen.mask.is_floating_point():
         seen = seen._replace(mask=seen.mask.to(query.dtype))
     mixed = scaled_dot_product_attention(
-        query, key, value, attn_mask=seen.mask, is_causal=seen.is_causal, enable_gqa=query.shape[1] != key.shape[1]
+        query,
+        key,
+        value,
+        attn_mask=seen.mask,
+        is_causal=seen.is_causal,
+        scale=scale,
+        enable_gqa=query.shape[1] != key.shape[1],
     )
     return mixed.transpose(1, 2).flatten(2)
+
+
+def look(scores: Tensor, seen: Visible) -> Tensor:
+    """Scores (..., Q, K) -> weights whose rows sum to one over the keys that may be looked at."""
+    if seen.mask is not None:
+        scores = scores.masked_fill(~seen.mask, float("-inf"))
+    return scores.softmax(-1)
 
 
 class SelfAttention(nn.Module):
@@ -139,5 +152,12 @@ class CrossAttention(nn.Module):
         return key, value
 
     def forward(self, x: Tensor, key: Tensor, value: Tensor, seen: Visible) -> Tensor:
+        together = x.reshape(len(key), -1, x.shape[-1])  # rows that share a source ask it together (see ``Memory``)
+        query = self.query(together).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+        return self.out(attend(query, key, value, seen)).view_as(x)
+
+    def weights(self, x: Tensor, key: Tensor, value: Tensor, seen: Visible) -> Tensor:
+        """For pictures: where ``forward`` with these arguments looks, mean over heads (B, T, S). ``value`` is unused."""
         query = self.query(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
-        return self.out(attend(query, key, value, seen))
+        key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
+        return look(query @ key.mT * self.head_dim**-0.5, seen).mean(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol, Self
 
 import torch
@@ -19,34 +20,48 @@ class DecoderState(Protocol):
 
 
 class Memory:
-    """An encoder's output as a decoder's layers see it: keys and values of each layer, projected once."""
+    """An encoder's output as a decoder's layers see it: keys and values of each layer, projected once.
+
+    There may be fewer sources than rows of text: N rows of S sources, where row r looks at source ``r // (N / S)``. So
+    the beams of a source share one memory, which nothing moves while they are reordered among themselves.
+    """
 
     def __init__(self, layers: list[tuple[Tensor, Tensor]], mask: Tensor | None):
-        self.layers = layers
-        self.mask = mask  # (B, S) bool
+        self.layers = layers  # (S, ...) each
+        self.mask = mask  # (S, source length) bool
 
-    def reorder(self, index: Tensor) -> Memory:
-        mask = None if self.mask is None else self.mask[index]
-        return Memory([(key[index], value[index]) for key, value in self.layers], mask)
+    def reorder(self, index: Tensor, rows: int) -> Memory:
+        """The memory of the rows ``index`` of ``rows``."""
+        sources = len(self.layers[0][0])
+        source, count = torch.unique_consecutive(index // (rows // sources), return_counts=True)
+        if not (count == count[0]).all():
+            source = index // (rows // sources)
+        if len(source) == sources and (source == torch.arange(sources, device=source.device)).all():
+            return self
+        mask = None if self.mask is None else self.mask[source]
+        return Memory([(key[source], value[source]) for key, value in self.layers], mask)
 
 
 class KeyValueCache:
-    """Keys and values of every layer, allocated once for ``max_length`` slots.
+    """Keys and values of every layer, allocated once for ``max_length`` slots, and once more when first reordered.
 
     The decoder writes into it and returns it. Slots of padding stay in it and are masked, so prompts of different
-    lengths may be padded on either side.
+    lengths may be padded on either side. What ``reorder`` returns takes the place of the state, whose own space will
+    hold the next one.
     """
 
-    def __init__(self, store: Tensor):
-        """store: (layers, 2, B, kv_heads, max_length, head_dim), keys and values."""
-        self.store = store
+    def __init__(self, shape: tuple[int, ...], space: Tensor, spare: Tensor | None = None):
+        """shape: (layers, 2, B, max_length, kv_heads, head_dim), keys and values; ``space``, ``spare``: flat, as large
+        or larger, the second for the state that comes after ``reorder``."""
+        self.space, self.spare = space, spare
+        self.store = space[: math.prod(shape)].view(shape)
         self.length = 0
         self.mask: Tensor | None = None  # (B, max_length) bool; None: every slot so far is a real token
         self.memory: Memory | None = None
 
     @property
     def max_length(self) -> int:
-        return self.store.shape[-2]
+        return self.store.shape[3]
 
     def key_mask(self, attention_mask: Tensor | None, tokens: int) -> Tensor | None:
         """(B, length + tokens): which slots are real, once ``tokens`` more of mask ``attention_mask`` are written."""
@@ -61,21 +76,26 @@ class KeyValueCache:
     def write(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Puts (B, G, T, d) behind what is there; all of it back. ``advance`` ends the turn for all layers."""
         end = self.length + key.shape[2]
-        self.store[layer, 0, :, :, self.length : end] = key
-        self.store[layer, 1, :, :, self.length : end] = value
-        keys, values = self.store[layer, :, :, :, :end].to(key.dtype)
+        self.store[layer, 0, :, self.length : end] = key.transpose(1, 2)
+        self.store[layer, 1, :, self.length : end] = value.transpose(1, 2)
+        keys, values = self.store[layer, :, :, :end].to(key.dtype).transpose(2, 3)
         return keys, values
 
     def advance(self, tokens: int) -> None:
         self.length += tokens
 
     def reorder(self, index: Tensor) -> KeyValueCache:
-        layers, two, _, *rest = self.store.shape
-        moved = KeyValueCache(self.store.new_zeros(layers, two, len(index), *rest))
-        moved.store[..., : self.length, :] = self.store[..., : self.length, :].index_select(2, index)
+        layers, two, rows, *rest = self.store.shape
+        shape = (layers, two, len(index), *rest)
+        spare = self.spare
+        if spare is None or len(spare) < math.prod(shape):
+            spare = self.space.new_empty(math.prod(shape))
+        moved = KeyValueCache(shape, spare, self.space)
+        known = slice(0, self.length)
+        torch.index_select(self.store[:, :, :, known], 2, index, out=moved.store[:, :, :, known])
         moved.length = self.length
         moved.mask = None if self.mask is None else self.mask[index]
-        moved.memory = None if self.memory is None else self.memory.reorder(index)
+        moved.memory = None if self.memory is None else self.memory.reorder(index, rows)
         return moved
 
 
@@ -88,5 +108,5 @@ class RecurrentState:
         self.memory = memory
 
     def reorder(self, index: Tensor) -> RecurrentState:
-        memory = None if self.memory is None else self.memory.reorder(index)
+        memory = None if self.memory is None else self.memory.reorder(index, len(self.layers[0][0]))
         return RecurrentState([tuple(part[index] for part in layer) for layer in self.layers], self.length, memory)

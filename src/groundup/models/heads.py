@@ -37,10 +37,17 @@ class LanguageModelHead(nn.Module):
         else:
             self.weight = nn.Parameter(torch.randn(backbone.vocab_size, width) * embedding_std(width))
 
+    @property
+    def matrix(self) -> Tensor:
+        """(V, width): a row for each token of the vocabulary."""
+        return self._tied_to[0].embedding.weight if self.tied else self.weight
+
+    def features(self, hidden: Tensor) -> Tensor:
+        """What the matrix is multiplied with, (..., width)."""
+        return hidden if self.transform is None else self.transform(hidden)
+
     def forward(self, hidden: Tensor) -> Tensor:
-        if self.transform is not None:
-            hidden = self.transform(hidden)
-        return F.linear(hidden, self._tied_to[0].embedding.weight if self.tied else self.weight)
+        return F.linear(self.features(hidden), self.matrix)
 
 
 class SequenceHead(nn.Module):

@@ -9,80 +9,17 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from groundup.errors import UserError
-from groundup.models.attention import CrossAttention, Visible, visible
-from groundup.models.backbone import Backbone
+from groundup.models.attention import Visible, visible
 from groundup.models.cache import Memory, RecurrentState
+from groundup.models.memory_attention import MemoryAttention
 from groundup.models.norm import Norm
+from groundup.models.pooling import Pooling
 from groundup.models.ragged import Ragged
-from groundup.models.recurrent_layer import Cell, LockedDropout, RecurrentLayer
+from groundup.models.recurrent_layer import Cell, RecurrentLayer
+from groundup.models.recurrent_stack import Recurrent
 
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
-
-
-class Recurrent(Backbone):
-    """What encoder and decoder share: embeddings and a stack of recurrent layers.
-
-    ``width``: of the hidden vectors; a bidirectional encoder gives half of it to each direction. ``dropout``: on
-    the embeddings, between layers and on the output, anew for each token or, with ``locked_dropout``, one mask for all
-    steps of a text (Gal and Ghahramani 2016). ``embedding_dropout``: whole words of the vocabulary.
-    ``weight_drop``: on the hidden-to-hidden matrices (Merity et al. 2018). ``norm``: of each layer's input.
-    ``residual``: each layer after the first adds to its input.
-    """
-
-    max_length = None
-
-    def __init__(
-        self,
-        vocab_size: int,
-        width: int,
-        layers: int,
-        cell: Cell,
-        bidirectional: bool,
-        embedding_width: int | None,
-        norm: Norm | Literal["none"],
-        residual: bool,
-        dropout: float,
-        locked_dropout: bool,
-        embedding_dropout: float,
-        weight_drop: float,
-    ):
-        super().__init__()
-        if bidirectional and width % 2:
-            raise UserError(f"width={width} cannot be split over two directions. Try width={width + 1}")
-        self.vocab_size, self.width, self.residual = vocab_size, width, residual
-        self.bidirectional = bidirectional
-        self.dropout = LockedDropout(dropout) if locked_dropout else nn.Dropout(dropout)
-        self.embedding_dropout = embedding_dropout
-        embedding_width = embedding_width or width
-        self.embedding = nn.Embedding(vocab_size, embedding_width)
-        nn.init.normal_(self.embedding.weight, std=0.1)  # nothing normalises what an LSTM reads
-        inputs = [embedding_width] + [width] * (layers - 1)
-        self.blocks: Any = nn.ModuleList(
-            RecurrentLayer(size, width, cell, bidirectional, norm, weight_drop) for size in inputs
-        )
-
-    def embed(self, input_ids: Tensor) -> Tensor:
-        table = self.embedding.weight
-        if self.training and self.embedding_dropout:
-            keep = torch.rand(len(table), 1, device=table.device) >= self.embedding_dropout
-            table = table * keep / (1 - self.embedding_dropout)
-        return self.dropout(nn.functional.embedding(input_ids, table))
-
-    def stack(self, x: Tensor, run) -> Tensor:
-        """Passes (N, L, D) through the layers; ``run(i, layer, x)`` runs one."""
-        for i, layer in enumerate(self.blocks):
-            y = self.dropout(run(i, layer, x))
-            x = x + y if self.residual and i else y
-        return x
-
-    def read(self, input_ids: Tensor, attention_mask: Tensor | None, document_ids: Tensor | None) -> Tensor:
-        """Whole texts from empty states: (B, T) ids -> hidden (B, T, D)."""
-        if attention_mask is None and document_ids is None:
-            return self.stack(self.embed(input_ids), lambda i, layer, x: layer(x))
-        ragged = Ragged.layout(attention_mask, document_ids)
-        hidden = self.stack(self.embed(ragged.gather(input_ids)), lambda i, layer, x: layer(x, ragged.reverse))
-        return ragged.scatter(hidden, input_ids.shape)
 
 
 class RecurrentEncoder(Recurrent):
@@ -126,9 +63,15 @@ class RecurrentEncoder(Recurrent):
 
 
 class RecurrentDecoder(Recurrent):
-    """Reads from left to right; with ``cross_attention`` its top layer looks at an encoder's output, the memory.
+    """Reads from left to right; with ``cross_attention`` it also knows an encoder's output, the memory.
 
-    Source: Sundermeyer et al. 2012; attention on top: Luong et al. 2015.
+    It starts from a learned map of the memory's last and first vectors, which hold both final states of a BiLSTM.
+    ``attention`` (see ``MemoryAttention``; ``none``: the start is all it knows) looks at all of the memory from the top
+    layer. ``input_feeding``: what that gave goes into the first layer's next step, so that a step knows where the one
+    before looked; the price is a loop over steps instead of one fused kernel. Both only with ``cross_attention``.
+
+    Raises UserError for input feeding with nothing to feed.
+    Source: Sundermeyer et al. 2012; Sutskever et al. 2014; Luong et al. 2015 (attention on top, input feeding).
     """
 
     kind = "decoder"
@@ -147,18 +90,34 @@ class RecurrentDecoder(Recurrent):
         embedding_dropout: Rate = 0.0,
         weight_drop: Rate = 0.0,
         cross_attention: bool = False,
+        attention: Literal["none", "dot", "general", "additive"] = "general",
+        input_feeding: bool = False,
     ):
+        if input_feeding and (not cross_attention or attention == "none"):
+            raise UserError(
+                "input_feeding feeds back what attention to an encoder says, and here is none. Try "
+                + ("model.decoder.attention=general" if cross_attention else "model.input_feeding=false")
+            )
         super().__init__(
             vocab_size, width, layers, cell, False, embedding_width, norm, residual,
-            dropout, locked_dropout, embedding_dropout, weight_drop,
+            dropout, locked_dropout, embedding_dropout, weight_drop, fed=width if input_feeding else 0,
         )  # fmt: skip
-        self.cross_attention = CrossAttention(width, heads=1) if cross_attention else None
+        self.cross_attention, self.input_feeding = cross_attention, input_feeding
+        self.parts = self.blocks[0].parts  # of a layer's state
+        self.top_attention: MemoryAttention | None = None
+        self.start: Any = None
+        if cross_attention:
+            self.start = nn.Linear(2 * width, layers * self.parts * width)
+            nn.init.normal_(self.start.weight, std=(2 * width) ** -0.5)
+            nn.init.zeros_(self.start.bias)
+            if attention != "none":
+                self.top_attention = MemoryAttention(width, attention)
 
     def initial_state(self, batch_size: int, max_length: int | None = None, device=None, dtype=None) -> RecurrentState:
-        """Zeros. ``max_length`` is there for the protocol: this state never grows."""
+        """Nothing read: zeros, until a memory comes. ``max_length`` is there for the protocol: this state never grows."""
         weight = self.embedding.weight
         zeros = torch.zeros(batch_size, self.width, device=device or weight.device, dtype=dtype or weight.dtype)
-        return RecurrentState([(zeros,) * layer.parts for layer in self.blocks])
+        return RecurrentState([(zeros,) * self.parts for _ in self.blocks])
 
     def forward(
         self,
@@ -172,48 +131,96 @@ class RecurrentDecoder(Recurrent):
     ) -> tuple[Tensor, RecurrentState | None]:
         """(B, T) ids -> hidden (B, T, D) and the next state (None stays None: training). Arguments as for the
         Transformer; ``position_ids`` says nothing to a recurrent model."""
-        if state is not None and document_ids is not None:
-            raise ValueError("document_ids are for whole windows; a state is for one document a row")
-        if state is None:
-            hidden, after = self.read(input_ids, attention_mask, document_ids), None
-        else:
-            hidden, layers = self.go_on(input_ids, state, attention_mask)
-            after = RecurrentState(layers, state.length + input_ids.shape[1], state.memory)
-        return self.look_at(hidden, memory, memory_mask, after), after
-
-    def go_on(self, input_ids, state, attention_mask) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
-        """Reads on from a state. With padding, a row's state is the one after its last real token."""
-        after = []
-        if attention_mask is None:
-            ragged, lengths, x = None, None, self.embed(input_ids)
-        else:
-            ragged = Ragged.layout(attention_mask, None)
-            x = self.embed(ragged.gather(input_ids))
-            lengths, read_any = ragged.lengths.clamp(min=1).cpu(), (ragged.lengths > 0)[:, None]
-
-        def run(i: int, layer: RecurrentLayer, x: Tensor) -> Tensor:
-            y, last = layer.step(x, state.layers[i], lengths)
-            if ragged is not None:  # a row of padding only keeps its state
-                last = tuple(torch.where(read_any, new, old) for new, old in zip(last, state.layers[i], strict=True))
-            after.append(last)
-            return y
-
-        hidden = self.stack(x, run)
-        return hidden if ragged is None else ragged.scatter(hidden, input_ids.shape), after
-
-    def look_at(self, hidden, memory, memory_mask, state) -> Tensor:
-        """Adds what the memory (given now, or kept by the state) says to each hidden vector."""
-        if self.cross_attention is None:
-            if memory is not None:
-                raise ValueError("this decoder has no cross_attention, so it cannot look at a memory")
-            return hidden
-        known = None if state is None else state.memory
-        if known is None:
+        if document_ids is not None and (state is not None or self.cross_attention):
+            raise ValueError("document_ids are for whole windows; a state or a memory is for one document a row")
+        if self.cross_attention and (state is None or state.length == 0):
             if memory is None:
                 raise ValueError("a decoder with cross_attention needs a memory on its first call")
-            known = Memory([self.cross_attention.project(memory)], memory_mask)
-            if state is not None:
-                state.memory = known
-        key, value = known.layers[0]
-        seen: Visible = visible(hidden.shape[1], key.shape[2], False, known.mask, device=key.device)
-        return hidden + self.dropout(self.cross_attention(hidden, key, value, seen))
+            before = self.begin(memory, memory_mask)
+        elif memory is not None and not self.cross_attention:
+            raise ValueError("this decoder has no cross_attention, so it cannot look at a memory")
+        elif state is None:
+            return self.read(input_ids, attention_mask, document_ids), None
+        else:
+            before = state
+        hidden, layers = self.go_on(input_ids, before, attention_mask, last=state is not None)
+        if state is None:
+            return hidden, None
+        return hidden, RecurrentState(layers, before.length + input_ids.shape[1], before.memory)
+
+    def begin(self, memory: Tensor, memory_mask: Tensor | None) -> RecurrentState:
+        """The state that a memory (B, S, D) leads to."""
+        ends = [Pooling(kind, self.width)(memory, memory_mask) for kind in ("last", "cls")]
+        parts = self.start(torch.cat(ends, dim=-1)).split(self.width, dim=-1)
+        layers = [
+            (parts[i].tanh(), *parts[i + 1 : i + self.parts])  # a hidden state is bounded, an LSTM's cell is not
+            for i in range(0, len(parts), self.parts)
+        ]
+        if self.input_feeding:
+            layers.append((torch.zeros_like(layers[0][0]),))
+        if self.top_attention is None:
+            return RecurrentState(layers)
+        return RecurrentState(layers, memory=Memory([self.top_attention.project(memory)], memory_mask))
+
+    def go_on(self, input_ids, state: RecurrentState, attention_mask, last: bool) -> tuple[Tensor, list[tuple]]:
+        """Reads on from a state. With padding, a row's state is that after its last real token, where it is wanted."""
+        run = self.step_by_step if self.input_feeding else self.all_at_once
+        if attention_mask is None:
+            return run(self.embed(input_ids), state, None)
+        ragged = Ragged.layout(attention_mask, None)
+        hidden, after = run(self.embed(ragged.gather(input_ids)), state, ragged.lengths if last else None)
+        return ragged.scatter(hidden, input_ids.shape), after
+
+    def all_at_once(self, x: Tensor, state: RecurrentState, lengths: Tensor | None) -> tuple[Tensor, list[tuple]]:
+        after = []
+
+        def run(i: int, layer: RecurrentLayer, x: Tensor) -> Tensor:
+            packed = None if lengths is None else lengths.clamp(min=1).cpu()
+            y, new = layer.step(x, state.layers[i], layer.dropped(layer.forwards), packed)
+            # a row of padding only keeps its state
+            after.append(new if lengths is None else choose(lengths > 0, new, state.layers[i]))
+            return self.dropout(y)
+
+        hidden = self.stack(x, run)
+        if self.top_attention is None:
+            return hidden, after
+        return self.dropout(self.top_attention(hidden, *self.known(state))), after
+
+    def step_by_step(self, x: Tensor, state: RecurrentState, lengths: Tensor | None) -> tuple[Tensor, list[tuple]]:
+        """Each step reads, beside its token, the attentional vector of the step before."""
+        assert self.top_attention is not None
+        before, after, vectors, known = state.layers, [], [], self.known(state)
+        # Drawn before the loop, so that what is locked, or dropped from a matrix, is so for all steps.
+        matrices = [layer.dropped(layer.forwards) for layer in self.blocks]
+        ones = x.new_ones(*x.shape[:2], self.width)
+        masks = [self.dropout(ones) for _ in range(len(self.blocks) + 1)] if self.training else None
+
+        def drop(i: int, y: Tensor) -> Tensor:
+            return y if masks is None else y * masks[i][:, t : t + 1]
+
+        def run(i: int, layer: RecurrentLayer, x: Tensor) -> Tensor:
+            y, new = layer.step(x, before[i], matrices[i])
+            after.append(new)
+            return drop(i, y)
+
+        for t in range(x.shape[1]):
+            after, fed = [], before[-1][0].unsqueeze(1)
+            hidden = self.stack(torch.cat((x[:, t : t + 1], fed), dim=-1), run)
+            vectors.append(drop(-1, self.top_attention(hidden, *known)))
+            after.append((vectors[-1].squeeze(1),))
+            if lengths is not None:
+                after = [choose(t < lengths, new, old) for new, old in zip(after, before, strict=True)]
+            before = after
+        return torch.cat(vectors, dim=1), before
+
+    @staticmethod
+    def known(state: RecurrentState) -> tuple[Tensor, Tensor, Visible]:
+        """Keys, values, and which of them are real."""
+        assert state.memory is not None
+        key, value = state.memory.layers[0]
+        return key, value, visible(1, key.shape[1], False, state.memory.mask, device=key.device)
+
+
+def choose(rows: Tensor, new: tuple[Tensor, ...], old: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The new parts of a state in these ``rows`` (N,) bool, the old ones elsewhere."""
+    return tuple(torch.where(rows.unsqueeze(-1), *pair) for pair in zip(new, old, strict=True))

@@ -73,28 +73,35 @@ class RecurrentLayer(nn.Module):
             else:
                 raise TypeError(f"no rule how {name} starts")
 
-    def run(self, rnn: nn.RNNBase, *arguments):
+    def dropped(self, rnn: nn.RNNBase) -> Tensor | None:
+        """The hidden-to-hidden matrix of one pass, where training drops entries of it."""
         if not self.training or not self.weight_drop:
-            return rnn(*arguments)
-        dropped = nn.functional.dropout(rnn.get_parameter("weight_hh_l0"), self.weight_drop)
-        return functional_call(rnn, {"weight_hh_l0": dropped}, arguments)
+            return None
+        return nn.functional.dropout(rnn.get_parameter("weight_hh_l0"), self.weight_drop)
+
+    @staticmethod
+    def run(rnn: nn.RNNBase, matrix: Tensor | None, *arguments):
+        return rnn(*arguments) if matrix is None else functional_call(rnn, {"weight_hh_l0": matrix}, arguments)
 
     def forward(self, x: Tensor, reverse=lambda x: x.flip(1)) -> Tensor:
         """``reverse``: turns each row's real tokens around (and back)."""
         x = self.norm(x)
-        y, _ = self.run(self.forwards, x)
+        y, _ = self.run(self.forwards, self.dropped(self.forwards), x)
         if self.backwards is None:
             return y
-        z, _ = self.run(self.backwards, reverse(x))
+        z, _ = self.run(self.backwards, self.dropped(self.backwards), reverse(x))
         return torch.cat((y, reverse(z)), dim=-1)
 
-    def step(self, x: Any, before: tuple[Tensor, ...], lengths: Tensor | None = None):
-        """From left to right from a state: x (N, L, D_in) -> (N, L, D), and the state after the last real token."""
+    def step(self, x: Any, before: tuple[Tensor, ...], matrix: Tensor | None, lengths: Tensor | None = None):
+        """From left to right from a state: x (N, L, D_in) -> (N, L, D), and the state after the last real token.
+
+        ``matrix``: from ``dropped``.
+        """
         x, columns = self.norm(x), x.shape[1]
         if lengths is not None:  # the state in the middle of a row is what only a packed sequence gives
             x = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
         before = tuple(part.unsqueeze(0) for part in before)
-        y, after = self.run(self.forwards, x, before if self.parts == 2 else before[0])
+        y, after = self.run(self.forwards, matrix, x, before if self.parts == 2 else before[0])
         if lengths is not None:
             y, _ = pad_packed_sequence(y, batch_first=True, total_length=columns)
         after = after if self.parts == 2 else (after,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -94,7 +95,7 @@ class Transformer(Backbone):
             raise UserError("cross_attention is a decoder's look at an encoder; an encoder has none. Leave it out")
         self.vocab_size, self.width = vocab_size, width
         self.head_dim = check_heads(width, heads, kv_heads or heads)
-        self.kv_heads = kv_heads or heads
+        self.kv_heads, self.cross_attention = kv_heads or heads, cross_attention
         self.max_length = max_length if position in ("rope", "learned", "sinusoidal") else None
 
         self.embedding = nn.Embedding(vocab_size, width)
@@ -159,11 +160,17 @@ class TransformerDecoder(Transformer):
 
     kind = "decoder"
 
+    @property
+    def top_attention(self) -> CrossAttention | None:
+        """Where the top layer looks at the memory."""
+        return self.blocks[-1].cross_attention
+
     def initial_state(self, batch_size: int, max_length: int, device=None, dtype=None) -> KeyValueCache:
         """An empty cache for ``max_length`` tokens, prompt and padding included."""
         weight = self.embedding.weight
-        shape = (len(self.blocks), 2, batch_size, self.kv_heads, max_length, self.head_dim)
-        return KeyValueCache(torch.zeros(shape, device=device or weight.device, dtype=dtype or weight.dtype))
+        shape = (len(self.blocks), 2, batch_size, max_length, self.kv_heads, self.head_dim)
+        space = torch.empty(math.prod(shape), device=device or weight.device, dtype=dtype or weight.dtype)
+        return KeyValueCache(shape, space)
 
     def forward(
         self,
@@ -198,7 +205,7 @@ class TransformerDecoder(Transformer):
 
     def look_at(self, memory, memory_mask, state, queries: int) -> tuple[Memory | None, Visible | None]:
         """The memory's keys and values: from the state, or projected now and left there."""
-        if self.blocks[0].cross_attention is None:
+        if not self.cross_attention:
             if memory is not None:
                 raise ValueError("this decoder has no cross_attention, so it cannot look at a memory")
             return None, None

@@ -34,6 +34,7 @@ class RunFolder:
         self.status_file = self.path / "status.json"
         self.provenance = self.path / "provenance.json"
         self.tokenizer = self.path / "tokenizer.json"
+        self.target_tokenizer = self.path / "target_tokenizer.json"
         self.labels = self.path / "labels.json"
         self.facts = self.path / "facts.json"
         self.checkpoints = self.path / "checkpoints"

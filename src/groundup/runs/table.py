@@ -9,7 +9,11 @@ from groundup.metrics.estimate import Estimate
 
 Results = Mapping[str, Estimate | Mapping]  # metric name -> estimate, or its dict from metrics.json
 
+OF_TEXT = ("bleu", "chrf", "exact_match", "rouge_1", "rouge_2", "rouge_l")  # of what a model writes
+ABOUT_TEXT = ("length_ratio", "copy_rate", "repetition_rate", "distinct_1", "distinct_2")  # what kind of text it is
+PERCENT = ("bleu", "chrf")  # 0..100; other scores are shares
 _SHOWN = ("accuracy", "macro_f1", "auroc", "perplexity", "bits_per_byte", "loss")
+_SHOWN_BESIDE_TEXT = (*OF_TEXT, "perplexity", "loss")
 _LOW_IS_GOOD = ("loss", "perplexity", "bits_per_byte")
 
 
@@ -33,7 +37,7 @@ def show_table(rows: Mapping[str, Results], metrics: Sequence[str] | None = None
     for name in metrics:
         table.add_column(name, justify="right", no_wrap=True)
     for label, results in rows.items():
-        cells = [format_estimate(results.get(name)) for name in metrics]
+        cells = [format_estimate(results.get(name), name) for name in metrics]
         # markup would swallow the brackets of the intervals
         styled = [_rich_text(cell, label in bold[name]) for cell, name in zip(cells, metrics, strict=True)]
         table.add_row(_rich_text(label, False), *styled)
@@ -50,18 +54,28 @@ def markdown_table(rows: Mapping[str, Results], metrics: Sequence[str] | None = 
     bold = best_rows(rows, metrics)
     lines = ["| | " + " | ".join(metrics) + " |", "|---|" + "---:|" * len(metrics)]
     for label, results in rows.items():
-        cells = [format_estimate(results.get(name)) for name in metrics]
+        cells = [format_estimate(results.get(name), name) for name in metrics]
         cells = [f"**{cell}**" if label in bold[name] else cell for cell, name in zip(cells, metrics, strict=True)]
         lines.append(f"| {label.replace('|', chr(92) + '|')} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def format_estimate(estimate: Estimate | Mapping | None) -> str:
-    """``0.8920 [0.8617, 0.9163]``; a dash when there is none."""
+def format_estimate(estimate: Estimate | Mapping | None, metric: str = "") -> str:
+    """``0.8920 [0.8617, 0.9163]``, or ``35.42 [34.10, 36.80]`` for BLEU and chrF; a dash when there is none."""
     if estimate is None:
         return "-"
     estimate = as_estimate(estimate)
-    return "-" if math.isnan(estimate.value) else str(estimate)
+    if math.isnan(estimate.value):
+        return "-"
+    if base_name(metric) not in PERCENT:
+        return str(estimate)
+    ends = "" if estimate.low is None else f" [{estimate.low:.2f}, {estimate.high:.2f}]"
+    return f"{estimate.value:.2f}{ends}"
+
+
+def base_name(metric: str) -> str:
+    """The name without its split: ``test/bleu`` -> ``bleu``."""
+    return metric.rsplit("/", 1)[-1]
 
 
 def as_estimate(estimate: Estimate | Mapping) -> Estimate:
@@ -71,14 +85,15 @@ def as_estimate(estimate: Estimate | Mapping) -> Estimate:
 
 def lower_is_better(metric: str) -> bool:
     """True for losses, whatever their split."""
-    return metric.rsplit("/", 1)[-1] in _LOW_IS_GOOD
+    return base_name(metric) in _LOW_IS_GOOD
 
 
 def main_metrics(rows: Mapping[str, Results]) -> list[str]:
     """Metric names worth a column: those of the test split, else of the validation split, main ones first."""
     names = dict.fromkeys(name for results in rows.values() for name in results)
     for split in ("test/", "validation/", ""):
-        shown = [split + name for name in _SHOWN if split + name in names]
+        writes = any(split + name in names for name in OF_TEXT)
+        shown = [split + name for name in (_SHOWN_BESIDE_TEXT if writes else _SHOWN) if split + name in names]
         if shown:
             return shown
     return list(names)

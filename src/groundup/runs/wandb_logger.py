@@ -99,6 +99,13 @@ class _Logger(WandbLogger):
         values = {name: value for name, value in metrics.items() if name != "epoch"}
         self.attempt(lambda: WandbLogger.log_metrics(self, values, step))
 
+    @rank_zero_only
+    def log_table(
+        self, key: str, columns: Sequence[str], data: Sequence[Sequence[str]], step: int | None = None
+    ) -> None:
+        """A table of plain values; ``step`` is that of the x axis."""
+        self.attempt(lambda: WandbLogger.log_table(self, key, list(columns), [list(row) for row in data], step=step))
+
     def log_hyperparams(self, *args, **kwargs) -> None:
         """Nothing: the run got the whole configuration at its start."""
 

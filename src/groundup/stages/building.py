@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from pathlib import Path
 from typing import cast
 
 import torch
@@ -18,13 +17,16 @@ from groundup.data.sources.source import Source
 from groundup.data.tokenizer import Tokenizer
 from groundup.errors import UserError
 from groundup.models.backbone import Backbone
+from groundup.runs.folder import RunFolder
 from groundup.tasks.base import Optimization, Task
 
 INITIALISATION = 1  # keeps the random numbers of the initial weights apart from those of the training steps
 ADVICE = {
     "encoder": "model=transformer_encoder or model=bilstm_encoder",
     "decoder": "model=transformer_decoder or model=lstm_decoder",
+    "encoder_decoder": "model=transformer_encoder_decoder or model=lstm_encoder_decoder",
 }
+KINDS = {"encoder": "an encoder", "decoder": "a decoder", "encoder_decoder": "an encoder-decoder"}
 
 
 def prepare_process(threads: int | None) -> int:
@@ -43,11 +45,16 @@ def prepare_process(threads: int | None) -> int:
 
 def check_model_fits(cfg: DictConfig) -> None:
     """Raises UserError when the task needs another kind of model; before anything is read or built."""
-    task, model = task_class(cfg), cast(type[Backbone], resolve(cfg.model._target_, "model._target_"))
+    task, model = task_class(cfg), model_class(cfg)
     if model.kind not in task.accepts:
         choices = " or ".join(ADVICE[kind] for kind in task.accepts)
-        needed = " or ".join(f"an {kind}" if kind == "encoder" else f"a {kind}" for kind in task.accepts)
+        needed = " or ".join(KINDS[kind] for kind in task.accepts)
         raise UserError(f"task={task_word(task)} needs {needed}, and {model.__name__} is not one. Try {choices}")
+
+
+def model_class(cfg: DictConfig) -> type[Backbone]:
+    """The class of the config's model. Raises UserError for one that a config may not name."""
+    return cast(type[Backbone], resolve(cfg.model._target_, "model._target_"))
 
 
 def task_class(cfg: DictConfig) -> type[Task]:
@@ -61,18 +68,24 @@ def task_word(task: type[Task]) -> str:
 
 
 def build_data(
-    cfg: DictConfig, source: Source | None, tokenizer: Tokenizer | None = None, facts: Facts | None = None
+    cfg: DictConfig,
+    source: Source | None,
+    tokenizer: Tokenizer | None = None,
+    facts: Facts | None = None,
+    target_tokenizer: Tokenizer | None = None,
 ) -> TextDataModule:
-    """Rows, tokenizer and batches, ready to use. The tokenizer and facts of an earlier run go before the config's."""
+    """Rows, tokenizers and batches, ready to use. Tokenizers and facts of an earlier run go before the config's."""
     data = TextDataModule(
         source=source,
         tokenizer=tokenizer or instantiate(cfg.tokenizer),
+        target_tokenizer=target_tokenizer
+        or (instantiate(cfg.target_tokenizer) if cfg.get("target_tokenizer") else None),
         batching=instantiate(cfg.batching),
         cache_dir=cfg.paths.cache,
         seed=cfg.seed,
         num_workers=cfg.num_workers,
     )
-    data.form, data.known = task_class(cfg).form, facts
+    data.form, data.known = task_class(cfg).form_for(model_class(cfg).kind), facts
     if source is not None:
         data.prepare_data()
     return data
@@ -90,8 +103,17 @@ def build_task(cfg: DictConfig, facts: Facts) -> Task:
             f"task={task_word(task)} needs at least two classes, but the training split has {found}. Try data.label=COLUMN"
         )
     torch.manual_seed(mix(cfg.seed, INITIALISATION))
-    model = instantiate(cfg.model, vocab_size=facts.vocab_size)
+    sizes = {"vocab_size": facts.vocab_size}
+    if model_class(cfg).kind == "encoder_decoder":
+        sizes["target_vocab_size"] = facts.target_vocab_size or facts.vocab_size
+    model = instantiate(cfg.model, **sizes)
     return instantiate(cfg.task, model=model, facts=facts)
+
+
+def connect(task: Task, data: TextDataModule) -> None:
+    """Tells the data how the task makes batches, and the task how its output is spelled."""
+    data.collate = task.collator(data.tokenizer)
+    task.tokenizer = data.target_tokenizer
 
 
 def add_optimization(task: Task, cfg: DictConfig, total_steps: int) -> None:
@@ -105,6 +127,9 @@ def add_optimization(task: Task, cfg: DictConfig, total_steps: int) -> None:
     )
 
 
-def saved_tokenizer(file: Path | None) -> Tokenizer | None:
-    """The tokenizer of a run that left one."""
-    return Tokenizer.load(file) if file is not None and file.exists() else None
+def saved_tokenizers(folder: RunFolder) -> tuple[Tokenizer | None, Tokenizer | None]:
+    """The tokenizers of source and target that a run left; None for the target: the same."""
+    source, target = (
+        Tokenizer.load(file) if file.exists() else None for file in (folder.tokenizer, folder.target_tokenizer)
+    )
+    return source, target

@@ -8,10 +8,9 @@ from groundup.config.compose import as_config, resolved
 from groundup.config.job import Job
 from groundup.config.safe import instantiate
 from groundup.errors import UserError
-from groundup.stages.building import build_data, prepare_process
+from groundup.stages.building import build_data, connect, prepare_process
 from groundup.stages.evaluation import compare_with_baselines, evaluate, print_results, write_results
 from groundup.stages.loading import load_run
-from groundup.tasks.classification import Classification
 
 FILES = "groundup.data.sources.files.Files"
 SPLITS = ("train", "validation", "test", "hub")  # keys that name rows, not how they are read
@@ -22,8 +21,10 @@ def run(cfg: DictConfig, job: Job) -> float:
     prepare_process(cfg.threads)
     loaded = load_run(cfg.run, cfg.paths.logs)
     trained = with_other_data(loaded.config, cfg)
-    data = build_data(trained, instantiate(trained.data), loaded.tokenizer, loaded.facts)
-    data.collate = loaded.task.collator(data.tokenizer)
+    data = build_data(trained, instantiate(trained.data), loaded.tokenizer, loaded.facts, loaded.target_tokenizer)
+    connect(loaded.task, data)
+    if cfg.decoding:
+        loaded.decode_by(instantiate(cfg.decoding))
     present = data.source.splits()
     split = cfg.split or ("test" if "test" in present else "validation")
     if split not in present or split == "train":
@@ -35,9 +36,8 @@ def run(cfg: DictConfig, job: Job) -> float:
     job.folder.write_config(resolved(cfg))
     job.folder.write_json("labels.json", list(loaded.facts.labels))
     results = {split: evaluate(loaded.task, data, split, cfg)}
-    write_results(job.folder, data, results)
-    compare = cfg.baselines and isinstance(loaded.task, Classification)
-    baselines = compare_with_baselines(job.folder, data, split) if compare else {}
+    write_results(job.folder, loaded.task, data, results)
+    baselines = compare_with_baselines(job.folder, loaded.task, data, split, cfg.baselines)
     print_results(results, baselines, loaded.folder.path.name)
     metric = loaded.config.monitor.rpartition("/")[2]
     return results[split][0][metric].value

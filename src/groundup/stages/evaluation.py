@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig
 
-from groundup.baselines.classification import classification_baselines
 from groundup.data.datamodule import TextDataModule
 from groundup.metrics.estimate import RESAMPLES, Estimate
 from groundup.runs.folder import RunFolder
@@ -36,19 +35,25 @@ def evaluate(task: Task, data: TextDataModule, split: str, hardware: DictConfig)
     return task.results, task.predictions
 
 
-def write_results(folder: RunFolder, data: TextDataModule, results: Mapping[str, Evaluated]) -> None:
-    """metrics.json for all splits; predictions.jsonl, with the texts, for the last of them."""
+def write_results(folder: RunFolder, task: Task, data: TextDataModule, results: Mapping[str, Evaluated]) -> None:
+    """metrics.json for all splits; predictions.jsonl, with the texts, for the last of them, and what they looked at."""
     folder.write_json("metrics.json", flat(results))
     split, (_, predictions) = list(results.items())[-1]
     if predictions:
         rows = data.texts(split)
         folder.write_predictions({**rows[row["index"]], **row} for row in predictions)
+    if maps := task.attention_maps(data, split):
+        folder.write_json("attention.json", maps)
 
 
-def compare_with_baselines(folder: RunFolder, data: TextDataModule, split: str) -> dict[str, dict[str, Estimate]]:
-    """Classical models trained on the same split and scored by the same code."""
-    baselines = classification_baselines(data.texts("train"), data.texts(split), data.facts.labels, split)
-    folder.write_json("baselines.json", baselines)
+def compare_with_baselines(
+    folder: RunFolder, task: Task, data: TextDataModule, split: str, trained: bool
+) -> dict[str, dict[str, Estimate]]:
+    """Classical answers to the same split, scored by the same code; those that must be trained only if asked for."""
+    if task.baselines_are_trained and not trained:
+        return {}
+    if baselines := task.baselines(data, split):
+        folder.write_json("baselines.json", baselines)
     return baselines
 
 

@@ -11,25 +11,37 @@ from omegaconf import DictConfig
 from groundup.config.compose import as_config
 from groundup.data.facts import Facts
 from groundup.data.tokenizer import Tokenizer
+from groundup.decoding.decoding import Decoding
 from groundup.errors import UserError
 from groundup.runs.checkpoints import load_checkpoint
 from groundup.runs.folder import RunFolder
 from groundup.runs.reference import best_checkpoint, open_run
-from groundup.stages.building import build_task
+from groundup.stages.building import build_task, saved_tokenizers
 from groundup.tasks.base import Task
+from groundup.tasks.sequence_to_sequence import SequenceToSequence
 
 TRAINED = ("pretrain", "finetune")  # stages whose runs hold a model
 
 
 @dataclass
 class LoadedRun:
-    """A run folder opened: its config, its task with the best weights, its tokenizer and what it knew of the data."""
+    """A run folder opened: its config, its task with the best weights, its tokenizers and what it knew of the data."""
 
     folder: RunFolder
     config: DictConfig
     task: Task
     tokenizer: Tokenizer
     facts: Facts
+    target_tokenizer: Tokenizer | None  # of what the task writes; None: the same
+
+    def decode_by(self, decoding: Decoding) -> None:
+        """Writes texts by another method than the task's own. Raises UserError for a task that writes none."""
+        if not isinstance(self.task, SequenceToSequence):
+            raise UserError(
+                f"decoding is for tasks that write a text, and {self.folder.path} was trained for "
+                f"{type(self.task).__name__}. Leave it out"
+            )
+        self.task.decoding = decoding
 
 
 def load_run(reference: str | os.PathLike[str], logs: str | os.PathLike[str] = "logs") -> LoadedRun:
@@ -45,4 +57,10 @@ def load_run(reference: str | os.PathLike[str], logs: str | os.PathLike[str] = "
     facts = Facts.from_dict(checkpoint["facts"])
     task = build_task(config, facts)
     task.load_state_dict(checkpoint["state_dict"])
-    return LoadedRun(folder, config, task.eval(), Tokenizer.load(folder.tokenizer), facts)
+    tokenizer, target = saved_tokenizers(folder)
+    if tokenizer is None:
+        raise UserError(
+            f"{folder.path} has no tokenizer.json, without which its model means nothing. Copy the whole folder"
+        )
+    task.tokenizer = target or tokenizer
+    return LoadedRun(folder, config, task.eval(), tokenizer, facts, target)

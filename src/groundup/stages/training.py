@@ -20,20 +20,20 @@ from groundup.runs.checkpoints import load_checkpoint
 from groundup.runs.folder import RunFolder
 from groundup.runs.loggers import close_loggers, open_loggers
 from groundup.runs.provenance import collect
-from groundup.runs.reference import best_checkpoint, last_checkpoint, open_run
+from groundup.runs.reference import best_checkpoint, last_checkpoint
 from groundup.stages.building import (
     add_optimization,
     build_data,
     build_task,
     check_model_fits,
+    connect,
     prepare_process,
-    saved_tokenizer,
+    saved_tokenizers,
 )
 from groundup.stages.evaluation import Evaluated, compare_with_baselines, evaluate, print_results, write_results
-from groundup.stages.inheritance import adopt_weights, inherit
+from groundup.stages.inheritance import adopt_weights, inherit, inherited_tokenizers, open_parents
 from groundup.stages.loading import TRAINED
 from groundup.tasks.base import Task
-from groundup.tasks.classification import Classification
 from groundup.training.budget import measure_seconds_per_step, to_steps
 from groundup.training.fit import fit, make_trainer
 from groundup.training.resume import LAST, PREVIOUS, saved_step
@@ -46,18 +46,17 @@ def train(cfg: DictConfig, job: Job) -> float:
     threads = prepare_process(cfg.threads)
     # A run that died before its first checkpoint begins again, which gives the same weights.
     checkpoint = last_checkpoint(job.folder) if job.resuming and was_saved(job.folder) else None
-    parent = open_run(cfg.init_from, Path(cfg.paths.logs), TRAINED) if cfg.init_from and checkpoint is None else None
-    if parent:
-        inherit(cfg, parent, job.overrides)
-        cfg.init_from = str(parent.path)  # `last` would be another run tomorrow
+    parents = open_parents(cfg, TRAINED) if checkpoint is None else {}
+    inherit(cfg, parents, job.overrides)
     check_model_fits(cfg)
     prefer_named_budget(cfg, job.overrides)
-    own = job.folder.tokenizer if checkpoint or not job.is_main else parent.tokenizer if parent else None
-    data = build_data(cfg, instantiate(cfg.data), saved_tokenizer(own))
+    written = checkpoint is not None or not job.is_main
+    tokenizer, target = saved_tokenizers(job.folder) if written else inherited_tokenizers(parents)
+    data = build_data(cfg, instantiate(cfg.data), tokenizer, target_tokenizer=target)
     task = build_task(cfg, data.facts)
-    data.collate = task.collator(data.tokenizer)
-    if parent:
-        log.info("init_from %s: %s", parent.path, adopt_weights(task, parent))
+    connect(task, data)
+    for line in adopt_weights(task, parents):
+        log.info("%s", line)
 
     steps, budget = count_steps(cfg, data, task)
     add_optimization(task, cfg, steps)
@@ -113,6 +112,8 @@ def describe(cfg: DictConfig, folder: RunFolder, data: TextDataModule, task: Tas
     parameters = sum(p.numel() for p in task.parameters())
     folder.write_config(resolved(cfg))
     data.tokenizer.save(folder.tokenizer)
+    if data.facts.target_vocab_size is not None:
+        data.target_tokenizer.save(folder.target_tokenizer)
     folder.write_json("facts.json", data.facts.as_dict())
     folder.write_json("labels.json", list(data.facts.labels))
     collect(
@@ -158,13 +159,12 @@ def run_training(
 def conclude(cfg: DictConfig, folder: RunFolder, data: TextDataModule) -> float:
     """Evaluates the best checkpoint on every split it did not train on, and writes and prints the results."""
     task = build_task(cfg, data.facts)  # the trained one may be spread over processes, or compiled
+    connect(task, data)
     task.load_state_dict(load_checkpoint(best_checkpoint(folder))["state_dict"])
     splits = [split for split in ("validation", "test") if split in data.source.splits()]
     results: dict[str, Evaluated] = {split: evaluate(task, data, split, cfg.trainer) for split in splits}
-    write_results(folder, data, results)
-    baselines = {}
-    if cfg.baselines and isinstance(task, Classification):
-        baselines = compare_with_baselines(folder, data, splits[-1])
+    write_results(folder, task, data, results)
+    baselines = compare_with_baselines(folder, task, data, splits[-1], cfg.baselines)
     print_results(results, baselines, type(task.model).__name__)
     split, _, metric = cfg.monitor.partition("/")
     return results[split][0][metric].value

@@ -14,8 +14,11 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
+from groundup.data.collate import IGNORE
+from groundup.data.datamodule import Examples, TextDataModule
 from groundup.data.facts import Facts
 from groundup.data.loading import Collate
+from groundup.data.sources.source import Row
 from groundup.data.tokenizer import Tokenizer
 from groundup.metrics.estimate import Estimate
 from groundup.models.backbone import Backbone
@@ -30,10 +33,34 @@ class Loss:
     """A loss before averaging.
 
     ``total`` () is the sum over scored positions, ``count`` () how many there are (or the sum of their weights).
+    ``plain`` () is what is reported where it is not what is trained on: without label smoothing.
     """
 
     total: Tensor
     count: Tensor
+    plain: Tensor | None = None
+
+
+class Split:
+    """The split under evaluation, as metrics may ask for it."""
+
+    def __init__(self, data: TextDataModule, name: str) -> None:
+        self.name, self._data = name, data
+
+    @property
+    def rows(self) -> list[Row]:
+        """Its raw rows, role -> text, in order."""
+        return self._data.texts(self.name)
+
+    @property
+    def examples(self) -> Examples:
+        """The rows as token ids."""
+        return self._data.examples(self.name)
+
+    @property
+    def bytes_per_token(self) -> float | None:
+        """UTF-8 bytes of the text that a scored token stands for."""
+        return self._data.bytes_per_token(self.name)
 
 
 @dataclass
@@ -51,18 +78,24 @@ class Task(LightningModule):
     """A model with a loss, metrics and predictions.
 
     A subclass names the ``form`` that turns rows into examples, and writes ``collator``, ``loss``, ``evaluate_batch``,
-    ``metrics`` and ``predict_batch``. The gradient of an optimizer step is that of the sum of the losses of all scored
-    positions, in all micro-batches and on all ranks, divided by their number: splitting a batch changes nothing.
+    ``metrics`` and ``predict_batch``; one that writes text finds the ``tokenizer`` of its output. The gradient of an
+    optimizer step is that of the sum of the losses of all scored positions, in all micro-batches and on all ranks,
+    divided by their number: splitting a batch changes nothing.
     """
 
-    form: ClassVar[str]  # "packed" (a stream of text) or "labelled" (one example a row)
+    form: ClassVar[
+        str
+    ]  # "packed" (a stream of text), "labelled" (one example a row), "paired" or "prompted" (a pair a row)
     accepts: ClassVar[tuple[str, ...]] = ("encoder", "decoder")  # kinds of model
+    baselines_are_trained: ClassVar[bool] = True  # so that they take time, and must be asked for
+    tokenizer: Tokenizer | None = None  # of what the task writes; set before evaluation
 
     def __init__(self, model: Backbone, facts: Facts) -> None:
         super().__init__()
         self.model = model
         self.facts = facts
         self.optimization: Optimization | None = None
+        self.evaluating: Split | None = None
         self.resamples = 0  # bootstrap samples behind the intervals: at the final evaluation, not at each validation
         self.results: dict[str, Estimate] = {}
         self.predictions: list[dict[str, Any]] = []
@@ -80,6 +113,11 @@ class Task(LightningModule):
         """
         raise NotImplementedError
 
+    @classmethod
+    def form_for(cls, kind: str) -> str:
+        """The form of examples for a kind of model."""
+        return cls.form
+
     def loss(self, batch: dict[str, Tensor]) -> Loss:
         """The loss to train on."""
         raise NotImplementedError
@@ -88,7 +126,7 @@ class Task(LightningModule):
         """What metrics need of each row: tensors whose first dimension is the batch."""
         raise NotImplementedError
 
-    def metrics(self, table: dict[str, Tensor], bytes_per_token: float | None) -> dict[str, Estimate]:
+    def metrics(self, table: dict[str, Tensor], split: Split) -> dict[str, Estimate]:
         """Metrics of a whole split, from ``evaluate_batch``'s rows in the split's order."""
         raise NotImplementedError
 
@@ -96,14 +134,29 @@ class Task(LightningModule):
         """One plain dict a row, for ``groundup predict``."""
         raise NotImplementedError
 
-    def describe(self, table: dict[str, Tensor]) -> list[dict[str, Any]]:
+    def describe(self, table: dict[str, Tensor], split: Split) -> list[dict[str, Any]]:
         """Predictions of an evaluated split, one plain dict a row; empty where a task has none."""
         return []
 
+    def attention_maps(self, data: TextDataModule, split: str) -> list[dict[str, Any]]:
+        """For pictures: source tokens, target tokens and weights (target x source) of a few rows; empty without any."""
+        return []
+
+    def baselines(self, data: TextDataModule, split: str) -> dict[str, dict[str, Estimate]]:
+        """Classical answers to the same task, by name: their metrics on a split. Empty where there are none."""
+        return {}
+
     # What a subclass may use
 
+    @property
+    def final(self) -> bool:
+        """Whether this is the evaluation whose figures stay, not one of those during training."""
+        return self.resamples > 0
+
     def hidden_states(self, batch: dict[str, Tensor]) -> Tensor:
-        """Hidden vectors of all positions (B, T, D); a decoder's state is left out."""
+        """Hidden vectors of all positions that have labels (B, T, D); a decoder's state is left out."""
+        if "decoder_input_ids" in batch:
+            return self.model(batch["input_ids"], batch["decoder_input_ids"], batch.get("attention_mask"))
         hidden = self.model(
             batch["input_ids"],
             attention_mask=batch.get("attention_mask"),
@@ -131,11 +184,17 @@ class Task(LightningModule):
     def count_tokens(self, batch: dict[str, Tensor]) -> int | Tensor:
         """Real tokens of a batch, padding not counted; a tensor () where a number would make the GPU wait."""
         mask = batch.get("attention_mask")
-        return batch["input_ids"].numel() if mask is None else mask.sum()
+        tokens = batch["input_ids"].numel() if mask is None else mask.sum()
+        return tokens + (batch["labels"] != IGNORE).sum() if "decoder_input_ids" in batch else tokens
+
+    def count_positions(self, batch: dict[str, Tensor]) -> int:
+        """Positions of a batch, padding counted."""
+        both = ("input_ids", "decoder_input_ids")
+        return sum(batch[name].numel() for name in both if name in batch)
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         loss = self.loss(batch)
-        total, count = loss.total.detach(), loss.count.detach()
+        total, count = (loss.total if loss.plain is None else loss.plain).detach(), loss.count.detach()
         self._window_count = count if self._window_count is None else self._window_count + count
         seen = self.step_statistics
         self.step_statistics = {
@@ -187,10 +246,10 @@ class Task(LightningModule):
     # Evaluation
 
     def on_validation_epoch_start(self) -> None:
-        self._evaluated = []
+        self._begin("validation")
 
     def on_test_epoch_start(self) -> None:
-        self._evaluated = []
+        self._begin("test")
 
     def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
         self._evaluated.append(self._rows(batch))
@@ -199,20 +258,25 @@ class Task(LightningModule):
         self._evaluated.append(self._rows(batch))
 
     def on_validation_epoch_end(self) -> None:
-        self._conclude("validation")
+        self._conclude()
 
     def on_test_epoch_end(self) -> None:
-        self._conclude("test")
+        self._conclude()
+
+    def _begin(self, split: str) -> None:
+        self._evaluated = []
+        self.evaluating = Split(self.trainer.datamodule, split)  # type: ignore[attr-defined]  # Lightning does not declare it
 
     def _rows(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         return {name: value.cpu() for name, value in {"index": batch["index"], **self.evaluate_batch(batch)}.items()}
 
-    def _conclude(self, split: str) -> None:
+    def _conclude(self) -> None:
+        split, self.evaluating = self.evaluating, None
+        assert split is not None
         table, self._evaluated = gather_rows(self._evaluated, self.trainer.world_size), []
-        data = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it, and does not declare it
-        self.results = self.metrics(table, data.bytes_per_token(split))
-        self.predictions = self.describe(table)
-        values = {f"{split}/{name}": estimate.value for name, estimate in self.results.items()}
+        self.results = self.metrics(table, split)
+        self.predictions = self.describe(table, split)
+        values = {f"{split.name}/{name}": estimate.value for name, estimate in self.results.items()}
         # logger=False: Lightning's own step counter drifts after a resume with accumulation (resume facts), ours does not.
         self.log_dict(values, logger=False, rank_zero_only=False)
         for logger in self.trainer.loggers:

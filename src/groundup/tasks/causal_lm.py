@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -55,13 +54,12 @@ class CausalLM(LanguageModel):
     ) -> Iterator[str]:
         """Continues ``prompt``, in pieces as they become certain: a piece ends where no later token can change it."""
         start = [self.facts.eos_id, *tokenizer.encode(prompt)]  # training saw each document begin after <eos>
-        ids = torch.tensor([start], device=self.device)
         written: list[int] = []
         shown = ""
         for (token,) in stream(
             self.model,
             self.head,
-            ids,
+            [start],
             max_new_tokens=max_new_tokens,
             sampler=sampler,
             eos_id=self.facts.eos_id,

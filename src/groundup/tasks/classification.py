@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import torch
@@ -9,7 +10,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from groundup.baselines.classification import classification_baselines
 from groundup.data.collate import ClassificationCollator
+from groundup.data.datamodule import TextDataModule
 from groundup.data.facts import Facts
 from groundup.data.loading import Collate
 from groundup.data.tokenizer import Tokenizer
@@ -19,7 +22,7 @@ from groundup.metrics.estimate import Estimate
 from groundup.models.backbone import Backbone
 from groundup.models.heads import SequenceHead
 from groundup.models.pooling import Pooling
-from groundup.tasks.base import Loss, Task
+from groundup.tasks.base import Loss, Split, Task
 
 
 class Classification(Task):
@@ -59,27 +62,29 @@ class Classification(Task):
         return self.head(self.pooling(self.hidden_states(batch), batch.get("attention_mask"))).float()
 
     def loss(self, batch: dict[str, Tensor]) -> Loss:
-        labels, weights = batch["labels"], self.class_weights
-        total = F.cross_entropy(
-            self.logits(batch), labels, weight=weights, label_smoothing=self.label_smoothing, reduction="sum"
-        )
-        return Loss(
-            total, torch.tensor(float(len(labels)), device=labels.device) if weights is None else weights[labels].sum()
-        )
+        labels, weights, logits = batch["labels"], self.class_weights, self.logits(batch)
+        cross_entropy = partial(F.cross_entropy, logits, labels, weight=weights, reduction="sum")
+        count = torch.tensor(float(len(labels)), device=labels.device) if weights is None else weights[labels].sum()
+        if not self.label_smoothing:
+            return Loss(cross_entropy(), count)
+        return Loss(cross_entropy(label_smoothing=self.label_smoothing), count, plain=cross_entropy())
 
     def evaluate_batch(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"probabilities": self.logits(batch).softmax(-1), "labels": batch["labels"]}
 
-    def metrics(self, table: dict[str, Tensor], bytes_per_token: float | None) -> dict[str, Estimate]:
+    def metrics(self, table: dict[str, Tensor], split: Split) -> dict[str, Estimate]:
         return classification_metrics(table["probabilities"], table["labels"], resamples=self.resamples)
 
-    def describe(self, table: dict[str, Tensor]) -> list[dict[str, Any]]:
+    def describe(self, table: dict[str, Tensor], split: Split) -> list[dict[str, Any]]:
         names = self.facts.labels
         rows = self._name(table["probabilities"])
         return [
             {"index": index, "label": names[label], **row}
             for index, label, row in zip(table["index"].tolist(), table["labels"].tolist(), rows, strict=True)
         ]
+
+    def baselines(self, data: TextDataModule, split: str) -> dict[str, dict[str, Estimate]]:
+        return classification_baselines(data.texts("train"), data.texts(split), self.facts.labels, split)
 
     def predict_batch(self, batch: dict[str, Tensor]) -> list[dict[str, Any]]:
         return self._name(self.logits(batch).softmax(-1))

@@ -12,7 +12,7 @@ from groundup.metrics.estimate import Estimate
 from groundup.metrics.language import language_metrics
 from groundup.models.backbone import Backbone
 from groundup.models.heads import LanguageModelHead
-from groundup.tasks.base import Loss, Task
+from groundup.tasks.base import Loss, Split, Task
 
 
 class LanguageModel(Task):
@@ -48,11 +48,15 @@ class LanguageModel(Task):
             "correct": zeros.index_add(0, row, correct.double()),
         }
 
-    def metrics(self, table: dict[str, Tensor], bytes_per_token: float | None) -> dict[str, Estimate]:
+    def bytes_per_token(self, split: Split) -> float | None:
+        """Of the text that is scored; None where bits per byte would mean nothing."""
+        return split.bytes_per_token
+
+    def metrics(self, table: dict[str, Tensor], split: Split) -> dict[str, Estimate]:
         return language_metrics(
             table["nll"].numpy(),
             table["count"].numpy(),
-            bytes_per_token=bytes_per_token,
+            bytes_per_token=self.bytes_per_token(split),
             correct=table["correct"].numpy(),
             resamples=self.resamples,
         )

@@ -12,8 +12,8 @@ from groundup.data.facts import Facts
 from groundup.data.loading import Collate
 from groundup.data.tokenizer import Tokenizer
 from groundup.errors import UserError
-from groundup.metrics.estimate import Estimate
 from groundup.models.backbone import Backbone
+from groundup.tasks.base import Split
 from groundup.tasks.language_model import LanguageModel
 
 
@@ -35,8 +35,8 @@ class MaskedLM(LanguageModel):
     def collator(self, tokenizer: Tokenizer) -> Collate:
         return MaskedCollator(self.facts, self.mask_rate)
 
-    def metrics(self, table: dict[str, Tensor], bytes_per_token: float | None) -> dict[str, Estimate]:
-        return super().metrics(table, bytes_per_token=None)
+    def bytes_per_token(self, split: Split) -> float | None:
+        return None  # the chosen tokens are not the text
 
     def predict_batch(self, batch: dict[str, Tensor]) -> list[dict[str, Any]]:
         raise UserError(

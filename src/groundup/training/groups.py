@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 KINDS = ("matrix", "embedding", "head", "vector")
 DECAYED = ("matrix", "head")  # norms, biases and (tied) embeddings are never decayed
 RECURRENT_GATES = {nn.LSTM: 4, nn.GRU: 3, nn.RNN: 1}
-DEPTH = re.compile(r"(?:^|\.)(?:layers|blocks)\.(\d+)\.")
+LAYER = re.compile(r"(?:^|.*?\.)(?:layers|blocks)\.\d+\.")
 
 
 def parameter_groups(
@@ -31,6 +31,7 @@ def parameter_groups(
         lr: learning rate of the top of the model.
         weight_decay: for matrices and heads; 0 for the rest.
         layer_decay: learning rates fall by this factor per layer from the head down to the embeddings (1 = all equal).
+            An encoder's layers lie below those of its decoder.
 
     Returns:
         dicts with ``params``, ``names``, ``kind``, ``lr``, ``lr_scale``, ``weight_decay``, ``splits``. ``splits`` maps
@@ -40,13 +41,14 @@ def parameter_groups(
         UserError: no parameter is trainable. RuntimeError: a parameter is in no group or in two.
     """
     kinds, splits = _kinds(module), _splits(module)
-    top = 1 + max((_depth(name) for name, _ in module.named_parameters()), default=0)
+    depths = _depths(module)
+    top = 1 + len(depths)
     groups: dict[tuple, dict] = {}
     for name, parameter in module.named_parameters():  # a tied weight is named once
         if not parameter.requires_grad:
             continue
         kind = kinds[id(parameter)]
-        scale = layer_decay ** (top - _level(name, kind, top))
+        scale = layer_decay ** (top - _level(name, kind, depths))
         group = groups.setdefault(
             (kind, scale),
             {
@@ -122,14 +124,18 @@ def _splits(module: nn.Module) -> dict[int, list[int]]:
     return splits
 
 
-def _depth(name: str) -> int:
-    match = DEPTH.search(name)
-    return int(match.group(1)) + 1 if match else 0
+def _depths(module: nn.Module) -> dict[str, int]:
+    """Prefix of a layer's names -> its place from the bottom: 1, 2, ..., in the order in which layers were registered."""
+    layers = (match.group() for name, _ in module.named_parameters() if (match := LAYER.match(name)))
+    return {layer: place for place, layer in enumerate(dict.fromkeys(layers), start=1)}
 
 
-def _level(name: str, kind: str, top: int) -> int:
-    """0 = embeddings, 1.. = layers from the bottom, ``top`` = head, and what comes after the last layer."""
-    return 0 if kind == "embedding" else _depth(name) or top
+def _level(name: str, kind: str, depths: dict[str, int]) -> int:
+    """0 = embeddings, 1.. = layers from the bottom, then the head and all else that lies in no layer."""
+    match = LAYER.match(name)
+    if kind == "embedding":
+        return 0
+    return depths[match.group()] if match else 1 + len(depths)
 
 
 def _assert_complete(module: nn.Module, groups: list[dict]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,20 +13,30 @@ from lightning.pytorch.trainer.states import TrainerFn
 from pydantic import Field
 
 from groundup.decoding.sampling import Sampler
+from groundup.tasks.causal_lm import CausalLM
 from groundup.training.ema import EMA
+
+log = logging.getLogger(__name__)
+_RULE = "\n" + "-" * 80 + "\n"
+_KEPT = 50  # rows in a file and in a W&B table
+_WIDTH = 150  # characters of a text on the terminal
 
 
 class Samples(Callback):
-    """Continues each prompt at every validation and writes ``samples/step_N.txt``. Idle for tasks that do not write
-    text, and under ``trainer=fsdp``.
+    """Writes ``samples/step_N.txt`` at every validation: the continuation of each prompt by a causal model; source,
+    reference and hypothesis of rows of the validation split by a task that answers to a source.
 
-    Drawn with generators of their own, so that training goes on exactly as it would without.
+    The latter go to the terminal and to every logger with a ``log_table`` (W&B) too. Idle for tasks that do not write
+    text, and for prompts under ``trainer=fsdp``. Training goes on exactly as it would without: prompts are continued
+    with random generators of their own, and hypotheses are those that the validation has made anyway.
 
     Args:
-        prompts: what the texts start with.
+        prompts: what the texts of a causal model start with.
         max_new_tokens: length of each continuation, tokens.
         temperature: of the draw; 0 is greedy.
         seed: of the first prompt, seed + 1 of the second; the same at each validation, so that texts can be compared.
+        rows: sources shown on the terminal; the file and the table hold up to 50. Both are spread evenly over what was
+            written, as data are often sorted by length, and are the same at each validation.
     """
 
     def __init__(
@@ -33,27 +45,71 @@ class Samples(Callback):
         max_new_tokens: Annotated[int, Field(ge=1)] = 80,
         temperature: Annotated[float, Field(ge=0)] = 0.8,
         seed: int = 0,
+        rows: Annotated[int, Field(ge=0)] = 3,
     ) -> None:
         self.prompts = list(prompts)
         self.max_new_tokens = max_new_tokens
         self.sampler = Sampler(temperature=temperature, top_p=0.95)
         self.seed = seed
+        self.rows = rows
         self.dirpath: Path | None = None  # set by the fitting code: <run>/samples
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        task: Any = pl_module
         fitting = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
-        spread = task.device_mesh is not None  # over processes, and only one of them would write
-        if not fitting or not trainer.is_global_zero or not hasattr(task, "write") or spread:
+        if not fitting or not trainer.is_global_zero:
             return
-        assert self.dirpath is not None, "Samples.dirpath is set by the fitting code"
+        rows = answered(pl_module)
+        if rows:
+            self._write(trainer, [as_text(row) for row in rows])
+            self._show(trainer, rows)
+        elif isinstance(pl_module, CausalLM) and pl_module.device_mesh is None:  # one process alone has not all weights
+            self._write(trainer, self._continuations(trainer, pl_module))
+
+    def _continuations(self, trainer: Trainer, task: CausalLM) -> list[str]:
         tokenizer = trainer.datamodule.tokenizer  # type: ignore[attr-defined]
         with EMA.weights_for_use(trainer, task):
-            texts = [
+            return [
                 prompt
                 + "".join(task.write(tokenizer, prompt, self.max_new_tokens, self.sampler, seed=self.seed + number))
                 for number, prompt in enumerate(self.prompts)
             ]
+
+    def _write(self, trainer: Trainer, texts: Sequence[str]) -> None:
+        assert self.dirpath is not None, "Samples.dirpath is set by the fitting code"
         self.dirpath.mkdir(parents=True, exist_ok=True)
-        rule = "\n" + "-" * 80 + "\n"
-        (self.dirpath / f"step_{trainer.global_step:09d}.txt").write_text(rule.join(texts) + "\n", encoding="utf-8")
+        file = self.dirpath / f"step_{trainer.global_step:09d}.txt"
+        file.write_text(_RULE.join(texts) + "\n", encoding="utf-8")
+
+    def _show(self, trainer: Trainer, rows: Sequence[dict[str, Any]]) -> None:
+        for row in spread(rows, self.rows):
+            log.info("%s", as_text(row, width=_WIDTH))
+        columns = list(_columns(rows[0]))
+        table = [list(_columns(row).values()) for row in rows]
+        for logger in trainer.loggers:
+            if hasattr(logger, "log_table"):
+                logger.log_table(key="validation/samples", columns=columns, data=table, step=trainer.global_step)
+
+
+def answered(task: Any) -> list[dict[str, Any]]:
+    """Rows of the split last evaluated with what the task wrote for them; empty for other tasks."""
+    rows = [row for row in getattr(task, "predictions", []) if "hypothesis" in row and "source" in row]
+    return spread(rows, _KEPT)
+
+
+def spread(rows: Sequence[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+    """At most ``most`` rows at even distances, the first among them."""
+    return [rows[i * len(rows) // most] for i in range(most)] if len(rows) > most else list(rows)
+
+
+def as_text(row: dict[str, Any], width: int | None = None) -> str:
+    """Three lines: source, reference and hypothesis; each cut to ``width`` characters where that is given."""
+    lines = []
+    for name, text in _columns(row).items():
+        text = " ".join(text.split())
+        cut = width is not None and len(text) > width
+        lines.append(f"{name:<10}  {text[:width]}{' …' if cut else ''}".rstrip())
+    return "\n".join(lines)
+
+
+def _columns(row: dict[str, Any]) -> dict[str, str]:
+    return {"source": row["source"], "reference": row.get("target") or "", "hypothesis": row["hypothesis"]}

@@ -63,7 +63,7 @@ class StepLogger(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._real = self._real + self._task.count_tokens(batch)
-        self._positions += batch["input_ids"].numel()
+        self._positions += self._task.count_positions(batch)
         if trainer.global_step % self.every or trainer.fit_loop.epoch_loop._should_accumulate():
             return
         sums = self._sums()

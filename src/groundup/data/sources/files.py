@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,8 +15,11 @@ from groundup.data.cache import Cache
 from groundup.data.clean import Clean
 from groundup.data.sources import hub as hugging_face
 from groundup.data.sources.formats import Located, format_of, read
+from groundup.data.sources.held_out import cut, place
 from groundup.data.sources.source import SPLITS, Row, roles
 from groundup.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 class Files:
@@ -24,8 +28,10 @@ class Files:
     root: joined to relative paths. Without it, and with ``hub``, rows come from the hub by that id, except for splits
     whose files exist as they are named (so a file of one's own can take the place of a split).
     hub_columns: the hub's column -> ours, where they differ. text, text_pair, label: the columns; a .txt has ``text``.
+    source, target: columns of pairs, in the place of text; references: further right answers, a list or one text.
+    group: column of rows whose figures are reported apart. A nested column is a path, as in ``translation.en``.
     labels: class names in a fixed order. validation_share: part of train to hold out when there is no validation file:
-    rows by their content (so that duplicates stay together), the end of each .txt document.
+    rows by their content (so that duplicates stay together), pairs by their source, the end of each .txt document.
     txt: a .txt is one document, or one row a line. streaming: read at each pass instead of keeping the rows in memory.
     """
 
@@ -41,13 +47,18 @@ class Files:
         text: str = "text",
         text_pair: str | None = None,
         label: str | None = None,
+        source: str | None = None,
+        target: str | None = None,
+        references: str | None = None,
+        group: str | None = None,
         labels: Sequence[str] | None = None,
         validation_share: Annotated[float, Field(gt=0, lt=1)] | None = None,
         txt: Literal["file", "line"] = "file",
         streaming: bool = False,
         clean: Clean | None = None,
     ):
-        columns = {"text": text, "text_pair": text_pair, "label": label}
+        texts = _sides(source, target, references) or {"text": text, "text_pair": text_pair}
+        columns = {**texts, "label": label, "group": group}
         self.columns = {role: column for role, column in columns.items() if column is not None}
         self.labels = None if labels is None else [str(name) for name in labels]
         self.validation_share, self.txt, self.streaming, self.clean = validation_share, txt, streaming, clean
@@ -65,6 +76,7 @@ class Files:
                 "no data: name a file, as in data.train=train.csv (or a hub id, as in data.hub=stanfordnlp/imdb)"
             )
         self._rows: dict[str, list[Row]] = {}
+        self._told = False  # of what is held out
 
     def splits(self) -> list[str]:
         present = self._present()
@@ -79,8 +91,9 @@ class Files:
         return self._rows[split]
 
     def fingerprint(self, split: str) -> str:
-        origin, _ = self._origin(split)
-        settings = [self.columns, self.clean.as_dict() if self.clean else None, self.validation_share, self.txt]
+        origin, shared = self._origin(split)
+        share = self.validation_share if shared else None
+        settings = [self.columns, self.clean.as_dict() if self.clean else None, share, self.txt]
         if self.hub and origin not in self.files:
             content = [self.hub.fingerprint(origin)]
         else:
@@ -96,6 +109,9 @@ class Files:
             return split, False
         present = self._present()
         share = self.validation_share is not None and "validation" not in present
+        if share and "train" in present and not self._told:
+            self._told = True
+            log.info("validation: %g %% of train held out, %s", 100 * (self.validation_share or 0), self._which())
         if split in present:
             return split, share and split == "train"
         if split == "validation" and "train" in present:
@@ -114,17 +130,18 @@ class Files:
         empty = True
         for where, raw in self._raw(origin):
             if share and self.txt == "file" and where.removesuffix(".gz").endswith(".txt"):
-                raw = {"text": self._cut(raw["text"], held_out)}
+                raw = {"text": cut(raw["text"], self.validation_share or 0, held_out)}
                 row = roles(raw, self.columns, self.clean, where)
             else:
                 row = roles(raw, self.columns, self.clean, where)
-                if share and (_place(row) < (self.validation_share or 0)) != held_out:
+                if share and (place(row) < (self.validation_share or 0)) != held_out:
                     continue
             empty = False
             yield row
         if empty:
             raise UserError(
-                f"data.validation_share={self.validation_share} leaves no rows for {split}; train is too small"
+                f"data.validation_share={self.validation_share} of train leaves no rows for {split}: train is too small; "
+                "name a file, as in data.validation=dev.csv, or set another share"
             )
 
     def _raw(self, origin: str) -> Iterator[Located]:
@@ -138,6 +155,10 @@ class Files:
                 )
             yield from read(path, self.txt)
 
+    def _which(self) -> str:
+        documents = self.txt == "file" and any(".txt" in name for name in self.files.get("train", ()))
+        return "the end of each .txt" if documents else "by content"
+
     def _paths(self, split: str) -> list[Path]:
         paths = []
         for name in self.files[split]:
@@ -150,12 +171,6 @@ class Files:
             else:
                 paths.append(path)
         return paths
-
-    def _cut(self, text: str, held_out: bool) -> str:
-        """The end of a document is held out, from the line break nearest before the share begins."""
-        at = round(len(text) * (1 - (self.validation_share or 0)))
-        at = text.rfind("\n", 0, at) + 1 or at
-        return text[at:] if held_out else text[:at]
 
 
 def _exists(name: str) -> bool:
@@ -173,10 +188,14 @@ class _Stream:
         return self._source._read(self._split)
 
 
-def _place(row: Row) -> float:
-    """A row's place in [0, 1), from its texts alone: the same on every machine, and for every copy of the row."""
-    content = "\0".join(row[role] for role in ("text", "text_pair") if role in row)
-    return int.from_bytes(hashlib.sha256(content.encode()).digest()[:8], "big") / 2**64
+def _sides(source: str | None, target: str | None, references: str | None) -> dict[str, str | None]:
+    """The columns of a pair, none of them or source and target at least."""
+    if source is None and target is None and references is None:
+        return {}
+    for name, column in {"source": source, "target": target}.items():
+        if column is None:
+            raise UserError(f"a pair needs two columns: add data.{name}=COLUMN (or take the other roles of pairs away)")
+    return {"source": source, "target": target, "references": references}
 
 
 def _file_hash(path: Path) -> str:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
 from groundup.data.cache import Cache
 from groundup.data.sources.formats import Located
-from groundup.data.sources.source import SPLITS, missing_column
+from groundup.data.sources.source import SPLITS, lookup, missing_column
 from groundup.errors import UserError
 
+log = logging.getLogger(__name__)
 _PATIENCE = 2.0  # seconds to wait for the hub to answer; datasets alone retries for 23 s
 _ALIASES = {"validation": ("validation", "valid", "val", "dev", "development"), "train": ("train",), "test": ("test",)}
 
@@ -59,16 +62,20 @@ class Hub:
     def rows(self, split: str) -> Iterator[Located]:
         """Raw rows under our columns' names. Raises UserError when a column is missing."""
         data = self._splits[split]
-        classes = {}
+        columns, classes = dict(self.columns), {}
         for role, (_, theirs) in self.columns.items():
-            if data.features and theirs not in data.features:
-                raise missing_column(role, theirs, list(data.features), f"{self.name} on the hub")
+            if data.features and _feature(data.features, theirs) is None:
+                if role != "references":  # an extra, which a set's copy on the hub may lack
+                    taken = [name for _, name in self.columns.values()]
+                    raise missing_column(role, theirs, _nested(data.features), f"{self.name} on the hub", taken)
+                log.info("%s on the hub has no column '%s': the target is the only reference", self.name, theirs)
+                del columns[role]
             classes[role] = self._class_names(data, theirs)
         for number, row in enumerate(data):
-            named = {}
-            for role, (ours, theirs) in self.columns.items():
-                if theirs in row:
-                    names, value = classes[role], row[theirs]
+            named: dict[str, Any] = {ours: None for role, (ours, _) in self.columns.items() if role not in columns}
+            for role, (ours, theirs) in columns.items():
+                with contextlib.suppress(KeyError):
+                    names, value = classes[role], lookup(row, theirs)
                     named[ours] = names[value] if names and isinstance(value, int) and value >= 0 else value
             yield f"{self.name} {split} row {number}", named
 
@@ -81,8 +88,7 @@ class Hub:
 
     @staticmethod
     def _class_names(data: Any, column: str) -> list[str] | None:
-        features: dict[str, Any] = data.features or {}
-        return getattr(features.get(column), "names", None)
+        return getattr(_feature(data.features or {}, column), "names", None)
 
     def fingerprint(self, split: str) -> str:
         return Cache.key("hub", self.name, self.config, self.columns, split, self._version(split))
@@ -111,6 +117,22 @@ class Hub:
             return UserError(f"{self.name} on the hub: {' '.join(lines)[:300]}; set data.hub_config=NAME")
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         return UserError(f"cannot load {self.name} from the hub: {first}. Check data.hub, or give data.root=FOLDER")
+
+
+def _feature(features: Mapping[str, Any], column: str) -> Any:
+    """The type of a column, or of a path into nested columns; None when there is none."""
+    try:
+        return lookup(_nested(features), column)
+    except KeyError:
+        return None
+
+
+def _nested(features: Mapping[str, Any]) -> dict[str, Any]:
+    """Types of columns with the languages of a translation as columns of their own."""
+    return {
+        name: dict.fromkeys(feature.languages, "string") if hasattr(feature, "languages") else feature
+        for name, feature in features.items()
+    }
 
 
 def _told_to_stay_offline() -> bool:

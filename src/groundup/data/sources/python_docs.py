@@ -15,12 +15,14 @@ from typing import Literal
 
 from groundup.data.cache import Cache
 from groundup.data.clean import Clean
-from groundup.data.sources import python_docs_extract, python_docs_topics
+from groundup.data.sources import python_docs_extract, python_docs_summary, python_docs_topics
 from groundup.data.sources.python_docs_extract import Docstring, extract
+from groundup.data.sources.python_docs_summary import summaries
 from groundup.data.sources.python_docs_topics import TOPICS, topic_of
 from groundup.data.sources.source import SPLITS, Row, roles
 from groundup.errors import UserError
 
+_ROLES = {"text": ("text",), "topic": ("text", "label"), "summary": ("source", "target")}
 _SHORTEST = 60  # characters: fewer seldom tell what a module is about
 _SHARES = {"test": 0.16, "validation": 0.10}  # of a topic's docstrings; the rest is train
 _WINDOW = 6  # words in a row that make a passage
@@ -32,17 +34,18 @@ class PythonDocs:
     """Docstrings of the standard library and the language reference of the Python that runs this.
 
     name: ``text`` has a document per module (or page of the reference), for language models; ``topic`` has a docstring
-    and the subject area of its module. Both are split by module, with one split for both, so nothing that ``topic``
-    tests on was read in pretraining; docstrings that repeat the training split's passages are dropped from the others.
+    and the subject area of its module; ``summary`` has the body of a docstring as source and its first line as target.
+    All are split by module, with one split for all, so nothing that they test on was read in pretraining; docstrings
+    that repeat the training split's passages are dropped from the others.
     Rows depend on the Python version alone. They are extracted once and cached.
     """
 
     streaming = False
 
-    def __init__(self, name: Literal["text", "topic"] = "text", clean: Clean | None = None):
+    def __init__(self, name: Literal["text", "topic", "summary"] = "text", clean: Clean | None = None):
         self.name, self.clean = name, clean
-        self.columns = {"text": "text"} if name == "text" else {"text": "text", "label": "label"}
-        self.labels = None if name == "text" else sorted(TOPICS)
+        self.columns = {role: role for role in _ROLES[name]}
+        self.labels = sorted(TOPICS) if name == "topic" else None
         self._rows: dict[str, list[Row]] = {}
 
     def splits(self) -> list[str]:
@@ -66,7 +69,7 @@ class PythonDocs:
 
 def _key() -> str:
     """Python's version and build, and the code that makes the rows."""
-    modules = (python_docs_extract, python_docs_topics, sys.modules[__name__])
+    modules = (python_docs_extract, python_docs_summary, python_docs_topics, sys.modules[__name__])
     code = [hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest() for module in modules]
     return Cache.key("python_docs", sys.version, platform.system(), sysconfig.get_path("stdlib"), code)
 
@@ -79,7 +82,7 @@ def _build(folder: Path) -> None:
 
 
 def make(docstrings: list[Docstring]) -> dict[str, dict[str, list[dict[str, str]]]]:
-    """Set name -> split -> rows. Every row carries its ``module`` beside text and label."""
+    """Set name -> split -> rows. Every row carries its ``module`` beside its texts and label."""
     docstrings = _without_repeats(docstrings)
     split_of = assign(docstrings)
     train = [doc for doc in docstrings if split_of[doc.module] == "train"]
@@ -89,6 +92,7 @@ def make(docstrings: list[Docstring]) -> dict[str, dict[str, list[dict[str, str]
     ]
     text: dict[str, list[dict[str, str]]] = {split: [] for split in SPLITS}
     topic: dict[str, list[dict[str, str]]] = {split: [] for split in SPLITS}
+    summary: dict[str, list[dict[str, str]]] = {split: [] for split in SPLITS}
     documents: dict[str, list[Docstring]] = defaultdict(list)
     for doc in kept:
         documents[doc.module].append(doc)
@@ -97,7 +101,9 @@ def make(docstrings: list[Docstring]) -> dict[str, dict[str, list[dict[str, str]
             topic[split_of[doc.module]].append({"text": doc.text, "label": label, "module": doc.module})
     for module, docs in documents.items():
         text[split_of[module]].append({"text": _document(module, docs), "module": module})
-    return {"text": text, "topic": topic}
+    for doc, body, line in summaries(kept):
+        summary[split_of[doc.module]].append({"source": body, "target": line, "module": doc.module})
+    return {"text": text, "topic": topic, "summary": summary}
 
 
 def assign(docstrings: list[Docstring]) -> dict[str, str]:

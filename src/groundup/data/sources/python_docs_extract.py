@@ -15,7 +15,7 @@ from groundup.errors import UserError
 
 # Folders that are no part of the documented library; site-packages is left out as its name is no identifier.
 _NOT_LIBRARY = {"test", "tests", "idle_test", "__pycache__", "__phello__", "_vendor"}
-_MANUAL = "pydoc_data.topics"  # the language reference, page by page
+MANUAL = "pydoc_data.topics"  # the language reference, page by page
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def _of_file(path: Path, module: str) -> Iterator[Docstring]:
             tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError, OSError):  # a template, or a file in an older Python
         return
-    if module == _MANUAL:
+    if module == MANUAL:
         yield from _pages(tree)
     else:
         yield from _walk(tree, module, "")
@@ -91,4 +91,4 @@ def _pages(tree: ast.Module) -> Iterator[Docstring]:
     for node in tree.body:
         if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Dict):
             for title, text in ast.literal_eval(node.value).items():
-                yield Docstring(f"{_MANUAL}.{title}", title, "", inspect.cleandoc(text))
+                yield Docstring(f"{MANUAL}.{title}", title, "", inspect.cleandoc(text))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from groundup.data.clean import Clean, valid_unicode
@@ -17,7 +17,9 @@ Row = dict[str, Any]
 class Source(Protocol):
     """Rows of named splits. ``rows`` may be iterated again and again, and gives the same rows in the same order.
 
-    columns: role -> column of the raw data. A row's keys are roles: ``text``, ``text_pair``, ``label``.
+    columns: role -> column of the raw data. A row's keys are roles: ``text``, ``text_pair``, ``label``; for a text made
+    from another ``source``, ``target``, ``references`` (a list: what else would have been right); and ``group``, a name
+    for the rows whose figures are reported apart.
     labels: the class names in an order the user fixed, or None (then they are sorted).
     streaming: rows are read from disk or network at each pass and never held together in memory.
     """
@@ -40,30 +42,76 @@ class Source(Protocol):
 
 
 def roles(row: Mapping[str, Any], columns: Mapping[str, str], clean: Clean | None, where: str) -> Row:
-    """A raw row under its roles' names: text cleaned, numbers and truth values as strings.
+    """A raw row under its roles' names: text cleaned, numbers and truth values as strings, empty texts kept.
 
-    ``where`` names file and line in messages. Raises UserError when a column is missing or has no value.
+    A column may be a path into nested ones, as in ``translation.en``. ``references`` may hold a list, one text, or
+    nothing, and becomes a list. ``where`` names file and line in messages. Raises UserError when a column is missing,
+    has no value, or holds anything else than a text.
     """
     result: Row = {}
     for role, column in columns.items():
-        if column not in row:
-            raise missing_column(role, column, list(row), where)
-        value = row[column]
-        if value is None or (role == "label" and value == ""):
+        try:
+            value = lookup(row, column)
+        except KeyError:
+            raise missing_column(role, column, row, where, taken=columns.values()) from None
+        if role == "references":
+            result[role] = [_text(one, role, column, clean, where) for one in _listed(value)]
+            continue
+        if value is None or (role in ("label", "group") and value == ""):
             raise UserError(f"{where}: no value in column '{column}' (data.{role}): fill it in, or remove the row")
-        if isinstance(value, (dict, list)):
-            raise UserError(f"{where}: column '{column}' (data.{role}) holds a {type(value).__name__}, not a text")
-        text = valid_unicode(str(value))
-        result[role] = text.strip() if role == "label" else clean(text) if clean else text
+        result[role] = _text(value, role, column, clean, where)
     return result
 
 
-def missing_column(role: str, column: str, present: list[str], where: str) -> UserError:
-    """The columns that exist, nearest first."""
-    present = [str(name) for name in present]
-    near = difflib.get_close_matches(column, present, n=1, cutoff=0.5) or present[:1]
+def lookup(row: Mapping[str, Any], column: str) -> Any:
+    """The value of a column, or of a path into nested columns. Raises KeyError when there is none."""
+    if column in row:
+        return row[column]
+    outer, _, inner = column.partition(".")
+    if not inner or not isinstance(row[outer], Mapping):
+        raise KeyError(column)
+    return lookup(row[outer], inner)
+
+
+def missing_column(
+    role: str, column: str, present: Mapping[str, Any], where: str, taken: Iterable[str] = ()
+) -> UserError:
+    """The columns that exist, nested ones as paths; the nearest that no other role has ``taken`` is proposed."""
+    names = list(_paths(present))
+    if names == ["text"] and role in ("source", "target") and ".txt" in where:
+        return UserError(
+            f"{where}: a .txt has one text a line, no pairs; give both sides in one .tsv, .csv, .jsonl or .parquet, "
+            f"as in data.train=pairs.tsv data.source=en data.target=zh"
+        )
+    free = [name for name in names if name not in taken] or names
+    near = difflib.get_close_matches(column, free, n=1, cutoff=0.5) or free[:1]
     hint = f"; try data.{role}={near[0]}" if near else ""
-    return UserError(f"{where}: no column '{column}'; it has {', '.join(present) or 'none'}{hint}")
+    return UserError(f"{where}: no column '{column}'; it has {', '.join(names) or 'none'}{hint}")
+
+
+def _paths(row: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in row.items():
+        if isinstance(value, Mapping) and value:
+            yield from (f"{name}.{inner}" for inner in _paths(value))
+        else:
+            yield str(name)
+
+
+def _text(value: Any, role: str, column: str, clean: Clean | None, where: str) -> str:
+    if isinstance(value, (Mapping, list)):
+        inner = f"; try data.{role}={column}.{next(iter(value))}" if isinstance(value, Mapping) and value else ""
+        kind = "dict" if isinstance(value, Mapping) else "list"
+        raise UserError(f"{where}: column '{column}' (data.{role}) holds a {kind}, not a text{inner}")
+    text = valid_unicode(str(value))
+    if role in ("label", "group"):
+        return text.strip()
+    return clean(text) if clean else text
+
+
+def _listed(value: Any) -> list[Any]:
+    """Nothing, one text or a list as a list; a cell left empty in a table is nothing."""
+    values = value if isinstance(value, list) else [value]
+    return [one for one in values if one is not None and one != ""]
 
 
 def label_names(source: Source) -> tuple[tuple[str, ...], tuple[int, ...]]:

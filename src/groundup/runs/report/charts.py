@@ -12,7 +12,7 @@ from groundup.metrics.estimate import Estimate
 Line = Sequence[tuple[float, float]]  # (step, value), steps rising
 
 _WIDTH, _HEIGHT = 460, 230
-_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 14, 12, 30
+_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 20, 12, 30
 _POINTS = 240  # more cannot be told apart at this width
 _COLOURS = {"train": "one", "validation": "two", "test": "three"}
 

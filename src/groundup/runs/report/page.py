@@ -10,21 +10,22 @@ from pathlib import Path
 from groundup.runs.atomic import write_text
 from groundup.runs.folder import RunFolder
 from groundup.runs.metrics_csv import read_metrics
+from groundup.runs.report.attention import attention_maps
+from groundup.runs.report.cells import key_values
 from groundup.runs.report.charts import line_chart, number
-from groundup.runs.report.tables import all_metrics, confusion, key_values, results_table, wrong_predictions
-from groundup.runs.table import lower_is_better
+from groundup.runs.report.classes import confusion, wrong_predictions
+from groundup.runs.report.outputs import outputs
+from groundup.runs.report.results import all_metrics, group_table, metric_words, results_table, text_table
+from groundup.runs.table import OF_TEXT, base_name, lower_is_better
 
 _STYLE = Path(__file__).with_name("style.css")
 _SPLITS = ("train", "validation", "test")
-_FIRST = (
-    "loss",
-    "accuracy",
-    "macro_f1",
-    "auroc",
-    "perplexity",
-    "bits_per_byte",
-)  # charts in this order, the rest after
-_NOT_CURVES = ("macro_precision", "macro_recall", "micro_precision", "micro_recall", "micro_f1")
+# charts in this order, the rest after
+_FIRST = ("loss", *OF_TEXT, "accuracy", "token_accuracy", "macro_f1", "auroc", "perplexity", "bits_per_byte")
+_NOT_CURVES = (
+    *("macro_precision", "macro_recall", "micro_precision", "micro_recall", "micro_f1"),
+    *("copy_rate", "distinct_1", "distinct_2"),
+)
 _SAMPLE_LIMIT = 20_000  # characters of a sample file that are shown
 
 
@@ -37,6 +38,8 @@ def write_report(run: RunFolder) -> Path:
         _results(run),
         _curves(run),
         _predictions(run),
+        _outputs(run),
+        _attention(run),
         _samples(run),
         _provenance(run),
         _configuration(run),
@@ -94,10 +97,12 @@ def _results(run: RunFolder) -> str:
     found = {name: saved["n"] for row in rows.values() for name, saved in row.items()}
     tables = []
     for split in reversed(_SPLITS):
-        sizes = {n for name, n in found.items() if name.startswith(f"{split}/")}
+        sizes = {name: n for name, n in found.items() if name.startswith(f"{split}/")}
         if sizes:
-            n = f" <small>n = {max(sizes):,}, with 95 % intervals</small>"
+            rows_written = [n for name, n in sizes.items() if base_name(name) in OF_TEXT]  # their losses are of tokens
+            n = f" <small>n = {max(rows_written or sizes.values()):,}, with 95 % intervals</small>"
             tables.append(f"<h3>{split} split{n}</h3>{results_table(rows, split)}")
+            tables += [group_table(ours, split), text_table(rows, split)]
     return _section("Results", "".join(tables) + (all_metrics(ours) if ours else "")) if tables else ""
 
 
@@ -116,7 +121,7 @@ def _curves(run: RunFolder) -> str:
         lines = {split: points for split, points in lines.items() if split != "test"}  # a single point is no curve
         judged = "validation" in lines and len(lines["validation"]) > 1 and name in _FIRST
         best = ("min" if lower_is_better(name) else "max") if judged else None
-        figures.append(line_chart(name.replace("_", " "), lines, span, best))
+        figures.append(line_chart(metric_words(name), lines, span, best))
     figures = [figure for figure in figures if figure]
     return _section("Learning curves", f'<div class="charts">{"".join(figures)}</div>') if figures else ""
 
@@ -128,6 +133,19 @@ def _predictions(run: RunFolder) -> str:
     labels = run.read_json("labels.json", None) or sorted({str(row["label"]) for row in rows})
     matrix = _section("Confusion matrix", confusion(rows, labels))
     return matrix + _section("Wrong predictions", wrong_predictions(rows))
+
+
+def _outputs(run: RunFolder) -> str:
+    rows = [row for row in run.read_predictions() if "hypothesis" in row and "source" in row]
+    if not rows:
+        return ""
+    summaries = any("rouge_l" in name for name in run.read_json("metrics.json", {}))
+    return _section("Summaries" if summaries else "Translations", outputs(rows, summaries))
+
+
+def _attention(run: RunFolder) -> str:
+    maps = run.read_json("attention.json", [])
+    return _section("Cross-attention", attention_maps(maps)) if maps else ""
 
 
 def _samples(run: RunFolder) -> str:

@@ -1,0 +1,45 @@
+"""The forms that rows can take as examples, and what each asks of data, batching and tokenizers."""
+
+from __future__ import annotations
+
+from groundup.data.batching import Batching
+from groundup.data.encoding import PAIR_ROLES
+from groundup.data.examples import LabelledText
+from groundup.data.packing import PackedText
+from groundup.data.pairs import PairedText, PromptedText
+from groundup.data.sources.source import Source
+from groundup.errors import UserError
+
+Examples = PackedText | LabelledText | PairedText  # PromptedText is a PairedText
+Form = type[PackedText] | type[LabelledText] | type[PairedText]
+FORMS: dict[str, Form] = {form.name: form for form in (PackedText, LabelledText, PairedText, PromptedText)}
+
+
+def check_batching(form: Form, batching: Batching) -> None:
+    """Raises ``UserError`` for a batching that makes no batches of this form."""
+    if form.name not in batching.forms:
+        name, choice = type(batching).__name__, "batching=bucketed or batching=token_budget"
+        choice = "batching=packed" if form is PackedText else choice
+        raise UserError(f"this task reads {form.name} text, which batching {name} does not make: try {choice}")
+
+
+def check_columns(form: Form, source: Source) -> None:
+    """Raises ``UserError`` for pairs where a task reads texts, or texts where it reads pairs."""
+    columns = source.columns
+    if not columns:
+        return  # nothing was given: rows come later
+    if issubclass(form, PairedText) and (missing := [role for role in PAIR_ROLES if role not in columns]):
+        words = " ".join(f"data.{role}=COLUMN" for role in missing)
+        raise UserError(f"this task needs pairs, but the data has {' and '.join(columns)}. Try {words}")
+    if form is LabelledText and "text" not in columns and "source" in columns:
+        raise UserError(
+            f"this task needs labelled text, but the data has {' and '.join(columns)}. "
+            f"Try data.text=COLUMN data.label=COLUMN, or task=translation"
+        )
+
+
+def check_target_tokenizer(form: Form) -> None:
+    """Raises ``UserError`` where a vocabulary of its own for the target has no place."""
+    if form is not PairedText:
+        needs = "reads both sides as one sequence" if form is PromptedText else "reads no pairs"
+        raise UserError(f"a target_tokenizer is for encoder-decoders, and this task {needs}: try target_tokenizer=null")

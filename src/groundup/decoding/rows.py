@@ -1,0 +1,107 @@
+"""Rows of tokens that grow together, as a decoder reads them: batched, cached, each row as if it were alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from groundup.errors import UserError
+
+
+class Rows:
+    """Texts on their way, the decoder's state after them, and the logits of what comes next.
+
+    ``history`` (N, prompt + room) holds the tokens, -1 in front of shorter prompts, ``length`` columns so far;
+    ``origin`` (N,): which prompt a row grew from. Where a row reaches the decoder's ``max_length``, it goes on from the
+    later half of what it has. Raises UserError for a prompt without tokens.
+    """
+
+    def __init__(
+        self,
+        decoder: Any,
+        head: nn.Module,
+        prompts: Sequence[Sequence[int]],
+        room: int,
+        memory: Tensor | None = None,
+        memory_mask: Tensor | None = None,
+    ):
+        if not all(len(prompt) for prompt in prompts):
+            raise UserError("a prompt has no tokens, so there is nothing to go on from. Begin with the <bos> token")
+        self.decoder, self.head, self.limit = decoder, head, decoder.max_length
+        self.memory, self.memory_mask = memory, memory_mask
+        self.device = decoder.embedding.weight.device
+        self.start = self.length = max(map(len, prompts))
+        padded = [[-1] * (self.length - len(prompt)) + list(prompt) + [-1] * room for prompt in prompts]
+        self.history = torch.tensor(padded, device=self.device)
+        self.origin = torch.arange(len(prompts), device=self.device)
+        self.lengths = (self.history >= 0).sum(1)  # tokens of each row that the decoder sees
+        self.longest = self.length  # at least the greatest of them, known without asking the device
+        self.state: Any = None
+
+    @property
+    def written(self) -> int:
+        """New tokens of each row."""
+        return self.length - self.start
+
+    def texts(self, rows: Tensor) -> list[list[int]]:
+        """The new tokens of these rows."""
+        return self.history[rows, self.start : self.length].tolist()
+
+    def logits(self) -> Tensor:
+        """Of the token after each row: (N, V) float32. Reads what has been appended, so call it once a token."""
+        if self.state is None or (self.limit is not None and self.longest > self.limit):
+            hidden = self.read_again()
+        else:
+            position = {"position_ids": self.lengths[:, None] - 1} if self.padded else {}
+            last = self.history[:, self.length - 1 : self.length]
+            hidden, self.state = self.decoder(last, self.state, **position)
+        return self.head(hidden[:, -1]).float()
+
+    def read_again(self) -> Tensor:
+        """Whole rows, padded in front, into a new state. Rows that are full are cut, and only those change."""
+        room = self.history.shape[1] - self.length
+        if self.limit is not None:
+            self.lengths = torch.where(self.lengths > self.limit, max(1, self.limit // 2), self.lengths)
+        self.longest = longest = int(self.lengths.max())
+        self.padded = int(self.lengths.min()) < longest
+        ids = self.history[:, self.length - longest : self.length].clamp(min=0)
+        known: dict[str, Tensor | None] = {}
+        if self.padded:
+            at = torch.arange(longest, device=self.device) - (longest - self.lengths[:, None])
+            known = {"attention_mask": at >= 0, "position_ids": at.clamp(min=0)}
+        if self.memory is not None:
+            known["memory"] = self.memory[self.origin]
+            known["memory_mask"] = None if self.memory_mask is None else self.memory_mask[self.origin]
+        slots = longest + room if self.limit is None else min(longest + room, self.limit)
+        self.state = self.decoder.initial_state(len(ids), slots, device=self.device)
+        hidden, self.state = self.decoder(ids, self.state, **known)
+        return hidden
+
+    def append(self, tokens: Tensor) -> None:
+        """One more token (N,) a row."""
+        self.history[:, self.length] = tokens
+        self.length += 1
+        self.lengths = self.lengths + 1
+        self.longest += 1
+
+    def reorder(self, index: Tensor) -> None:
+        """Row i becomes what row ``index[i]`` was; rows may be repeated or left out."""
+        self.history, self.origin, self.lengths = self.history[index], self.origin[index], self.lengths[index]
+        self.state = self.state.reorder(index)
+
+
+@contextmanager
+def evaluating(*modules: nn.Module):
+    """Modules without dropout, put back as they were; each part of them has its own switch."""
+    training = [part for module in modules for part in module.modules() if part.training]
+    for module in modules:
+        module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True

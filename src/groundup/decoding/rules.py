@@ -1,0 +1,46 @@
+"""Which tokens may come next, and which are made less likely."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from groundup.decoding.decoding import Decoding
+from groundup.decoding.rows import Rows
+
+NEVER = float("-inf")
+
+
+class Rules:
+    """A decoding's rules for rows that began as ``minimums`` prompts.
+
+    ``minimums``: tokens that each row has at least before it may end with ``eos_id`` (-1: rows do not end).
+    """
+
+    def __init__(self, decoding: Decoding, minimums: Sequence[int], eos_id: int, forbidden_ids: Sequence[int], device):
+        self.penalty, self.ngram, self.eos_id = decoding.repetition_penalty, decoding.no_repeat_ngram, eos_id
+        self.minimums, self.longest_minimum = torch.tensor(minimums, device=device), max(minimums)
+        self.forbidden = torch.tensor(sorted(set(forbidden_ids)), dtype=torch.long, device=device)
+
+    def __call__(self, logits: Tensor, rows: Rows) -> Tensor:
+        """Logits (N, V) of the next token -> what to choose from (N, V).
+
+        Forbidden tokens become -inf in both; the penalty is in the second only.
+        """
+        if len(self.forbidden):
+            logits.index_fill_(1, self.forbidden, NEVER)
+        if self.eos_id >= 0 and rows.written < self.longest_minimum:
+            logits[self.minimums[rows.origin] > rows.written, self.eos_id] = NEVER
+        text = rows.history[:, : rows.length]
+        if self.ngram is not None and rows.length >= self.ngram:
+            grams = text.unfold(1, self.ngram, 1)  # (N, length - n + 1, n)
+            known = (grams[..., :-1] == text[:, None, rows.length - self.ngram + 1 :]).all(-1) & (grams[..., -1] >= 0)
+            row, at = known.nonzero(as_tuple=True)
+            logits[row, grams[row, at, -1]] = NEVER
+        if self.penalty == 1:
+            return logits
+        text = torch.where(text < 0, text[:, -1:], text)
+        seen = logits.gather(1, text)
+        return logits.scatter(1, text, torch.where(seen > 0, seen / self.penalty, seen * self.penalty))

@@ -1,0 +1,48 @@
+"""Denoising: write a text down whole that was given with noise."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from groundup.data.corruption import DenoisingCollator, sentence_end_ids
+from groundup.data.facts import Facts
+from groundup.data.loading import Collate
+from groundup.data.tokenizer import Tokenizer
+from groundup.models.backbone import Backbone
+from groundup.tasks.language_model import LanguageModel
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Denoising(LanguageModel):
+    """BART's objective: sentences are shuffled, tokens deleted, spans replaced by one ``<mask>`` each; the decoder
+    writes the text as it was.
+
+    What noise, follows from (seed, epoch, row), and is fixed in evaluation. Source: Lewis et al. 2020.
+    Metrics: loss (nats a token of the text), perplexity, accuracy, bits per byte given the noisy text.
+    """
+
+    accepts = ("encoder_decoder",)
+
+    def __init__(
+        self,
+        model: Backbone,
+        facts: Facts,
+        mask_ratio: Share = 0.3,
+        poisson_lambda: Annotated[float, Field(ge=1, le=100)] = 3.0,
+        deletion: Share = 0.0,
+        permute_sentences: bool = True,
+        tied: bool = True,
+    ) -> None:
+        super().__init__(model, facts, tied=tied)
+        self.noise: dict[str, Any] = {
+            "mask_ratio": mask_ratio,
+            "poisson_lambda": poisson_lambda,
+            "deletion": deletion,
+            "permute_sentences": permute_sentences,
+        }
+
+    def collator(self, tokenizer: Tokenizer) -> Collate:
+        return DenoisingCollator(self.facts, sentence_end_ids=sentence_end_ids(tokenizer), **self.noise)

@@ -1,0 +1,285 @@
+"""Conditional language modelling, P(y | x): what translation and summarization share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, ClassVar, Literal, cast
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from groundup.data.collate import IGNORE, Collator
+from groundup.data.datamodule import TextDataModule
+from groundup.data.facts import Facts
+from groundup.data.loading import Collate
+from groundup.data.sources.source import Row
+from groundup.data.tokenizer import Tokenizer
+from groundup.decoding.decoding import Decoding, Hypothesis
+from groundup.decoding.generate import decode, stream
+from groundup.decoding.sampling import Sampler
+from groundup.errors import UserError
+from groundup.metrics.estimate import Estimate
+from groundup.metrics.generation import exact_match, generation_metrics, references_of
+from groundup.metrics.language import language_metrics
+from groundup.models.backbone import Backbone
+from groundup.models.encoder_decoder import EncoderDecoder
+from groundup.models.heads import LanguageModelHead
+from groundup.tasks.base import Loss, Split, Task
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+PICTURES = 6  # rows whose attention is shown
+ROOM = 10  # tokens that every output may have, however short its source
+
+
+class SequenceToSequence(Task):
+    """Writes a target text for each source text, by an encoder-decoder, or by a decoder alone that reads both in a row.
+
+    ``decoding``: how the final evaluation and predictions write; validations during training write greedily, for
+    ``validation_rows`` rows of the split. ``max_length_ratio``: new tokens at most, times the tokens of the source, plus 10.
+    ``label_smoothing``: share of the probability spread over the vocabulary while training; reported losses are without
+    it. ``scheduled_sampling``: share of the decoder's inputs that are its own guesses while training, from a first pass
+    without gradient (Bengio et al. 2015, in parallel as Duckworth et al. 2019).
+    """
+
+    form = "paired"
+    accepts = ("encoder_decoder", "decoder")
+    kind: ClassVar[Literal["translation", "summarization"]]  # which metrics
+    baselines_are_trained = False
+    prefix: tuple[int, ...] = ()  # tokens that every prediction begins with
+
+    def __init__(
+        self,
+        model: Backbone,
+        facts: Facts,
+        decoding: Decoding,
+        tied: bool = True,
+        label_smoothing: Share = 0.0,
+        scheduled_sampling: Share = 0.0,
+        validation_rows: Annotated[int, Field(ge=0)] = 100,
+        max_length_ratio: Annotated[float, Field(gt=0)] = 2.0,
+    ) -> None:
+        super().__init__(model, facts)
+        self.decoding, self.validation_rows, self.max_length_ratio = decoding, validation_rows, max_length_ratio
+        self.label_smoothing, self.scheduled_sampling = label_smoothing, scheduled_sampling
+        self.paired = isinstance(model, EncoderDecoder)
+        if scheduled_sampling and not self.paired:
+            raise UserError(
+                f"task.scheduled_sampling={scheduled_sampling} is for encoder-decoders. Try task.scheduled_sampling=0"
+            )
+        self.decoder: tuple[Backbone] = (
+            model.decoder if isinstance(model, EncoderDecoder) else model,
+        )  # a tuple hides it from state_dict
+        self.head = LanguageModelHead(self.decoder[0], tied=tied)
+
+    @classmethod
+    def form_for(cls, kind: str) -> str:
+        return "paired" if kind == "encoder_decoder" else "prompted"
+
+    def collator(self, tokenizer: Tokenizer) -> Collate:
+        return Collator(self.facts)
+
+    # Training
+
+    def loss(self, batch: dict[str, Tensor]) -> Loss:
+        if self.scheduled_sampling and self.training:
+            batch = {**batch, "decoder_input_ids": self.own_guesses(batch)}
+        labels = batch["labels"]
+        chosen = labels != IGNORE
+        hidden, targets = self.hidden_states(batch)[chosen], labels[chosen]
+        plain = F.cross_entropy(self.head(hidden).float(), targets, reduction="sum")
+        count = chosen.sum().float()
+        if not self.label_smoothing:
+            return Loss(plain, count)
+        # Smoothed loss = loss + share x (logit of the target - mean logit), and both logits are products of one vector:
+        # no other pass over (tokens, vocabulary).
+        matrix = self.head.matrix
+        above = (self.head.features(hidden) * (matrix[targets] - matrix.mean(0))).sum().float()
+        return Loss(plain + self.label_smoothing * above, count, plain=plain)
+
+    @torch.no_grad()
+    def own_guesses(self, batch: dict[str, Tensor]) -> Tensor:
+        """The decoder's inputs, a share of them replaced by what the model would have written there."""
+        given = batch["decoder_input_ids"]
+        guesses = self.head(self.hidden_states(batch)).argmax(-1)[:, :-1]
+        replaced = torch.rand(guesses.shape, device=guesses.device) < self.scheduled_sampling
+        replaced &= batch["labels"][:, 1:] != IGNORE
+        return torch.cat((given[:, :1], torch.where(replaced, guesses, given[:, 1:])), dim=1)
+
+    # Writing
+
+    def write(
+        self,
+        batch: dict[str, Tensor],
+        decoding: Decoding,
+        seeds: Sequence[int] | None = None,
+        prefix: Sequence[int] = (),
+    ) -> list[list[Hypothesis]]:
+        """Targets for the sources of a batch, best first; each begins with the tokens of ``prefix``."""
+        start, longest = self.start(batch, prefix)
+        found = decode(decoding=decoding, seeds=seeds, max_lengths=longest, **start)
+        if prefix:
+            for hypotheses in found:
+                for hypothesis in hypotheses:
+                    hypothesis.tokens = [*prefix, *hypothesis.tokens]
+        return found
+
+    def start(self, batch: dict[str, Tensor], prefix: Sequence[int] = ()) -> tuple[dict[str, Any], list[int]]:
+        """Arguments for the decoding functions, and the most new tokens of each row."""
+        ids, mask = batch["input_ids"], batch.get("attention_mask")
+        facts = self.facts
+        common = {"decoder": self.decoder[0], "head": self.head, "eos_id": facts.eos_id}
+        common["forbidden_ids"] = tuple(
+            {facts.pad_id, facts.unk_id, facts.bos_id, facts.sep_id, facts.mask_id, facts.cls_id}
+        )
+        if self.paired:
+            lengths = [ids.shape[1]] * len(ids) if mask is None else mask.sum(1).tolist()
+            prompts = [[facts.bos_id, *prefix]] * len(ids)
+            common |= {"memory": cast(EncoderDecoder, self.model).encode(ids, mask), "memory_mask": mask}
+        else:  # <bos> source <sep>; what follows, in evaluation, is the answer
+            ends = (ids == facts.sep_id).int().argmax(1) + 1
+            prompts = [[*row[:end], *prefix] for row, end in zip(ids.tolist(), ends.tolist(), strict=True)]
+            lengths = ends.tolist()
+        longest = [int(self.max_length_ratio * length) + ROOM for length in lengths]
+        return {"prompts": prompts, **common}, longest
+
+    def answer(
+        self, batch: dict[str, Tensor], decoding: Decoding, seed: int, prefix: Sequence[int] = ()
+    ) -> Iterator[str]:
+        """The target of a batch of one source: a sampler's in pieces as they become certain, a beam's as a whole."""
+        if not isinstance(decoding, Sampler):
+            yield self.spell(self.write(batch, decoding, [seed], prefix)[0][0].tokens)
+            return
+        start, (longest,) = self.start(batch, prefix)
+        written, shown = list(prefix), ""
+        for (token,) in stream(sampler=decoding, seed=seed, max_lengths=[longest], **start):
+            assert token is not None  # the stream ends with its only row
+            written.append(token)
+            text = self.spell(written)
+            if not text.endswith("\ufffd"):  # half of a character of several bytes
+                yield text[len(shown) :]
+                shown = text
+
+    def spell(self, tokens: Sequence[int]) -> str:
+        """The text of output tokens."""
+        assert self.tokenizer is not None, "set task.tokenizer to that of the target side"
+        return self.tokenizer.decode(tokens)
+
+    # Evaluation
+
+    def evaluate_batch(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        labels = batch["labels"]
+        logits = self.head(self.hidden_states(batch)).float()
+        nll = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORE, reduction="none")
+        chosen = labels != IGNORE
+        written = batch["index"] % self.stride == 0
+        size = self.decoding.max_new_tokens
+        tokens = torch.full((len(labels), size), self.facts.pad_id, device=labels.device)
+        scores = torch.zeros(len(labels), device=labels.device)
+        if written.any():
+            part = {name: value[written] for name, value in batch.items()}
+            greedy = Sampler(temperature=0, max_new_tokens=size)
+            found = self.write(part, self.decoding if self.final else greedy, part["index"].tolist())
+            for row, (best, *_) in zip(written.nonzero()[:, 0].tolist(), found, strict=True):
+                tokens[row, : len(best.tokens)] = torch.tensor(best.tokens, dtype=torch.long)
+                scores[row] = best.score
+        return {
+            "nll": nll.view_as(labels).double().sum(1),
+            "count": chosen.sum(1),
+            "correct": ((logits.argmax(-1) == labels) & chosen).sum(1),
+            "written": written,
+            "tokens": tokens,
+            "score": scores,
+        }
+
+    @property
+    def stride(self) -> int:
+        """Every which row is written: all at the end, else ``validation_rows`` of the whole split, evenly spread."""
+        if self.final or self.evaluating is None:
+            return 1
+        rows = len(self.evaluating.examples)
+        return -(-rows // self.validation_rows) if self.validation_rows else rows + 1
+
+    def metrics(self, table: dict[str, Tensor], split: Split) -> dict[str, Estimate]:
+        scored = (table["nll"].numpy(), table["count"].numpy(), split.bytes_per_token, table["correct"].numpy())
+        results = language_metrics(*scored, resamples=self.resamples)
+        results["token_accuracy"] = results.pop("accuracy")
+        rows = self.describe(table, split)
+        if rows:
+            results |= self.measure(rows)
+            groups = sorted({row["group"] for row in rows if row.get("group")})
+            for group in groups:
+                chosen = [row for row in rows if row.get("group") == group]
+                results[f"exact_match_{group}"] = exact_match(
+                    [row["hypothesis"] for row in chosen], [references_of(row) for row in chosen]
+                )
+        return results
+
+    def measure(self, rows: Sequence[dict[str, Any]]) -> dict[str, Estimate]:
+        """Metrics of hypotheses, against the raw references."""
+        return generation_metrics(
+            [row["hypothesis"] for row in rows],
+            [row["source"] for row in rows],
+            [references_of(row) for row in rows],
+            self.kind,
+            resamples=self.resamples,
+        )
+
+    def describe(self, table: dict[str, Tensor], split: Split) -> list[dict[str, Any]]:
+        status, rows = statuses(split.rows, split.examples), []
+        for row in table["written"].nonzero()[:, 0].tolist():
+            index = int(table["index"][row])
+            tokens = [token for token in table["tokens"][row].tolist() if token != self.facts.pad_id]
+            told = {"hypothesis": self.spell(tokens), "score": float(table["score"][row]), "status": status[index]}
+            rows.append({"index": index, **split.rows[index], **told})
+        return rows
+
+    def predict_batch(self, batch: dict[str, Tensor]) -> list[dict[str, Any]]:
+        """The best text and, where more were asked for, all of them with their scores."""
+        answers = []
+        for found in self.write(batch, self.decoding, batch["index"].tolist(), self.prefix):
+            hypotheses = [
+                {"text": self.spell(one.tokens), "score": one.score, "log_probability": one.log_probability}
+                for one in found
+            ]
+            best = hypotheses[0]
+            answers.append({"prediction": best["text"], **{key: best[key] for key in ("score", "log_probability")}})
+            if len(hypotheses) > 1:
+                answers[-1]["n_best"] = hypotheses
+        return answers
+
+    @torch.no_grad()
+    def attention_maps(self, data: TextDataModule, split: str) -> list[dict[str, Any]]:
+        if not self.paired:
+            return []
+        model, pictures = cast(EncoderDecoder, self.model.eval()), []
+        for batch in data.loader([{"source": row["source"]} for row in data.texts(split)[:PICTURES]], batch_size=1):
+            batch = {name: value.to(self.device) for name, value in batch.items()}
+            written = [*self.write(batch, self.decoding)[0][0].tokens, self.facts.eos_id]
+            inputs = torch.tensor([[self.facts.bos_id, *written[:-1]]], device=self.device)
+            weights = model.attention_weights(batch["input_ids"], inputs, batch.get("attention_mask"))
+            if weights is None:
+                return []
+            source, target = batch["input_ids"][0].tolist(), written
+            pictures.append(
+                {
+                    "index": int(batch["index"]),
+                    "source": [_spelled(data.tokenizer, token) for token in source],
+                    "target": [_spelled(data.target_tokenizer, token) for token in target],
+                    "weights": [[round(weight, 4) for weight in row] for row in weights[0].tolist()],
+                }
+            )
+        return sorted(pictures, key=lambda picture: picture["index"])
+
+
+def _spelled(tokenizer: Tokenizer, token: int) -> str:
+    return tokenizer.decode([token]).strip() or tokenizer.tokens([token])[0]
+
+
+def statuses(rows: Sequence[Row], examples: Any) -> list[str]:
+    """Of each row: ``empty`` where its source holds nothing, ``truncated`` where it was cut to fit, else ``ok``."""
+    return [
+        "empty" if not row["source"].strip() else "truncated" if cut else "ok"
+        for row, cut in zip(rows, examples.truncated_sources.tolist(), strict=True)
+    ]

@@ -1,0 +1,17 @@
+"""Summarization: a few words for a long text."""
+
+from __future__ import annotations
+
+from groundup.baselines.generation import summarization_baselines
+from groundup.data.datamodule import TextDataModule
+from groundup.metrics.estimate import Estimate
+from groundup.tasks.sequence_to_sequence import SequenceToSequence
+
+
+class Summarization(SequenceToSequence):
+    """Metrics: ROUGE-1, ROUGE-2 and ROUGE-L against one or several references, loss, perplexity."""
+
+    kind = "summarization"
+
+    def baselines(self, data: TextDataModule, split: str) -> dict[str, dict[str, Estimate]]:
+        return summarization_baselines(data.texts(split), split)

@@ -1,0 +1,17 @@
+"""Translation: the same text in another language, or in another form."""
+
+from __future__ import annotations
+
+from groundup.baselines.generation import translation_baselines
+from groundup.data.datamodule import TextDataModule
+from groundup.metrics.estimate import Estimate
+from groundup.tasks.sequence_to_sequence import SequenceToSequence
+
+
+class Translation(SequenceToSequence):
+    """Metrics: BLEU and chrF of the detokenised text against raw references, exact match, loss, perplexity."""
+
+    kind = "translation"
+
+    def baselines(self, data: TextDataModule, split: str) -> dict[str, dict[str, Estimate]]:
+        return translation_baselines(data.texts(split), split)

@@ -1,0 +1,203 @@
+"""What holds for tasks that write a text, by an encoder-decoder and by a decoder alone."""
+
+from __future__ import annotations
+
+import random
+from functools import partial
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from groundup.data.batching import Bucketed
+from groundup.data.collate import IGNORE
+from groundup.data.datamodule import TextDataModule
+from groundup.data.given import GivenRows
+from groundup.data.tokenizer import TokenizerSpec
+from groundup.decoding.beam import Beam
+from groundup.decoding.sampling import Sampler
+from groundup.errors import UserError
+from groundup.models.encoder_decoder import EncoderDecoder
+from groundup.models.recurrent import RecurrentDecoder, RecurrentEncoder
+from groundup.models.transformer import TransformerDecoder, TransformerEncoder
+from groundup.tasks.base import Optimization, Split
+from groundup.tasks.sequence_to_sequence import statuses
+from groundup.tasks.summarization import Summarization
+from groundup.tasks.translation import Translation
+from groundup.training.schedules import constant
+
+MODELS = ("transformer", "lstm", "decoder alone")
+WORDS = {"one": "eins", "two": "zwei", "three": "drei", "four": "vier", "five": "fünf", "海": "See"}
+
+
+def make_rows(count: int, seed: int) -> list[dict[str, str]]:
+    generator = random.Random(seed)
+    rows = []
+    for _ in range(count):
+        words = generator.choices(list(WORDS), k=generator.randint(1, 6))
+        rows.append({"source": " ".join(words), "target": " ".join(WORDS[word] for word in words)})
+    return rows
+
+
+def make_model(name: str, vocab_size: int, **more):
+    torch.manual_seed(0)
+    words = {"width": 32, "layers": 1}
+    transformer = {**words, "heads": 2, "zero_init": False}
+    if name == "decoder alone":
+        return TransformerDecoder(vocab_size, **transformer)
+    if name == "transformer":
+        encoder = partial(TransformerEncoder, **transformer)
+        decoder = partial(TransformerDecoder, cross_attention=True, **transformer)
+    else:
+        encoder = partial(RecurrentEncoder, **words)
+        decoder = partial(RecurrentDecoder, cross_attention=True, **words)
+    return EncoderDecoder(vocab_size, encoder, decoder, **more)
+
+
+def make(name: str, rows: int = 40, validation=None, task_class=Translation, decoding=None, **words):
+    source = GivenRows({"train": make_rows(rows, 1), "validation": validation or make_rows(12, 2)})
+    spec = TokenizerSpec("byte_bpe", vocab_size=300)
+    data = TextDataModule(source, spec, Bucketed(batch_size=8, max_length=32), None, seed=1)
+    data.form = task_class.form_for("decoder" if name == "decoder alone" else "encoder_decoder")
+    data.prepare_data()
+    decoding = decoding or Sampler(temperature=0, max_new_tokens=24)
+    task = task_class(make_model(name, data.facts.vocab_size), data.facts, decoding, **words)
+    task.optimization = Optimization(partial(torch.optim.Adam, lr=1e-2), constant, total_steps=1000)
+    data.collate, task.tokenizer = task.collator(data.tokenizer), data.target_tokenizer
+    return data, task
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_smoothed_loss_is_torchs_and_the_reported_one_is_not_smoothed(name):
+    data, task = make(name, label_smoothing=0.2)
+    batch = next(iter(data.train_dataloader()))
+    loss, labels = task.loss(batch), batch["labels"].flatten()
+    logits = task.head(task.hidden_states(batch)).flatten(0, 1)
+    expected = F.cross_entropy(logits, labels, ignore_index=IGNORE, label_smoothing=0.2, reduction="sum")
+    plain = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
+    torch.testing.assert_close(loss.total, expected)
+    torch.testing.assert_close(loss.plain, plain)
+    assert loss.count == (labels != IGNORE).sum()
+    ours, theirs = (
+        torch.autograd.grad(value, list(task.model.parameters()), retain_graph=True) for value in (loss.total, expected)
+    )
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_it_learns_to_translate_and_measures_what_it_writes(name, train, quiet_trainer):
+    rows = make_rows(8, 1)
+    data, task = make(name, rows=8, validation=rows, decoding=Beam(beam_size=2, max_new_tokens=24))
+    train(task, [next(iter(data.train_dataloader()))], 100)
+    task.resamples = 100
+    quiet_trainer().validate(task, datamodule=data, verbose=False)
+    assert task.results["exact_match"].value == 1
+    assert task.results["bleu"].value == pytest.approx(100)
+    assert task.results["bleu"].signature and task.results["loss"].value < 0.2
+    assert [row["index"] for row in task.predictions] == list(range(8))
+    assert [row["hypothesis"] for row in task.predictions] == [row["target"] for row in rows]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_batch_size_changes_nothing(name):
+    data, task = make(name)
+    task.eval().resamples = 1
+    rows = [{"source": row["source"]} for row in make_rows(9, 5)]
+    answers = []
+    for size in (1, 9):
+        by_row = {}
+        for batch in data.loader(rows, size):
+            with torch.inference_mode():
+                found = task.predict_batch(batch)
+            by_row |= dict(zip(batch["index"].tolist(), found, strict=True))
+        answers.append([by_row[index] for index in range(9)])
+    assert [one["prediction"] for one in answers[0]] == [one["prediction"] for one in answers[1]]
+    assert [one["score"] for one in answers[0]] == pytest.approx([one["score"] for one in answers[1]], abs=1e-4)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_evaluation_shows_the_model_no_answer(name):
+    """What is written for a row depends on its source alone, although its target lies in the batch."""
+    rows = make_rows(6, 3)
+    answers = []
+    for validation in (rows, [{**row, "target": "vier"} for row in rows]):
+        data, task = make(name, validation=validation)
+        task.eval().resamples = 1
+        (batch,) = data.val_dataloader()
+        table = {"index": batch["index"], **task.evaluate_batch(batch)}
+        told = task.describe(table, Split(data, "validation"))
+        answers.append({row["index"]: row["hypothesis"] for row in told})
+    assert len(set(answers[0].values())) > 1 and answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_prefix_comes_first_and_the_rest_follows_from_it(name):
+    data, task = make(name)
+    task.eval().prefix = tuple(data.tokenizer.encode("zwei"))
+    (batch,) = data.loader([{"source": "two one"}, {"source": "three"}], 2)
+    with torch.inference_mode():
+        assert all(answer["prediction"].startswith("zwei") for answer in task.predict_batch(batch))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_streamed_text_is_that_of_the_batch(name):
+    data, task = make(name)
+    (batch,) = data.loader([{"source": "two one 海"}], 1)
+    for decoding in (Sampler(temperature=0, max_new_tokens=9), Sampler(max_new_tokens=9), Beam(max_new_tokens=9)):
+        with torch.inference_mode():
+            whole = task.spell(task.eval().write(batch, decoding, [7])[0][0].tokens)
+            pieces = list(task.answer(batch, decoding, 7))
+        assert "".join(pieces) == whole.removesuffix("\ufffd") or whole.startswith("".join(pieces))
+
+
+def test_scheduled_sampling_shows_the_decoder_its_own_guesses():
+    data, task = make("lstm", scheduled_sampling=0.5)
+    batch = next(iter(data.train_dataloader()))
+    given, seen = batch["decoder_input_ids"], task.train().own_guesses(batch)
+    real = torch.cat((torch.zeros_like(given[:, :1], dtype=torch.bool), batch["labels"][:, 1:] != IGNORE), dim=1)
+    share = (seen != given)[real].float().mean()
+    assert 0.25 < share <= 0.65 and torch.equal(seen[~real], given[~real])
+    task.eval()
+    torch.testing.assert_close(task.loss(batch).total, make("lstm")[1].eval().loss(batch).total)
+    with pytest.raises(UserError, match=r"task\.scheduled_sampling=0"):
+        make("decoder alone", scheduled_sampling=0.5)
+
+
+def test_validation_during_training_writes_some_rows_only(quiet_trainer):
+    data, task = make("transformer", validation_rows=5)
+    quiet_trainer().validate(task, datamodule=data, verbose=False)
+    assert [row["index"] for row in task.predictions] == [0, 3, 6, 9]  # every third of 12
+    assert task.results["token_accuracy"].n > task.results["bleu"].n == 4
+
+
+def test_groups_are_reported_apart(quiet_trainer):
+    rows = [{**row, "group": ("old", "new")[number % 2]} for number, row in enumerate(make_rows(6, 3))]
+    data, task = make("transformer", validation=rows)
+    quiet_trainer().validate(task, datamodule=data, verbose=False)
+    assert task.results["exact_match_old"].n == task.results["exact_match_new"].n == 3
+
+
+def test_summaries_are_measured_by_rouge_against_all_references(quiet_trainer):
+    rows = [{**row, "references": [""]} for row in make_rows(4, 3)]
+    data, task = make("transformer", validation=rows, task_class=Summarization)
+    quiet_trainer().validate(task, datamodule=data, verbose=False)
+    assert {"rouge_1", "rouge_2", "rouge_l"} <= task.results.keys() and "bleu" not in task.results
+    assert {"lead sentence", "random words"} == task.baselines(data, "validation").keys()
+
+
+def test_pictures_show_where_each_token_looked():
+    data, task = make("transformer")
+    pictures = task.attention_maps(data, "validation")
+    assert [picture["index"] for picture in pictures] == list(range(len(pictures)))
+    for picture in pictures:
+        assert len(picture["weights"]) == len(picture["target"])
+        for row in picture["weights"]:
+            assert len(row) == len(picture["source"]) and sum(row) == pytest.approx(1, abs=0.01)
+    assert make("decoder alone")[1].attention_maps(data, "validation") == []
+
+
+def test_status_says_what_was_done_to_a_source():
+    data, _ = make("transformer")
+    rows = [{"source": "one"}, {"source": " "}, {"source": "two " * 60}]
+    assert statuses(rows, data.loader(rows).dataset.examples) == ["ok", "empty", "truncated"]
