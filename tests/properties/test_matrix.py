@@ -18,7 +18,7 @@ from groundup.config.compose import compose_with_choices, resolved
 from groundup.config.files import groups
 from groundup.config.safe import instantiate
 from groundup.errors import UserError
-from groundup.stages.building import add_optimization, build_data, build_task, check_model_fits
+from groundup.stages.building import add_optimization, build_data, build_task, check_model_fits, connect
 from groundup.training.fit import fit, make_trainer
 from groundup.training.groups import parameter_groups
 
@@ -32,6 +32,19 @@ DECODERS = {
     "transformer_decoder": ["model=transformer_decoder"],
     **{f"{cell}_decoder": ["model=lstm_decoder", f"model.cell={cell}"] for cell in CELLS},
 }
+ENCODER_DECODERS = {
+    "transformer_encoder_decoder": ["model=transformer_encoder_decoder"],
+    **{
+        f"{cell}_encoder_decoder": [
+            "model=lstm_encoder_decoder",
+            f"model.encoder.cell={cell}",
+            f"model.decoder.cell={cell}",
+        ]
+        for cell in CELLS
+    },
+    "input feeding": ["model=lstm_encoder_decoder", "model.decoder.input_feeding=true"],
+}
+WRITERS = {**ENCODER_DECODERS, **DECODERS}
 PACKED = {
     "packed": ["batching=packed", "batching.length=16", "batching.batch_size=4"],
     "packed, documents apart": ["batching=packed", "batching.length=16", "batching.mask_documents=true"],
@@ -44,12 +57,19 @@ TASKS = {  # task -> models and batchings that go with it
     "masked_lm": (ENCODERS, PACKED),
     "causal_lm": (DECODERS, PACKED),
     "classification": ({**ENCODERS, **DECODERS}, LABELLED),
+    "span_corruption": (ENCODER_DECODERS, {"packed": PACKED["packed"]}),
+    "denoising": (ENCODER_DECODERS, {"packed": PACKED["packed"]}),
+    "translation": (WRITERS, LABELLED),
+    "summarization": (WRITERS, LABELLED),
 }
+PAIRS = ["data.source=text", "data.target=text", "task.decoding.max_new_tokens=8"]
+GIVEN = {"translation": PAIRS, "summarization": PAIRS}  # what else a task must be told
 LEGAL = {
-    f"{task}, {model}, {batching}": [f"task={task}", *models[model], *batchings[batching]]
+    f"{task}, {model}, {batching}": [f"task={task}", *GIVEN.get(task, ()), *models[model], *batchings[batching]]
     for task, (models, batchings) in TASKS.items()
     for model, batching in product(models, batchings)
 }
+ARCHITECTURES = ("transformer_encoder", "transformer_decoder", "transformer_encoder_decoder")
 OPTIONAL = ("ema", "early_stopping", "freeze")
 CALLBACKS = ["none", *chain.from_iterable(combinations(("default", *OPTIONAL), n) for n in range(1, 5))]
 
@@ -79,7 +99,7 @@ def build(overrides: list[str]):
     check_model_fits(cfg)
     data = build_data(cfg, instantiate(cfg.data))
     task = build_task(cfg, data.facts)
-    data.collate = task.collator(data.tokenizer)
+    connect(task, data)
     return cfg, data, task
 
 
@@ -138,11 +158,15 @@ def test_every_set_of_callbacks_works_together(chosen, base, tmp_path):
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("model", ["transformer_encoder", "bilstm_encoder", "transformer_decoder", "lstm_decoder"])
+@pytest.mark.parametrize(
+    "model",
+    ["transformer_encoder", "bilstm_encoder", "transformer_decoder", "lstm_decoder", "transformer_encoder_decoder"],
+)
 @pytest.mark.parametrize("batching", ["packed", "bucketed", "token_budget"])
 def test_every_other_combination_says_what_to_try(task, model, batching, base):
     models, batchings = TASKS[task]
-    overrides = [*base, f"task={task}", f"model={model}", f"batching={batching}"]
+    given = GIVEN.get(task, [])
+    overrides = [*base, f"task={task}", *given, f"model={model}", f"batching={batching}"]
     fits, reads = any(f"model={model}" in words for words in models.values()), batching in batchings
     if fits and reads:
         build(overrides)
@@ -151,11 +175,11 @@ def test_every_other_combination_says_what_to_try(task, model, batching, base):
         build(overrides)
     said = str(refusal.value)
     assert "\n" not in said
-    advised = [f"model={name}" for name in ("transformer_encoder", "transformer_decoder")] if not fits else []
+    advised = [f"model={name}" for name in ARCHITECTURES] if not fits else []
     advised = [word for word in advised if f"model={model}" != word and any(word in w for w in models.values())]
     assert all(word in said for word in advised or [f"batching={next(iter(batchings))}"])
     build(
-        [*base, f"task={task}", *next(iter(models.values())), f"batching={next(iter(batchings))}"]
+        [*base, f"task={task}", *given, *next(iter(models.values())), f"batching={next(iter(batchings))}"]
     )  # the advice holds
 
 

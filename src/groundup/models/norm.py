@@ -14,7 +14,8 @@ Norm = Literal["rms", "layer"]
 class _ScaleByRms(torch.autograd.Function):
     """``weight * x / rms(x)`` with its gradient by hand.
 
-    PyTorch composes RMSNorm from many small CPU kernels (5x the time of its LayerNorm); this is twice as fast.
+    PyTorch composes RMSNorm from many small CPU kernels (5x the time of its LayerNorm); in training this is twice as
+    fast. Without a gradient there is nothing to gain.
     """
 
     @staticmethod
@@ -48,7 +49,7 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.to(self.weight.dtype)
-        if x.is_cpu and not torch.compiler.is_compiling():
+        if x.is_cpu and torch.is_grad_enabled() and not torch.compiler.is_compiling():
             return _ScaleByRms.apply(x, self.weight, self.eps)
         return nn.functional.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
