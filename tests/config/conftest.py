@@ -76,6 +76,7 @@ monitor_mode: min
 budget: {steps: 10, tokens: null}
 tags: []
 prompt: ""
+run_name: ""
 init_from: null
 """
 

@@ -16,10 +16,10 @@ COMMAND_LINE = {
     "+seed=2": "+seed=2: the key exists already. Try seed=2",
     "seed": "seed: a value is missing. Write seed=VALUE",
     "seed=1,2": "seed=1,2: several values. For one run each add -m; for a list write 'seed=[1,2]'",
-    "prompt=a: b=[c": "prompt=a: b=[c: cannot be read as KEY=VALUE. Text with special characters needs two pairs of quotes: "
-    "\"prompt='a: b=[c'\"",
+    "run_name=a: b=[c": "run_name=a: b=[c: cannot be read as KEY=VALUE. Text with special characters needs two pairs of quotes: "
+    "\"run_name='a: b=[c'\"",
     "~sede": "~sede: nothing there to delete; did you mean 'seed'? Try ~seed",
-    "prompt=${nope}": "prompt = ${nope}: there is no key 'nope' to take the value from",
+    "run_name=${nope}": "run_name = ${nope}: there is no key 'nope' to take the value from",
     "--cgf": "unrecognized arguments: --cgf. `--hydra-help` lists the flags",
     "+model=big": "model is chosen more than once. Write it once, without +: model=...",
 }

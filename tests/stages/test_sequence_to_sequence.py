@@ -11,7 +11,7 @@ import pytest
 
 WORDS = {"one": "一", "two": "二", "three": "三", "four": "四", "five": "五", "six": "六"}
 SMALL = ["size=nano", "wandb.mode=disabled", "threads=1", "batching.batch_size=16"]
-QUICK = ["optimizer=muon_adamw", "budget.steps=150", "validate_every=75", "task.decoding.max_new_tokens=12"]
+QUICK = ["optimizer=muon_adamw", "budget.steps=400", "validate_every=200", "task.decoding.max_new_tokens=12"]
 SEPARATE = ["tokenizer@target_tokenizer=char", "model.shared_embedding=false"]
 
 
@@ -23,6 +23,10 @@ def write_pairs(path: Path, rows: int, seed: int) -> Path:
         lines.append(" ".join(words) + "\t" + "".join(WORDS[word] for word in words))
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+def read_rows(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +57,7 @@ def test_a_pair_file_is_enough(translator, read_json):
     assert metrics["validation/chrf"]["value"] > 50
     assert "tok:zh" in metrics["validation/bleu"]["signature"]
     assert read_json(translator / "baselines.json").keys() == {"copy of the source"}
-    rows = [json.loads(line) for line in open(translator / "predictions.jsonl", encoding="utf-8")]
+    rows = read_rows(translator / "predictions.jsonl")
     assert {"source", "target", "hypothesis", "score", "status", "index"} <= rows[0].keys()
     assert read_json(translator / "attention.json")[0]["weights"]
     assert list((translator / "samples").glob("step_*.txt"))
@@ -71,7 +75,7 @@ def test_lines_out_are_lines_in_whatever_they_hold(translator, groundup, tmp_pat
 
     beam = ["decoding=beam", "decoding.beam_size=3", "decoding.n_best=2", "decoding.max_new_tokens=12"]
     groundup(*command, f"output={tmp_path / 'zh.jsonl'}", *beam)
-    rows = [json.loads(line) for line in open(tmp_path / "zh.jsonl", encoding="utf-8")]
+    rows = read_rows(tmp_path / "zh.jsonl")
     assert [row["text"] for row in rows] == lines
     assert [row["status"] for row in rows] == ["ok", "empty", "empty", "truncated", "ok", "ok"]
     assert rows[4]["unknown_tokens"] > 0 and "unknown_tokens" not in rows[0]
@@ -149,7 +153,7 @@ def test_encoder_and_decoder_come_from_runs_of_their_own(pairs, data, groundup, 
             torch.testing.assert_close(
                 weights[child][name.replace("model.", f"model.{part}.", 1)], weights[run][name], atol=1e-6, rtol=0
             )
-        assert len(taken) > 5
+        assert len(taken) >= 5
     refused = groundup("finetune", *data, *SMALL, f"init_from.encoder={decoder}", code=2)
     assert not (refused / "checkpoints").exists()
 

@@ -24,34 +24,23 @@ def decode(
     prompts: Prompts,
     *,
     decoding: Decoding,
-    eos_id: int | None,
-    forbidden_ids: Sequence[int] = (),
-    memory: Tensor | None = None,
-    memory_mask: Tensor | None = None,
     seeds: Sequence[int] | None = None,
-    min_lengths: Sequence[int] | None = None,
-    max_lengths: Sequence[int] | None = None,
+    **settings: Any,
 ) -> list[list[Hypothesis]]:
-    """What the decoder writes after each prompt: hypotheses, best first.
+    """What the decoder writes after each prompt: hypotheses, best first. ``settings``: as for ``begin``.
 
-    ``prompts``: token ids of any length, at least one each; what must stand at the beginning of a text is part of them.
-    A text ends at ``eos_id``. ``forbidden_ids`` are never written. ``memory`` (B, S, D), ``memory_mask`` (B, S): for
-    decoders with cross-attention. ``seeds``: of each row's draws, 0, 1, 2, ... by default; a row's texts depend on its
-    prompt, its memory and its seed alone. ``min_lengths``, ``max_lengths``: new tokens of each row, where they are
-    tighter than ``decoding``'s. Raises UserError for a prompt without tokens.
+    ``seeds``: of each row's draws, by default 0, 1, 2, ... A row's texts depend on its prompt, memory and seed alone.
     """
     if not prompts:
         return []
     with evaluating(decoder, head):
-        rows, rules, maximums = begin(
-            decoder, head, prompts, decoding, eos_id, forbidden_ids, memory, memory_mask, min_lengths, max_lengths
-        )
+        started = begin(decoder, head, prompts, decoding, **settings)
         if isinstance(decoding, Beam):
-            return decoding.search(rows, rules, maximums)
+            return decoding.search(*started)
         if not isinstance(decoding, Sampler):
             raise ValueError(f"a {type(decoding).__name__} cannot write: choose a Sampler or a Beam")
         found: list[list[Hypothesis]] = [[] for _ in prompts]
-        for step in decoding.steps(rows, rules, maximums, range(len(prompts)) if seeds is None else seeds):
+        for step in decoding.steps(*started, seeds or range(len(prompts))):
             for origin, _, text in step:
                 if text is not None:
                     found[origin].append(text)
@@ -65,28 +54,18 @@ def stream(
     prompts: Prompts,
     *,
     sampler: Sampler | None = None,
-    eos_id: int | None = None,
-    forbidden_ids: Sequence[int] = (),
-    memory: Tensor | None = None,
-    memory_mask: Tensor | None = None,
     seed: int | Sequence[int] = 0,
-    max_new_tokens: int | None = None,
-    min_lengths: Sequence[int] | None = None,
-    max_lengths: Sequence[int] | None = None,
+    **settings: Any,
 ) -> Iterator[list[int | None]]:
     """Yields one token id a row at a time; None for rows that have ended. The end token is not yielded.
 
-    ``sampler`` None = greedy. ``seed``: of each row, or one number s for rows s, s + 1, ... ``max_new_tokens``: instead
-    of the sampler's. The rest as for ``decode``.
+    ``sampler`` None = greedy. ``seed``: of each row, or one number s for rows s, s + 1, ... ``settings``: as for
+    ``begin``.
     """
-    sampler = sampler or Sampler(temperature=0)
     seeds = range(seed, seed + len(prompts)) if isinstance(seed, int) else seed
+    sampler = sampler or Sampler(temperature=0)
     with evaluating(decoder, head):
-        rows, rules, maximums = begin(
-            decoder, head, prompts, sampler, eos_id, forbidden_ids, memory, memory_mask, min_lengths, max_lengths,
-            max_new_tokens,
-        )  # fmt: skip
-        for step in sampler.steps(rows, rules, maximums, seeds):
+        for step in sampler.steps(*begin(decoder, head, prompts, sampler, **settings), seeds):
             tokens: list[int | None] = [None] * len(prompts)
             for origin, token, _ in step:
                 tokens[origin] = token
@@ -95,14 +74,29 @@ def stream(
 
 
 def begin(
-    decoder, head, prompts, decoding, eos_id, forbidden_ids, memory, memory_mask, min_lengths, max_lengths,
-    max_new_tokens=None,
-) -> tuple[Rows, Rules, list[int]]:  # fmt: skip
-    """The rows, what may be written in them, and how many new tokens each has at most."""
-    longest = max_new_tokens or decoding.max_new_tokens
-    maximums = [longest] * len(prompts) if max_lengths is None else [max(1, min(longest, n)) for n in max_lengths]
-    shortest = decoding.min_new_tokens
-    minimums = [shortest] * len(prompts) if min_lengths is None else [max(shortest, n) for n in min_lengths]
+    decoder: Any,
+    head: nn.Module,
+    prompts: Prompts,
+    decoding: Decoding,
+    *,
+    eos_id: int | None = None,
+    forbidden_ids: Sequence[int] = (),
+    memory: Tensor | None = None,
+    memory_mask: Tensor | None = None,
+    min_lengths: Sequence[int] | None = None,
+    max_lengths: Sequence[int] | None = None,
+    max_new_tokens: int | None = None,
+) -> tuple[Rows, Rules, list[int]]:
+    """The rows, what may be written in them, and how many new tokens each has at most.
+
+    ``prompts``: token ids of any length, at least one each; what must stand at the beginning of a text is part of them.
+    A text ends at ``eos_id``; ``forbidden_ids`` are never written. ``memory`` (B, S, D), ``memory_mask`` (B, S): for
+    decoders with cross-attention. ``min_lengths``, ``max_lengths``: new tokens of each row, where they are tighter than
+    ``decoding``'s. ``max_new_tokens``: instead of ``decoding``'s. Raises UserError for a prompt without tokens.
+    """
+    longest, shortest = max_new_tokens or decoding.max_new_tokens, decoding.min_new_tokens
+    maximums = [max(1, min(longest, n)) for n in max_lengths or [longest] * len(prompts)]
+    minimums = [max(shortest, n) for n in min_lengths or [shortest] * len(prompts)]
     rows = Rows(decoder, head, prompts, max(maximums), memory, memory_mask)
     rules = Rules(decoding, minimums, -1 if eos_id is None else eos_id, forbidden_ids, rows.device)
     return rows, rules, maximums

@@ -38,8 +38,8 @@ class Rows:
         padded = [[-1] * (self.length - len(prompt)) + list(prompt) + [-1] * room for prompt in prompts]
         self.history = torch.tensor(padded, device=self.device)
         self.origin = torch.arange(len(prompts), device=self.device)
-        self.lengths = (self.history >= 0).sum(1)  # tokens of each row that the decoder sees
-        self.longest = self.length  # at least the greatest of them, known without asking the device
+        self.first = (self.history < 0).sum(1) - room  # column of the first token of each row that the decoder sees
+        self.earliest = 0  # at most the least of them, known without asking the device
         self.state: Any = None
 
     @property
@@ -53,30 +53,31 @@ class Rows:
 
     def logits(self) -> Tensor:
         """Of the token after each row: (N, V) float32. Reads what has been appended, so call it once a token."""
-        if self.state is None or (self.limit is not None and self.longest > self.limit):
+        if self.state is None or (self.limit is not None and self.length - self.earliest > self.limit):
             hidden = self.read_again()
         else:
-            position = {"position_ids": self.lengths[:, None] - 1} if self.padded else {}
+            position = {"position_ids": (self.length - 1 - self.first)[:, None]} if self.padded else {}
             last = self.history[:, self.length - 1 : self.length]
             hidden, self.state = self.decoder(last, self.state, **position)
         return self.head(hidden[:, -1]).float()
 
     def read_again(self) -> Tensor:
         """Whole rows, padded in front, into a new state. Rows that are full are cut, and only those change."""
-        room = self.history.shape[1] - self.length
         if self.limit is not None:
-            self.lengths = torch.where(self.lengths > self.limit, max(1, self.limit // 2), self.lengths)
-        self.longest = longest = int(self.lengths.max())
-        self.padded = int(self.lengths.min()) < longest
-        ids = self.history[:, self.length - longest : self.length].clamp(min=0)
+            full = self.length - self.first > self.limit
+            self.first = torch.where(full, self.length - max(1, self.limit // 2), self.first)
+        self.earliest = int(self.first.min())
+        self.padded = int(self.first.max()) > self.earliest
+        ids = self.history[:, self.earliest : self.length].clamp(min=0)
         known: dict[str, Tensor | None] = {}
         if self.padded:
-            at = torch.arange(longest, device=self.device) - (longest - self.lengths[:, None])
+            at = torch.arange(self.earliest, self.length, device=self.device) - self.first[:, None]
             known = {"attention_mask": at >= 0, "position_ids": at.clamp(min=0)}
         if self.memory is not None:
             known["memory"] = self.memory[self.origin]
             known["memory_mask"] = None if self.memory_mask is None else self.memory_mask[self.origin]
-        slots = longest + room if self.limit is None else min(longest + room, self.limit)
+        slots = self.history.shape[1] - self.earliest
+        slots = slots if self.limit is None else min(slots, self.limit)
         self.state = self.decoder.initial_state(len(ids), slots, device=self.device)
         hidden, self.state = self.decoder(ids, self.state, **known)
         return hidden
@@ -85,12 +86,10 @@ class Rows:
         """One more token (N,) a row."""
         self.history[:, self.length] = tokens
         self.length += 1
-        self.lengths = self.lengths + 1
-        self.longest += 1
 
     def reorder(self, index: Tensor) -> None:
         """Row i becomes what row ``index[i]`` was; rows may be repeated or left out."""
-        self.history, self.origin, self.lengths = self.history[index], self.origin[index], self.lengths[index]
+        self.history, self.origin, self.first = self.history[index], self.origin[index], self.first[index]
         self.state = self.state.reorder(index)
 
 

@@ -54,40 +54,38 @@ class Sampler(Decoding):
 
         The token is None where the row has ended. ``maximums``: new tokens of each prompt at most. ``seeds``: of each.
         """
-        totals = torch.zeros(len(maximums), device=rows.device)
-        ends = torch.tensor(maximums, device=rows.device)
         uniform = None
         if self.temperature:
             generators = [torch.Generator().manual_seed(seed) for seed in seeds]
             uniform = torch.stack([torch.rand(max(maximums), generator=one) for one in generators]).to(rows.device)
-        while len(rows.origin):
+        active = list(range(len(maximums)))  # prompts whose texts are in rows
+        texts: list[list[int]] = [[] for _ in active]
+        totals = [0.0 for _ in active]
+        while active:
             logits = rows.logits()
-            lost = normalizer(logits)
-            allowed = rules(logits, rows)
-            tokens = self(allowed, None if uniform is None else uniform[rows.origin, rows.written])
-            own = logits.gather(-1, tokens[:, None])[:, 0]
-            stuck = own == NEVER  # every token is forbidden
-            totals += torch.where(stuck, 0, own - lost)
+            lost = normalizer(logits)  # before any token is forbidden
+            tokens = self(rules(logits, rows), None if uniform is None else uniform[rows.origin, rows.written])
+            gains = logits.gather(1, tokens[:, None])[:, 0] - lost
             rows.append(tokens)
-            finished = (tokens == rules.eos_id) & ~stuck
-            over = finished | stuck | (ends == rows.written)
-            texts = iter(rows.texts(over))
             step: list[tuple[int, int | None, Hypothesis | None]] = []
-            for origin, token, total, end, lost, last in zip(
-                *(column.tolist() for column in (rows.origin, tokens, totals, finished, stuck, over)), strict=True
-            ):
-                text = next(texts) if last else []
-                kept = text[:-1] if end or lost else text
-                hypothesis = Hypothesis(kept, total / max(1, len(kept) + end), total, end) if last else None
-                step.append((origin, None if end or lost else token, hypothesis))
-            if over.any():
-                left = (~over).nonzero()[:, 0]
-                totals, ends = totals[left], ends[left]
-                if len(left):
-                    rows.reorder(left)
+            for origin, token, gain in zip(active, tokens.tolist(), gains.tolist(), strict=True):
+                text, stuck = texts[origin], gain == NEVER  # stuck: every token is forbidden
+                ends = token == rules.eos_id and not stuck
+                totals[origin] += 0 if stuck else gain
+                if not (ends or stuck):
+                    text.append(token)
+                over = ends or stuck or rows.written == maximums[origin]
+                score = totals[origin] / max(1, len(text) + ends)
+                step.append((
+                    origin,
+                    None if ends or stuck else token,
+                    Hypothesis(text, score, totals[origin], ends) if over else None,
+                ))  # fmt: skip
+            left = [i for i, (_, _, over) in enumerate(step) if over is None]
+            if left and len(left) < len(active):
+                rows.reorder(torch.tensor(left, device=rows.device))
+            active = [active[i] for i in left]
             yield step
-            if not len(totals):
-                return
 
     def __call__(self, logits: Tensor, uniform: Tensor | None) -> Tensor:
         """logits (B, V), uniform (B,) in [0, 1) -> ids (B,).
@@ -129,6 +127,4 @@ class Sampler(Decoding):
 def until(probabilities: Tensor, mass: float) -> Tensor:
     """Zero behind the first tokens of a row (B, K) that together reach ``mass``; the one that crosses it stays."""
     before = probabilities.cumsum(-1) - probabilities
-    behind = before >= mass
-    behind[:, 0] = False  # the first stays even where rounding says otherwise
-    return probabilities.masked_fill(behind, 0)
+    return probabilities.masked_fill(before >= mass, 0)

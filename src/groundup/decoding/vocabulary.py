@@ -17,7 +17,7 @@ def largest(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """
     N, V = logits.shape
     blocks = V // BLOCK
-    if logits.device.type != "cpu" or blocks <= 2 * k:
+    if logits.device.type != "cpu" or blocks <= 2 * k or N < 8:
         return logits.topk(k)
     whole = logits[:, : blocks * BLOCK].unflatten(1, (blocks, BLOCK))
     block = whole.amax(2).topk(k)[1]
@@ -32,6 +32,6 @@ def largest(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 def normalizer(logits: Tensor) -> Tensor:
     """The logarithm of the sum of the exponentials of each row (N, V): (N,)."""
-    if logits.device.type != "cpu":
+    if logits.device.type != "cpu" or len(logits) <= ROWS:
         return logits.logsumexp(-1)
     return torch.cat([rows.logsumexp(-1) for rows in logits.split(ROWS)])

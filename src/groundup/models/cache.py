@@ -76,10 +76,12 @@ class KeyValueCache:
     def write(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Puts (B, G, T, d) behind what is there; all of it back. ``advance`` ends the turn for all layers."""
         end = self.length + key.shape[2]
-        self.store[layer, 0, :, self.length : end] = key.transpose(1, 2)
-        self.store[layer, 1, :, self.length : end] = value.transpose(1, 2)
-        keys, values = self.store[layer, :, :, :end].to(key.dtype).transpose(2, 3)
-        return keys, values
+        known = []
+        for part, new in enumerate((key, value)):
+            slots = self.store[layer, part].transpose(1, 2)
+            slots[:, :, self.length : end] = new
+            known.append(slots[:, :, :end].to(new.dtype))
+        return known[0], known[1]
 
     def advance(self, tokens: int) -> None:
         self.length += tokens

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import logging
 import os
+import sys
 from typing import cast
 
 import torch
@@ -20,6 +23,7 @@ from groundup.models.backbone import Backbone
 from groundup.runs.folder import RunFolder
 from groundup.tasks.base import Optimization, Task
 
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h of glibc
 INITIALISATION = 1  # keeps the random numbers of the initial weights apart from those of the training steps
 ADVICE = {
     "encoder": "model=transformer_encoder or model=bilstm_encoder",
@@ -32,12 +36,18 @@ KINDS = {"encoder": "an encoder", "decoder": "a decoder", "encoder_decoder": "an
 def prepare_process(threads: int | None) -> int:
     """Fixes the number of CPU threads (None: all cores): sums over another number of threads differ in the last bit.
 
-    Returns the number. Also quiets Lightning's notes on hardware that is not there; its warnings stay.
+    Returns the number. Also keeps freed memory for the next step, and quiets Lightning's notes on hardware that is not there; its warnings stay.
     """
     lightning = logging.getLogger("lightning.pytorch")
     lightning.setLevel(logging.WARNING)
     lightning.handlers.clear()
     lightning.propagate = True
+    if sys.platform == "linux":
+        # Large tensors come and go at every step. Without these, each is fetched from the system and zeroed anew: 7 to
+        # 10 % of a training step.
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).mallopt(M_MMAP_MAX, 0)
+            ctypes.CDLL(None).mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(threads or cores)
     return threads or cores
@@ -86,7 +96,9 @@ def build_data(
         num_workers=cfg.num_workers,
     )
     data.form, data.known = task_class(cfg).form_for(model_class(cfg).kind), facts
-    if source is not None:
+    if source is None:
+        data.setup("predict")  # rows come later
+    else:
         data.prepare_data()
     return data
 

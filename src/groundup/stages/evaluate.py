@@ -23,7 +23,7 @@ def run(cfg: DictConfig, job: Job) -> float:
     trained = with_other_data(loaded.config, cfg)
     data = build_data(trained, instantiate(trained.data), loaded.tokenizer, loaded.facts, loaded.target_tokenizer)
     connect(loaded.task, data)
-    if cfg.decoding:
+    if cfg.get("decoding"):
         loaded.decode_by(instantiate(cfg.decoding))
     present = data.source.splits()
     split = cfg.split or ("test" if "test" in present else "validation")

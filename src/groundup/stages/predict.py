@@ -32,7 +32,7 @@ def run(cfg: DictConfig, job: Job) -> None:
     prepare_process(cfg.threads)
     output, loaded = Path(cfg.output), load_run(cfg.run, cfg.paths.logs)
     check_output(output, loaded)
-    if cfg.decoding:
+    if cfg.get("decoding"):
         loaded.decode_by(instantiate(cfg.decoding))
     begin_with(loaded, cfg.prefix)
     raw, rows = read_rows(Path(cfg.input), loaded, {role: cfg[role] for role in ("text", "text_pair", "source")})
