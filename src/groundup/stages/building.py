@@ -36,7 +36,8 @@ KINDS = {"encoder": "an encoder", "decoder": "a decoder", "encoder_decoder": "an
 def prepare_process(threads: int | None) -> int:
     """Fixes the number of CPU threads (None: all cores): sums over another number of threads differ in the last bit.
 
-    Returns the number. Also keeps freed memory for the next step, and quiets Lightning's notes on hardware that is not there; its warnings stay.
+    Returns the number. Also keeps freed memory for the next step, and quiets Lightning's notes on hardware that is not
+    there; its warnings stay.
     """
     lightning = logging.getLogger("lightning.pytorch")
     lightning.setLevel(logging.WARNING)

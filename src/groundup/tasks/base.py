@@ -20,6 +20,7 @@ from groundup.data.facts import Facts
 from groundup.data.loading import Collate
 from groundup.data.sources.source import Row
 from groundup.data.tokenizer import Tokenizer
+from groundup.errors import UserError
 from groundup.metrics.estimate import Estimate
 from groundup.models.backbone import Backbone
 from groundup.training.groups import parameter_groups, table
@@ -170,10 +171,14 @@ class Task(LightningModule):
     def configure_model(self) -> None:
         """Under ``trainer=fsdp``: spreads the parameters over the processes, block by block (FSDP2).
 
+        Raises UserError for an encoder-decoder.
+
         Source: https://docs.pytorch.org/docs/stable/distributed.fsdp.fully_shard.html
         """
         if self.device_mesh is None or any(isinstance(parameter, DTensor) for parameter in self.parameters()):
             return
+        if self.model.kind == "encoder_decoder":  # its halves are called on their own, past the hooks of the whole
+            raise UserError("trainer=fsdp does not spread encoder-decoders. Try trainer=ddp")
         mesh = self.device_mesh["data_parallel"]
         for part in self.children():  # each is a root: a task calls its model and its head one after the other
             for block in getattr(part, "blocks", ()):
