@@ -215,3 +215,19 @@ def test_messages_say_what_to_type(tmp_path):
     foreign.save(str(tmp_path / "foreign.json"))
     with pytest.raises(UserError, match="<pad> <unk> <bos>"):
         Tokenizer.load(tmp_path / "foreign.json")
+
+
+DIGITS = "0123456789"
+
+
+@pytest.mark.parametrize("kind", ["byte_bpe", "unigram", "wordpiece", "word"])
+def test_split_digits_gives_every_digit_a_token(kind):
+    texts = ["in 1999 and 2001", "2001年3月", "page 20 of 1999"] * 4
+    tokenizer = Tokenizer.train(texts, kind, 400, split_digits=True)
+    tokens = tokenizer.tokens(tokenizer.encode("in 1999 and 19")) + tokenizer.tokens(tokenizer.encode("2001年"))
+    assert "".join(c for token in tokens for c in token if c in DIGITS) == "1999192001"
+    assert all(sum(c in DIGITS for c in token) <= 1 for token in tokens)
+    joined = Tokenizer.train(texts, kind, 400)
+    assert any(sum(c in DIGITS for c in token) > 1 for token in joined.tokens(joined.encode("in 1999")))
+    if kind in ("byte_bpe", "unigram"):
+        assert tokenizer.decode(tokenizer.encode("in 1999 and 2001")) == "in 1999 and 2001"

@@ -102,6 +102,9 @@ class ToyTask(LightningModule):
     def count_tokens(self, batch: dict) -> int:
         return int((batch["input_ids"] != 0).sum())
 
+    def count_positions(self, batch: dict) -> int:
+        return batch["input_ids"].numel()
+
     def losses(self, batch: dict) -> torch.Tensor:
         logits = self.head(self.model(batch["input_ids"]))
         return nn.functional.cross_entropy(logits.flatten(0, 1), batch["labels"].flatten(), reduction="none")

@@ -49,11 +49,18 @@ class Tokenizer:
 
     @classmethod
     def train(
-        cls, texts: Iterable[str], kind: Kind, vocab_size: int, lowercase: bool = False, min_frequency: int = 1
+        cls,
+        texts: Iterable[str],
+        kind: Kind,
+        vocab_size: int,
+        lowercase: bool = False,
+        min_frequency: int = 1,
+        split_digits: bool = False,
     ) -> Tokenizer:
         """Learn a vocabulary of at most ``vocab_size`` entries (specials included); the same texts give the same one.
 
-        ``min_frequency``: rarer words, characters or merges are left out (``unigram`` prunes by likelihood instead).
+        ``split_digits``: each digit is a token. ``min_frequency``: rarer words, characters or merges are left out
+        (``unigram`` prunes by likelihood instead).
         Raises UserError when there is no text, or ``vocab_size`` is too small for the kind.
         """
         again = list(texts) if isinstance(texts, Iterator) else texts  # some kinds read them twice
@@ -65,7 +72,7 @@ class Tokenizer:
 
         if next(passage(), None) is None:
             raise UserError("no text to train a tokenizer on: the train split is empty")
-        content = learn(kind, passage, vocab_size, min_frequency, lowercase)
+        content = learn(kind, passage, vocab_size, min_frequency, lowercase, split_digits)
         return cls(tokenizers.Tokenizer.from_str(json.dumps(content)))
 
     @classmethod
@@ -123,6 +130,7 @@ class TokenizerSpec:
     lowercase: bool = False
     min_frequency: Annotated[int, Field(ge=1)] = 1
     path: str | None = None
+    split_digits: bool = False
 
     def build(self, texts: Callable[[], Iterable[str]], cache: Cache, fingerprint: str | None = None) -> Tokenizer:
         """The tokenizer of these texts: from ``path``, from the cache, or trained now.
@@ -135,8 +143,8 @@ class TokenizerSpec:
         key = cache.key("tokenizer", settings, fingerprint or _content_hash(texts()))
 
         def train(folder: Path) -> None:
-            trained = Tokenizer.train(_Passes(texts), self.kind, self.vocab_size, self.lowercase, self.min_frequency)
-            trained.save(folder / "tokenizer.json")
+            words = (self.kind, self.vocab_size, self.lowercase, self.min_frequency, self.split_digits)
+            Tokenizer.train(_Passes(texts), *words).save(folder / "tokenizer.json")
 
         return Tokenizer.load(cache.get(key, train) / "tokenizer.json")
 

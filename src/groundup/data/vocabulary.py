@@ -32,8 +32,12 @@ MARKS = r"[\r\n]|[^\s\p{L}\p{M}\p{N}]"
 Texts = Callable[[], Iterable[str]]
 
 
-def learn(kind: Kind, texts: Texts, vocab_size: int, min_frequency: int, lowercase: bool) -> dict[str, Any]:
+def learn(
+    kind: Kind, texts: Texts, vocab_size: int, min_frequency: int, lowercase: bool, split_digits: bool = False
+) -> dict[str, Any]:
     """The content of a ``tokenizer.json``; ``texts()`` starts a pass over text that is lower-cased already if asked.
+
+    ``split_digits``: each digit is a piece by itself, so that numbers never seen are spelled like any other.
 
     Raises UserError when ``vocab_size`` or the text is too small for the kind.
     """
@@ -41,7 +45,8 @@ def learn(kind: Kind, texts: Texts, vocab_size: int, min_frequency: int, lowerca
     if kind not in learners:
         raise UserError(f"tokenizer.kind={kind}: choose one of {', '.join(learners)}")
     try:
-        backend = learners[kind](texts, vocab_size, min_frequency)
+        first = [pre_tokenizers.Digits(individual_digits=True)] if split_digits and kind != "char" else []
+        backend = learners[kind](texts, vocab_size, min_frequency, first)
     except UserError:
         raise
     except Exception as error:  # the library raises a bare Exception
@@ -52,7 +57,7 @@ def learn(kind: Kind, texts: Texts, vocab_size: int, min_frequency: int, lowerca
     return content
 
 
-def _char(texts: Texts, vocab_size: int, min_frequency: int) -> tokenizers.Tokenizer:
+def _char(texts: Texts, vocab_size: int, min_frequency: int, first: list) -> tokenizers.Tokenizer:
     kept = _characters(texts, vocab_size - len(SPECIALS), min_frequency)
     vocabulary = {entry: i for i, entry in enumerate([*SPECIALS, *kept])}
     backend = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token=UNK))
@@ -61,9 +66,9 @@ def _char(texts: Texts, vocab_size: int, min_frequency: int) -> tokenizers.Token
     return backend
 
 
-def _word(texts: Texts, vocab_size: int, min_frequency: int) -> tokenizers.Tokenizer:
+def _word(texts: Texts, vocab_size: int, min_frequency: int, first: list) -> tokenizers.Tokenizer:
     backend = tokenizers.Tokenizer(models.WordLevel(unk_token=UNK))
-    backend.pre_tokenizer = pre_tokenizers.Split(Regex(WORDS), "removed", invert=True)
+    backend.pre_tokenizer = _after(first, pre_tokenizers.Split(Regex(WORDS), "removed", invert=True))
     trainer = trainers.WordLevelTrainer(
         vocab_size=vocab_size, min_frequency=min_frequency, special_tokens=list(SPECIALS), show_progress=False
     )
@@ -71,7 +76,7 @@ def _word(texts: Texts, vocab_size: int, min_frequency: int) -> tokenizers.Token
     return backend
 
 
-def _byte_bpe(texts: Texts, vocab_size: int, min_frequency: int) -> tokenizers.Tokenizer:
+def _byte_bpe(texts: Texts, vocab_size: int, min_frequency: int, first: list) -> tokenizers.Tokenizer:
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     if vocab_size < len(SPECIALS) + len(alphabet):
         raise UserError(
@@ -79,7 +84,7 @@ def _byte_bpe(texts: Texts, vocab_size: int, min_frequency: int) -> tokenizers.T
             "special tokens before any merge: try tokenizer.vocab_size=1024, or tokenizer=char"
         )
     backend = tokenizers.Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    backend.pre_tokenizer = _after(first, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True))
     backend.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
@@ -92,9 +97,9 @@ def _byte_bpe(texts: Texts, vocab_size: int, min_frequency: int) -> tokenizers.T
     return backend
 
 
-def _wordpiece(texts: Texts, vocab_size: int, min_frequency: int) -> tokenizers.Tokenizer:
+def _wordpiece(texts: Texts, vocab_size: int, min_frequency: int, first: list) -> tokenizers.Tokenizer:
     backend = tokenizers.Tokenizer(models.WordPiece(unk_token=UNK))
-    backend.pre_tokenizer = pre_tokenizers.Split(Regex(WORDS), "removed", invert=True)
+    backend.pre_tokenizer = _after(first, pre_tokenizers.Split(Regex(WORDS), "removed", invert=True))
     backend.decoder = decoders.WordPiece(cleanup=False)
     # The trainer numbers letters in the order of a hash table, and breaks ties between merges by number; letters given
     # as "special" have a fixed place. Chinese has thousands of signs, and some scripts need each letter twice (x, ##x):
@@ -112,9 +117,9 @@ def _wordpiece(texts: Texts, vocab_size: int, min_frequency: int) -> tokenizers.
     return backend
 
 
-def _unigram(texts: Texts, vocab_size: int, min_frequency: int) -> tokenizers.Tokenizer:
+def _unigram(texts: Texts, vocab_size: int, min_frequency: int, first: list) -> tokenizers.Tokenizer:
     marks = pre_tokenizers.Split(Regex(MARKS), "isolated")
-    splitter = pre_tokenizers.Sequence([marks, pre_tokenizers.Metaspace(prepend_scheme="first")])
+    splitter = pre_tokenizers.Sequence([*first, marks, pre_tokenizers.Metaspace(prepend_scheme="first")])
     words: Counter[str] = Counter()
     for text in texts():
         words.update(word for word, _ in splitter.pre_tokenize_str(text))
@@ -124,6 +129,10 @@ def _unigram(texts: Texts, vocab_size: int, min_frequency: int) -> tokenizers.To
     backend.pre_tokenizer = splitter
     backend.decoder = decoders.Metaspace(prepend_scheme="first")
     return backend
+
+
+def _after(first: list, splitter: Any) -> Any:
+    return pre_tokenizers.Sequence([*first, splitter]) if first else splitter
 
 
 def _stands_alone(character: str) -> bool:
