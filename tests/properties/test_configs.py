@@ -74,3 +74,11 @@ def test_steps_of_an_experiment_pass_the_check(name):
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_group_in_a_stage_is_a_folder_of_choices(stage):
     assert groups_of(stage) - {"local"} <= set(groups(conf_dir()))
+
+
+@pytest.mark.parametrize("name", groups(conf_dir())["experiment"])
+def test_an_experiment_has_one_budget(name):
+    for stage in ("pretrain", "finetune"):
+        if f"groundup {stage} experiment={name}" in text(f"experiment/{name}"):
+            budget = compose_with_choices(stage, [f"experiment={name}"])[0].budget
+            assert sum(amount is not None for amount in budget.values()) == 1
