@@ -20,7 +20,8 @@ from groundup.errors import UserError
 from groundup.models.encoder_decoder import EncoderDecoder
 from groundup.models.recurrent import RecurrentDecoder, RecurrentEncoder
 from groundup.models.transformer import TransformerDecoder, TransformerEncoder
-from groundup.tasks.base import Optimization, Split
+from groundup.tasks.base import Optimization
+from groundup.tasks.evaluated import Split
 from groundup.tasks.sequence_to_sequence import statuses
 from groundup.tasks.summarization import Summarization
 from groundup.tasks.translation import Translation

@@ -15,14 +15,14 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
 from groundup.data.collate import IGNORE
-from groundup.data.datamodule import Examples, TextDataModule
+from groundup.data.datamodule import TextDataModule
 from groundup.data.facts import Facts
 from groundup.data.loading import Collate
-from groundup.data.sources.source import Row
 from groundup.data.tokenizer import Tokenizer
 from groundup.errors import UserError
 from groundup.metrics.estimate import Estimate
 from groundup.models.backbone import Backbone
+from groundup.tasks.evaluated import Split, gather_rows
 from groundup.training.groups import parameter_groups, table
 from groundup.training.regularization import add_l1_gradient
 
@@ -40,28 +40,6 @@ class Loss:
     total: Tensor
     count: Tensor
     plain: Tensor | None = None
-
-
-class Split:
-    """The split under evaluation, as metrics may ask for it."""
-
-    def __init__(self, data: TextDataModule, name: str) -> None:
-        self.name, self._data = name, data
-
-    @property
-    def rows(self) -> list[Row]:
-        """Its raw rows, role -> text, in order."""
-        return self._data.texts(self.name)
-
-    @property
-    def examples(self) -> Examples:
-        """The rows as token ids."""
-        return self._data.examples(self.name)
-
-    @property
-    def bytes_per_token(self) -> float | None:
-        """UTF-8 bytes of the text that a scored token stands for."""
-        return self._data.bytes_per_token(self.name)
 
 
 @dataclass
@@ -289,14 +267,3 @@ class Task(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["facts"] = self.facts.as_dict()
-
-
-def gather_rows(batches: list[dict[str, Tensor]], ranks: int) -> dict[str, Tensor]:
-    """Evaluated batches of all ranks as one table in the split's order, whatever the batches and ranks were."""
-    if ranks > 1:
-        everyone: list[list[dict[str, Tensor]]] = [[] for _ in range(ranks)]
-        dist.all_gather_object(everyone, batches)
-        batches = [batch for rank in everyone for batch in rank]
-    table = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
-    order = table["index"].argsort()
-    return {name: values[order] for name, values in table.items()}

@@ -22,7 +22,8 @@ from groundup.metrics.estimate import Estimate
 from groundup.models.backbone import Backbone
 from groundup.models.heads import SequenceHead
 from groundup.models.pooling import Pooling
-from groundup.tasks.base import Loss, Split, Task
+from groundup.tasks.base import Loss, Task
+from groundup.tasks.evaluated import Split
 
 
 class Classification(Task):

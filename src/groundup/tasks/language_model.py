@@ -12,7 +12,8 @@ from groundup.metrics.estimate import Estimate
 from groundup.metrics.language import language_metrics
 from groundup.models.backbone import Backbone
 from groundup.models.heads import LanguageModelHead
-from groundup.tasks.base import Loss, Split, Task
+from groundup.tasks.base import Loss, Task
+from groundup.tasks.evaluated import Split
 
 
 class LanguageModel(Task):

@@ -13,7 +13,7 @@ from groundup.data.loading import Collate
 from groundup.data.tokenizer import Tokenizer
 from groundup.errors import UserError
 from groundup.models.backbone import Backbone
-from groundup.tasks.base import Split
+from groundup.tasks.evaluated import Split
 from groundup.tasks.language_model import LanguageModel
 
 

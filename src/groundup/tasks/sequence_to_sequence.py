@@ -26,7 +26,8 @@ from groundup.metrics.language import language_metrics
 from groundup.models.backbone import Backbone
 from groundup.models.encoder_decoder import EncoderDecoder
 from groundup.models.heads import LanguageModelHead
-from groundup.tasks.base import Loss, Split, Task
+from groundup.tasks.base import Loss, Task
+from groundup.tasks.evaluated import Split
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 PICTURES = 6  # rows whose attention is shown
