@@ -72,6 +72,7 @@ def test_lines_out_are_lines_in_whatever_they_hold(translator, groundup, tmp_pat
     groundup(*command, f"output={tmp_path / 'zh.txt'}", "batch_size=2")
     text = (tmp_path / "zh.txt").read_text(encoding="utf-8").split("\n")
     assert len(text) == len(lines) + 1 and text[-1] == ""
+    assert text[1] == text[2] == "" and all(text[place] for place in (0, 3, 4, 5))
 
     beam = ["decoding=beam", "decoding.beam_size=3", "decoding.n_best=2", "decoding.max_new_tokens=12"]
     groundup(*command, f"output={tmp_path / 'zh.jsonl'}", *beam)
@@ -79,7 +80,8 @@ def test_lines_out_are_lines_in_whatever_they_hold(translator, groundup, tmp_pat
     assert [row["text"] for row in rows] == lines
     assert [row["status"] for row in rows] == ["ok", "empty", "empty", "truncated", "ok", "ok"]
     assert rows[4]["unknown_tokens"] > 0 and "unknown_tokens" not in rows[0]
-    for row in rows:
+    assert rows[1] == {"text": "", "prediction": "", "status": "empty"}
+    for row in rows[:1] + rows[3:]:
         scores = [one["score"] for one in row["n_best"]]
         assert len(scores) == 2 and scores == sorted(scores, reverse=True)
         assert row["prediction"] == row["n_best"][0]["text"]

@@ -112,6 +112,9 @@ def predict_rows(
         examples: Any = loader.dataset.examples  # type: ignore[attr-defined]
         about = zip(predictions, statuses(rows, examples), examples.unknown_sources.tolist(), strict=True)
         for prediction, status, unknown in about:
+            if status == "empty":  # a model would make something up
+                prediction.clear()
+                prediction["prediction"] = ""
             prediction["status"] = status
             if unknown:
                 prediction["unknown_tokens"] = unknown
