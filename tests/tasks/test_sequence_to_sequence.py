@@ -152,6 +152,17 @@ def test_streamed_text_is_that_of_the_batch(name):
         assert "".join(pieces) == whole.removesuffix("\ufffd") or whole.startswith("".join(pieces))
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_a_prefix_is_streamed_even_if_nothing_follows(name):
+    data, task = make(name)
+    (batch,) = data.loader([{"source": "two one"}], 1)
+    with torch.inference_mode():
+        matrix = task.eval().head.matrix
+        matrix[:] = 0  # every logit is alike, and the first token that may be written is the end
+        pieces = list(task.answer(batch, Sampler(temperature=0, max_new_tokens=5), 1, data.tokenizer.encode("zwei")))
+    assert pieces == ["zwei"]
+
+
 def test_scheduled_sampling_shows_the_decoder_its_own_guesses():
     data, task = make("lstm", scheduled_sampling=0.5)
     batch = next(iter(data.train_dataloader()))

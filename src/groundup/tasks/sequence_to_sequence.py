@@ -153,7 +153,8 @@ class SequenceToSequence(Task):
             yield self.spell(self.write(batch, decoding, [seed], prefix)[0][0].tokens)
             return
         start, (longest,) = self.start(batch, prefix)
-        written, shown = list(prefix), ""
+        written, shown = list(prefix), self.spell(prefix)
+        yield shown  # also where nothing comes after it
         for (token,) in stream(sampler=decoding, seed=seed, max_lengths=[longest], **start):
             assert token is not None  # the stream ends with its only row
             written.append(token)
