@@ -151,7 +151,7 @@ def read(model, ids, **more):
     if model.kind == "encoder":
         return model(ids, **more)
     if model.kind == "encoder_decoder":
-        return model(source_ids(len(ids)), ids, source_mask(len(ids)))
+        return model(source_ids(len(ids)), ids, source_mask(len(ids)))[0]
     hidden, state = model(ids, **source_for(model, len(ids)), **more)
     assert state is None  # nothing is kept in training
     return hidden
@@ -418,11 +418,11 @@ def test_padding_and_neighbours_of_source_and_target_change_nothing(name):
     for row, (source, target) in enumerate(zip(sources, targets, strict=True)):
         ids[row, : source.shape[1]], mask[row, : source.shape[1]] = source, True
         decoder_input_ids[row, : target.shape[1]] = target
-    together = model(ids, decoder_input_ids, mask)
+    together, _ = model(ids, decoder_input_ids, mask)
     assert together.isfinite().all()
     looked = model.attention_weights(ids, decoder_input_ids, mask)
     for row, (source, target) in enumerate(zip(sources, targets, strict=True)):
-        close(together[row, : target.shape[1]], model(source, target)[0])
+        close(together[row, : target.shape[1]], model(source, target)[0][0])
         alone = model.attention_weights(source, target)
         assert (alone is None) == (looked is None)
         if looked is not None:
@@ -434,11 +434,11 @@ def test_padding_and_neighbours_of_source_and_target_change_nothing(name):
 def test_the_target_depends_on_the_whole_source(name):
     model = build(name).eval()
     ids, target = random_ids(2, S), random_ids(2, T)
-    before = model(ids, target)
+    before, _ = model(ids, target)
     for at in range(S):
         changed = ids.clone()
         changed[:, at] = (ids[:, at] + 1) % V
-        assert not torch.allclose(model(changed, target)[:, 0], before[:, 0], atol=1e-6)
+        assert not torch.allclose(model(changed, target)[0][:, 0], before[:, 0], atol=1e-6)
 
 
 @pairs
@@ -461,7 +461,7 @@ def test_decoding_from_an_encoded_source_is_the_full_forward_after_reorders_too(
             more = random_ids(len(order), tokens, seed=10 * step + tokens)
             hidden, state = model.decoder(more, state)
             written = torch.cat((written, more), 1)
-            close(hidden, model(ids, written, mask)[:, -tokens:])
+            close(hidden, model(ids, written, mask)[0][:, -tokens:])
         assert state.length == written.shape[1]
 
 
@@ -499,7 +499,7 @@ def test_learns_to_copy_one_batch_of_sources(name):
     target = torch.cat((torch.zeros(6, 1, dtype=torch.long), ids[:, :-1]), 1)
     optimizer = torch.optim.AdamW([*model.parameters(), *head.parameters()], lr=2e-2)
     for _ in range(250):
-        loss = F.cross_entropy(head(model(ids, target)).flatten(0, 1), ids.flatten())
+        loss = F.cross_entropy(head(model(ids, target)[0]).flatten(0, 1), ids.flatten())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

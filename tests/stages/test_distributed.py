@@ -15,15 +15,32 @@ from groundup.runs.metrics_csv import read_metrics
 
 EVERYWHERE = [
     "size=nano", "tokenizer.vocab_size=300", "wandb.mode=disabled", "threads=1", "batching.batch_size=4",
-    "budget.steps=9", "validate_every=3", "model.dropout=0", "optimizer=adamw", "scheduler=constant",
+    "budget.steps=9", "validate_every=3", "optimizer=adamw", "scheduler=constant",
     "callbacks.checkpoints.every=4", "callbacks.step_logger.every=1",
 ]  # fmt: skip
 VERBS = {
-    "ddp": ["finetune", "data.label=subject", "task.dropout=0"],
-    "fsdp": ["pretrain", "batching.length=16", "~callbacks.samples"],  # a tied head, in another part than its matrix
+    "ddp": ["finetune", "data.label=subject", "task.dropout=0", "model.dropout=0"],
+    "ddp, translation": [
+        "finetune",
+        "task=translation",
+        "data.source=review",
+        "data.target=review",
+        "model.encoder.dropout=0",
+        "model.decoder.dropout=0",
+        "task.pointer=true",
+        "task.validation_rows=5",
+        "task.decoding.max_new_tokens=8",
+    ],
+    "fsdp": [
+        "pretrain",
+        "batching.length=16",
+        "model.dropout=0",
+        "~callbacks.samples",
+    ],  # a tied head, in another part than its matrix
 }
 TWO = {
     "ddp": ["trainer=ddp", "trainer.accelerator=cpu"],
+    "ddp, translation": ["trainer=ddp", "trainer.accelerator=cpu"],
     "fsdp": [
         "trainer=fsdp", "trainer.accelerator=cpu", "trainer.precision=32-true",
         "+trainer.strategy.process_group_backend=gloo",

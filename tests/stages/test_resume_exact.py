@@ -30,7 +30,7 @@ CASES = {
     "translation": [
         "finetune", "task=translation", "model=lstm_encoder_decoder", "data.source=review", "data.target=review",
         "batching.batch_size=4", "optimizer=muon_adamw", "task.scheduled_sampling=0.2", "task.label_smoothing=0.1",
-        "task.validation_rows=4", "task.decoding.max_new_tokens=8",
+        "task.pointer=true", "task.validation_rows=4", "task.decoding.max_new_tokens=8",
     ],
     "lstm": ["pretrain", "model=lstm_decoder", "optimizer=adamw", "trainer.accumulate_grad_batches=2", *PACKED],
 }  # fmt: skip

@@ -108,8 +108,8 @@ def test_evaluation_needs_the_folder_alone_and_takes_another_decoding(translator
 
 @pytest.mark.parametrize(
     "words",
-    [["model=lstm_encoder_decoder"], ["model=transformer_decoder"], SEPARATE],
-    ids=["lstm", "decoder alone", "separate"],
+    [["model=lstm_encoder_decoder"], ["model=transformer_decoder"], SEPARATE, ["task.pointer=true"]],
+    ids=["lstm", "decoder alone", "separate", "pointer"],
 )
 def test_every_architecture_translates_from_the_same_command(words, data, groundup, tmp_path, read_json):
     quick = [word for word in QUICK if not word.startswith("budget")]
@@ -130,6 +130,10 @@ def test_pretraining_of_an_encoder_decoder_is_taken_over(task, pairs, data, grou
     child = groundup("finetune", *data, f"init_from={parent}", "wandb.mode=disabled", "threads=1", "budget.steps=3")
     assert "0 tensors" not in (child / "run.log").read_text(encoding="utf-8")
     assert "new: none" in (child / "run.log").read_text(encoding="utf-8")
+    child = groundup(
+        "finetune", *data, f"init_from={parent}", "task.pointer=true", "wandb.mode=disabled", "budget.steps=3"
+    )
+    assert "new: pointer.key.weight, pointer.share" in (child / "run.log").read_text(encoding="utf-8")
 
 
 def test_encoder_and_decoder_come_from_runs_of_their_own(pairs, data, groundup, read_json):
@@ -165,8 +169,12 @@ MISTAKES = {
     "an encoder for a text": (["model=transformer_encoder"], "model=transformer_encoder_decoder"),
     "words on Chinese": (["task.decoding.beam_size=2", "task.decoding.n_best=3"], "n_best"),
     "sharing two vocabularies": (["tokenizer@target_tokenizer=char"], "model.shared_embedding=false"),
+    "copying without an encoder": (["model=transformer_decoder", "task.pointer=true"], "task.pointer=false"),
+    "copying into another vocabulary": (
+        ["tokenizer@target_tokenizer=char", "model.shared_embedding=false", "task.pointer=true"], "one vocabulary",
+    ),
     "scheduled sampling without an encoder": (["model=transformer_decoder", "task.scheduled_sampling=0.2"], "=0"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)

@@ -27,7 +27,7 @@ from groundup.tasks.summarization import Summarization
 from groundup.tasks.translation import Translation
 from groundup.training.schedules import constant
 
-MODELS = ("transformer", "lstm", "decoder alone")
+MODELS = ("transformer", "lstm", "decoder alone", "transformer that points", "lstm that points")
 WORDS = {"one": "eins", "two": "zwei", "three": "drei", "four": "vier", "five": "fünf", "海": "See"}
 
 
@@ -46,7 +46,7 @@ def make_model(name: str, vocab_size: int, **more):
     transformer = {**words, "heads": 2, "zero_init": False}
     if name == "decoder alone":
         return TransformerDecoder(vocab_size, **transformer)
-    if name == "transformer":
+    if name.startswith("transformer"):
         encoder = partial(TransformerEncoder, **transformer)
         decoder = partial(TransformerDecoder, cross_attention=True, **transformer)
     else:
@@ -62,6 +62,7 @@ def make(name: str, rows: int = 40, validation=None, task_class=Translation, dec
     data.form = task_class.form_for("decoder" if name == "decoder alone" else "encoder_decoder")
     data.prepare_data()
     decoding = decoding or Sampler(temperature=0, max_new_tokens=24)
+    words = {"pointer": True} | words if name.endswith("points") else words
     task = task_class(make_model(name, data.facts.vocab_size), data.facts, decoding, **words)
     task.optimization = Optimization(partial(torch.optim.Adam, lr=1e-2), constant, total_steps=1000)
     data.collate, task.tokenizer = task.collator(data.tokenizer), data.target_tokenizer
@@ -73,7 +74,7 @@ def test_smoothed_loss_is_torchs_and_the_reported_one_is_not_smoothed(name):
     data, task = make(name, label_smoothing=0.2)
     batch = next(iter(data.train_dataloader()))
     loss, labels = task.loss(batch), batch["labels"].flatten()
-    logits = task.head(task.hidden_states(batch)).flatten(0, 1)
+    logits = task.logits(batch, torch.ones_like(batch["labels"], dtype=torch.bool))
     expected = F.cross_entropy(logits, labels, ignore_index=IGNORE, label_smoothing=0.2, reduction="sum")
     plain = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
     torch.testing.assert_close(loss.total, expected)
@@ -90,7 +91,7 @@ def test_smoothed_loss_is_torchs_and_the_reported_one_is_not_smoothed(name):
 def test_it_learns_to_translate_and_measures_what_it_writes(name, train, quiet_trainer):
     rows = make_rows(8, 1)
     data, task = make(name, rows=8, validation=rows, decoding=Beam(beam_size=2, max_new_tokens=24))
-    train(task, [next(iter(data.train_dataloader()))], 280 if name == "lstm" else 60)
+    train(task, [next(iter(data.train_dataloader()))], 280 if name.startswith("lstm") else 60)
     task.resamples = 100
     quiet_trainer().validate(task, datamodule=data, verbose=False)
     assert task.results["exact_match"].value == 1

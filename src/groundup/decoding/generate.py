@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from groundup.decoding.beam import Beam
 from groundup.decoding.decoding import Decoding, Hypothesis
-from groundup.decoding.rows import Rows, evaluating
+from groundup.decoding.rows import Copy, Rows, evaluating
 from groundup.decoding.rules import Rules
 from groundup.decoding.sampling import Sampler
 
@@ -83,6 +83,7 @@ def begin(
     forbidden_ids: Sequence[int] = (),
     memory: Tensor | None = None,
     memory_mask: Tensor | None = None,
+    copy: Copy | None = None,
     min_lengths: Sequence[int] | None = None,
     max_lengths: Sequence[int] | None = None,
     max_new_tokens: int | None = None,
@@ -91,12 +92,13 @@ def begin(
 
     ``prompts``: token ids of any length, at least one each; what must stand at the beginning of a text is part of them.
     A text ends at ``eos_id``; ``forbidden_ids`` are never written. ``memory`` (B, S, D), ``memory_mask`` (B, S): for
-    decoders with cross-attention. ``min_lengths``, ``max_lengths``: new tokens of each row, where they are tighter than
-    ``decoding``'s. ``max_new_tokens``: instead of ``decoding``'s. Raises UserError for a prompt without tokens.
+    decoders with cross-attention; ``copy``: what a pointer makes of the logits. ``min_lengths``, ``max_lengths``: new
+    tokens of each row, where they are tighter than ``decoding``'s. ``max_new_tokens``: instead of ``decoding``'s. Raises
+    UserError for a prompt without tokens.
     """
     longest, shortest = max_new_tokens or decoding.max_new_tokens, decoding.min_new_tokens
     maximums = [max(1, min(longest, n)) for n in max_lengths or [longest] * len(prompts)]
     minimums = [max(shortest, n) for n in min_lengths or [shortest] * len(prompts)]
-    rows = Rows(decoder, head, prompts, max(maximums), memory, memory_mask)
+    rows = Rows(decoder, head, prompts, max(maximums), memory, memory_mask, copy)
     rules = Rules(decoding, minimums, -1 if eos_id is None else eos_id, forbidden_ids, rows.device)
     return rows, rules, maximums

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from groundup.errors import UserError
+
+Copy = Callable[[Tensor, Tensor, Tensor], Tensor]  # logits (N, V), hidden (N, D), origin (N,) -> logits with copies
 
 
 class Rows:
@@ -28,11 +30,12 @@ class Rows:
         room: int,
         memory: Tensor | None = None,
         memory_mask: Tensor | None = None,
+        copy: Copy | None = None,
     ):
         if not all(len(prompt) for prompt in prompts):
             raise UserError("a prompt has no tokens, so there is nothing to go on from. Begin with the <bos> token")
         self.decoder, self.head, self.limit = decoder, head, decoder.max_length
-        self.memory, self.memory_mask = memory, memory_mask
+        self.memory, self.memory_mask, self.copy = memory, memory_mask, copy
         self.device = decoder.embedding.weight.device
         self.start = self.length = max(map(len, prompts))
         padded = [[-1] * (self.length - len(prompt)) + list(prompt) + [-1] * room for prompt in prompts]
@@ -59,7 +62,8 @@ class Rows:
             position = {"position_ids": (self.length - 1 - self.first)[:, None]} if self.padded else {}
             last = self.history[:, self.length - 1 : self.length]
             hidden, self.state = self.decoder(last, self.state, **position)
-        return self.head(hidden[:, -1]).float()
+        logits = self.head(hidden[:, -1]).float()
+        return logits if self.copy is None else self.copy(logits, hidden[:, -1], self.origin)
 
     def read_again(self) -> Tensor:
         """Whole rows, padded in front, into a new state. Rows that are full are cut, and only those change."""

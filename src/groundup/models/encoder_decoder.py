@@ -80,15 +80,17 @@ class EncoderDecoder(Backbone):
         """Source (B, S) -> the memory (B, S, D), in the decoder's width. ``attention_mask``: True = real token."""
         return self.bridge(self.encoder(input_ids, attention_mask=attention_mask))
 
-    def forward(self, input_ids: Tensor, decoder_input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Source (B, S) and target (B, U) -> hidden (B, U, D).
+    def forward(
+        self, input_ids: Tensor, decoder_input_ids: Tensor, attention_mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Source (B, S) and target (B, U) -> hidden (B, U, D) and the memory (B, S, D).
 
         ``attention_mask`` (B, S) is about the source; None = nothing is padded. The target needs none: what stands
         behind its last real token is seen by nothing before it.
         """
         memory = self.encode(input_ids, attention_mask)
         hidden, _ = self.decoder(decoder_input_ids, memory=memory, memory_mask=attention_mask)
-        return hidden
+        return hidden, memory
 
     def attention_weights(
         self, input_ids: Tensor, decoder_input_ids: Tensor, attention_mask: Tensor | None = None

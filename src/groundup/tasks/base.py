@@ -133,15 +133,16 @@ class Task(LightningModule):
         return self.resamples > 0
 
     def hidden_states(self, batch: dict[str, Tensor]) -> Tensor:
-        """Hidden vectors of all positions that have labels (B, T, D); a decoder's state is left out."""
+        """Hidden vectors of all positions that have labels (B, T, D); a decoder's state or memory is left out."""
         if "decoder_input_ids" in batch:
-            return self.model(batch["input_ids"], batch["decoder_input_ids"], batch.get("attention_mask"))
-        hidden = self.model(
-            batch["input_ids"],
-            attention_mask=batch.get("attention_mask"),
-            position_ids=batch.get("position_ids"),
-            document_ids=batch.get("document_ids"),
-        )
+            hidden = self.model(batch["input_ids"], batch["decoder_input_ids"], batch.get("attention_mask"))
+        else:
+            hidden = self.model(
+                batch["input_ids"],
+                attention_mask=batch.get("attention_mask"),
+                position_ids=batch.get("position_ids"),
+                document_ids=batch.get("document_ids"),
+            )
         return hidden[0] if isinstance(hidden, tuple) else hidden
 
     # Training

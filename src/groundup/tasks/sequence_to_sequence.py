@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
@@ -26,6 +27,7 @@ from groundup.metrics.language import language_metrics
 from groundup.models.backbone import Backbone
 from groundup.models.encoder_decoder import EncoderDecoder
 from groundup.models.heads import LanguageModelHead
+from groundup.models.pointer import Pointer
 from groundup.tasks.base import Loss, Task
 from groundup.tasks.evaluated import Split
 
@@ -41,7 +43,8 @@ class SequenceToSequence(Task):
     ``validation_rows`` rows of the split. ``max_length_ratio``: new tokens at most, times the tokens of the source, plus 10.
     ``label_smoothing``: share of the probability spread over the vocabulary while training; reported losses are without
     it. ``scheduled_sampling``: share of the decoder's inputs that are its own guesses while training, from a first pass
-    without gradient (Bengio et al. 2015, in parallel as Duckworth et al. 2019).
+    without gradient (Bengio et al. 2015, in parallel as Duckworth et al. 2019). ``pointer``: tokens of the source may be
+    copied (See et al. 2017); for encoder-decoders with one vocabulary.
     """
 
     form = "paired"
@@ -58,6 +61,7 @@ class SequenceToSequence(Task):
         tied: bool = True,
         label_smoothing: Share = 0.0,
         scheduled_sampling: Share = 0.0,
+        pointer: bool = False,
         validation_rows: Annotated[int, Field(ge=0)] = 100,
         max_length_ratio: Annotated[float, Field(gt=0)] = 2.0,
     ) -> None:
@@ -73,6 +77,14 @@ class SequenceToSequence(Task):
             model.decoder if isinstance(model, EncoderDecoder) else model,
         )  # a tuple hides it from state_dict
         self.head = LanguageModelHead(self.decoder[0], tied=tied)
+        if pointer and not self.paired:
+            raise UserError("task.pointer copies from what an encoder reads, and here is none. Try task.pointer=false")
+        if pointer and facts.target_vocab_size is not None:
+            raise UserError(
+                "task.pointer copies tokens, so source and target need one vocabulary. "
+                "Try tokenizer@target_tokenizer=null, or task.pointer=false"
+            )
+        self.pointer = Pointer(model.width) if pointer else None
 
     @classmethod
     def form_for(cls, kind: str) -> str:
@@ -88,9 +100,14 @@ class SequenceToSequence(Task):
             batch = {**batch, "decoder_input_ids": self.own_guesses(batch)}
         labels = batch["labels"]
         chosen = labels != IGNORE
-        hidden, targets = self.hidden_states(batch)[chosen], labels[chosen]
+        targets, count = labels[chosen], chosen.sum().float()
+        if self.pointer is not None:
+            logits = self.logits(batch, chosen)
+            plain = F.cross_entropy(logits, targets, reduction="sum")
+            smoothed = F.cross_entropy(logits, targets, reduction="sum", label_smoothing=self.label_smoothing)
+            return Loss(smoothed, count, plain=plain)
+        hidden = self.hidden_states(batch)[chosen]
         plain = F.cross_entropy(self.head(hidden).float(), targets, reduction="sum")
-        count = chosen.sum().float()
         if not self.label_smoothing:
             return Loss(plain, count)
         # Smoothed loss = loss + share x (logit of the target - mean logit), and both logits are products of one vector:
@@ -99,11 +116,21 @@ class SequenceToSequence(Task):
         above = (self.head.features(hidden) * (matrix[targets] - matrix.mean(0))).sum().float()
         return Loss(plain + self.label_smoothing * above, count, plain=plain)
 
+    def logits(self, batch: dict[str, Tensor], chosen: Tensor) -> Tensor:
+        """Logits of the chosen positions (B, T) bool: (N, V) float32."""
+        if self.pointer is None:
+            return self.head(self.hidden_states(batch)[chosen]).float()
+        ids, mask = batch["input_ids"], batch.get("attention_mask")
+        hidden, memory = self.model(ids, batch["decoder_input_ids"], mask)
+        weights, share = self.pointer.look(hidden, self.pointer.source(ids, memory, mask))
+        row = chosen.nonzero()[:, 0]
+        return self.pointer.mix(self.head(hidden[chosen]), weights[chosen], share[chosen], ids[row])
+
     @torch.no_grad()
     def own_guesses(self, batch: dict[str, Tensor]) -> Tensor:
         """The decoder's inputs, a share of them replaced by what the model would have written there."""
         given = batch["decoder_input_ids"]
-        guesses = self.head(self.hidden_states(batch)).argmax(-1)[:, :-1]
+        guesses = self.logits(batch, torch.ones_like(given, dtype=torch.bool)).argmax(-1).view_as(given)[:, :-1]
         replaced = torch.rand(guesses.shape, device=guesses.device) < self.scheduled_sampling
         replaced &= batch["labels"][:, 1:] != IGNORE
         return torch.cat((given[:, :1], torch.where(replaced, guesses, given[:, 1:])), dim=1)
@@ -137,7 +164,10 @@ class SequenceToSequence(Task):
         if self.paired:
             lengths = [ids.shape[1]] * len(ids) if mask is None else mask.sum(1).tolist()
             prompts = [[facts.bos_id, *prefix]] * len(ids)
-            common |= {"memory": cast(EncoderDecoder, self.model).encode(ids, mask), "memory_mask": mask}
+            memory = cast(EncoderDecoder, self.model).encode(ids, mask)
+            common |= {"memory": memory, "memory_mask": mask}
+            if self.pointer is not None:
+                common["copy"] = partial(self.pointer.next, self.pointer.source(ids, memory, mask))
         else:  # <bos> source <sep>; what follows, in evaluation, is the answer
             ends = (ids == facts.sep_id).int().argmax(1) + 1
             prompts = [[*row[:end], *prefix] for row, end in zip(ids.tolist(), ends.tolist(), strict=True)]
@@ -172,8 +202,8 @@ class SequenceToSequence(Task):
 
     def evaluate_batch(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         labels = batch["labels"]
-        logits = self.head(self.hidden_states(batch)).float()
-        nll = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORE, reduction="none")
+        logits = self.logits(batch, torch.ones_like(labels, dtype=torch.bool))
+        nll = F.cross_entropy(logits, labels.flatten(), ignore_index=IGNORE, reduction="none")
         chosen = labels != IGNORE
         written = batch["index"] % self.stride == 0
         size = self.decoding.max_new_tokens
@@ -189,7 +219,7 @@ class SequenceToSequence(Task):
         return {
             "nll": nll.view_as(labels).double().sum(1),
             "count": chosen.sum(1),
-            "correct": ((logits.argmax(-1) == labels) & chosen).sum(1),
+            "correct": ((logits.argmax(-1).view_as(labels) == labels) & chosen).sum(1),
             "written": written,
             "tokens": tokens,
             "score": scores,
