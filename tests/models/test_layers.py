@@ -30,6 +30,9 @@ def test_rms_norm_equals_torch_in_value_and_gradient():
         results.append((y, leaf.grad, norm.weight.grad))
     for a, b in zip(*results):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x), reference(x), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(ours(1e-4 * x), reference(1e-4 * x), atol=1e-5, rtol=1e-5)
     assert ours(torch.zeros(2, 6)).isfinite().all()
 
 

@@ -10,18 +10,23 @@ from torch.autograd.function import once_differentiable
 
 Norm = Literal["rms", "layer"]
 
+EPS = 1e-6  # added to the mean square
+_EPS = torch.tensor(EPS)  # a number would be made into a tensor at every call
+
+
+def _unit(x: Tensor) -> tuple[Tensor, Tensor]:
+    """``x / rms(x)`` and ``1 / rms(x)``, in four kernels where PyTorch composes its RMSNorm from seven."""
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    inverse = torch.addcmul(_EPS, norm, norm, value=1 / x.shape[-1]).rsqrt_()
+    return x * inverse, inverse
+
 
 class _ScaleByRms(torch.autograd.Function):
-    """``weight * x / rms(x)`` with its gradient by hand.
-
-    PyTorch composes RMSNorm from many small CPU kernels (5x the time of its LayerNorm); in training this is twice as
-    fast. Without a gradient there is nothing to gain.
-    """
+    """``weight * x / rms(x)`` with its gradient by hand: twice as fast in training as the composed one."""
 
     @staticmethod
-    def forward(ctx, x, weight, eps):
-        inverse = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
-        unit = x * inverse
+    def forward(ctx, x, weight):
+        unit, inverse = _unit(x)
         ctx.save_for_backward(unit, inverse, weight)
         return unit * weight
 
@@ -33,7 +38,7 @@ class _ScaleByRms(torch.autograd.Function):
         for_unit = gradient * weight
         # The part of the gradient along ``unit`` only changes the length, which the norm takes away again.
         along = torch.linalg.vecdot(for_unit, unit).unsqueeze(-1) / unit.shape[-1]
-        return torch.addcmul(for_unit, unit, along, value=-1).mul_(inverse), for_weight, None
+        return torch.addcmul(for_unit, unit, along, value=-1).mul_(inverse), for_weight
 
 
 class RMSNorm(nn.Module):
@@ -42,16 +47,19 @@ class RMSNorm(nn.Module):
     Shapes: x (..., D) -> (..., D).
     """
 
-    def __init__(self, width: int, eps: float = 1e-6):
+    def __init__(self, width: int):
         super().__init__()
-        self.eps = eps
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.to(self.weight.dtype)
-        if x.is_cpu and torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            return _ScaleByRms.apply(x, self.weight, self.eps)
-        return nn.functional.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        weight = self.weight
+        if x.dtype != weight.dtype:
+            x = x.to(weight.dtype)
+        if not x.is_cpu or torch.compiler.is_compiling():
+            return nn.functional.rms_norm(x, weight.shape, weight, EPS)
+        if torch.is_grad_enabled():
+            return _ScaleByRms.apply(x, weight)
+        return _unit(x)[0].mul_(weight)
 
 
 def make_norm(kind: Norm, width: int) -> nn.Module:
