@@ -121,12 +121,12 @@ class SelfAttention(nn.Module):
         B, T, _ = x.shape
         heads = self.qkv(x).view(B, T, -1, self.head_dim)  # q heads, then k heads, then v heads
         # Queries and keys go through norm and rotation together: half the kernels.
-        qk, v = heads.split((self.heads + self.kv_heads, self.kv_heads), dim=2)
+        qk, v = heads.split_with_sizes((self.heads + self.kv_heads, self.kv_heads), 2)
         if self.qk_norm is not None:
             qk = self.qk_norm(qk)
         if rotary is not None:
             qk = rotate(qk, *rotary)
-        q, k = qk.to(v.dtype).split((self.heads, self.kv_heads), dim=2)
+        q, k = qk.to(v.dtype).split_with_sizes((self.heads, self.kv_heads), 2)
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # (B, H, T, d)
         if cache is not None:
             k, v = cache(k, v)

@@ -35,6 +35,6 @@ class FeedForward(nn.Module):
         if self.kind == "gelu":
             return self.down(F.gelu(x))
         if self.kind == "relu2":
-            return self.down(F.relu(x).square())
+            return self.down(x.relu().square())
         gate, up = x.chunk(2, dim=-1)
         return self.down(F.silu(gate) * up)

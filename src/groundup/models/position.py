@@ -43,17 +43,18 @@ class Rotary(nn.Module):
                 f"position=rope turns features in pairs, but a head has {head_dim}. Make width / heads even"
             )
         angle = angles(max_length, head_dim)
-        self.register_buffer("cos", torch.cat((angle.cos(), angle.cos()), -1).float(), persistent=False)
-        self.register_buffer("sin", torch.cat((-angle.sin(), angle.sin()), -1).float(), persistent=False)
+        cos, sin = torch.cat((angle.cos(), angle.cos()), -1), torch.cat((-angle.sin(), angle.sin()), -1)
+        self.register_buffer("cos", cos.float().unsqueeze(-2), persistent=False)
+        self.register_buffer("sin", sin.float().unsqueeze(-2), persistent=False)
 
     def tables(self, position_ids: Tensor | None, start: int, length: int) -> tuple[Tensor, Tensor]:
         cos, sin = (_look_up(table, position_ids, start, length) for table in (self.cos, self.sin))
-        return cos.unsqueeze(-2), sin.unsqueeze(-2)
+        return cos, sin
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """(B, T, H, head_dim), first half of the features paired with the second half; ``sin`` carries the signs."""
-    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin).to(x.dtype)
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
 
 class AddedPosition(nn.Module):
