@@ -55,6 +55,8 @@ class KeyValueCache:
         or larger, the second for the state that comes after ``reorder``."""
         self.space, self.spare = space, spare
         self.store = space[: math.prod(shape)].view(shape)
+        slots = self.store.transpose(3, 4)  # by head, as attention reads them
+        self.layers = [(slots[layer, 0], slots[layer, 1]) for layer in range(shape[0])]  # (B, G, max_length, d) each
         self.length = 0
         self.mask: Tensor | None = None  # (B, max_length) bool; None: every slot so far is a real token
         self.memory: Memory | None = None
@@ -77,10 +79,9 @@ class KeyValueCache:
         """Puts (B, G, T, d) behind what is there; all of it back. ``advance`` ends the turn for all layers."""
         end = self.length + key.shape[2]
         known = []
-        for part, new in enumerate((key, value)):
-            slots = self.store[layer, part].transpose(1, 2)
-            slots[:, :, self.length : end] = new
-            known.append(slots[:, :, :end].to(new.dtype))
+        for slots, new in zip(self.layers[layer], (key, value), strict=True):
+            slots.narrow(2, self.length, key.shape[2]).copy_(new)
+            known.append(slots.narrow(2, 0, end).to(new.dtype))
         return known[0], known[1]
 
     def advance(self, tokens: int) -> None:
