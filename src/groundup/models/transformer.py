@@ -54,9 +54,10 @@ class Block(nn.Module):
         return self.branch(x, self.feed_forward_norm, self.feed_forward)
 
     def branch(self, x: Tensor, norm: nn.Module, layer) -> Tensor:
-        if self.pre:
-            return x + self.dropout(layer(norm(x)))
-        return norm(x + self.dropout(layer(x)))
+        change = layer(norm(x) if self.pre else x)
+        if self.training:  # elsewhere the call does nothing, at the price of a kernel
+            change = self.dropout(change)
+        return x + change if self.pre else norm(x + change)
 
 
 class Transformer(Backbone):
@@ -127,7 +128,8 @@ class Transformer(Backbone):
         if self.position is not None:
             x = self.position(x, position_ids, start)
         rotary = None if self.rotary is None else self.rotary.tables(position_ids, start, input_ids.shape[1])
-        return self.dropout(self.embedding_norm(x)), rotary
+        x = self.embedding_norm(x)
+        return self.dropout(x) if self.training else x, rotary
 
 
 class TransformerEncoder(Transformer):
