@@ -6,9 +6,10 @@ from groundup.decoding.vocabulary import largest, normalizer
 
 @pytest.mark.parametrize("vocab_size", [5, 64, 1000, 8192, 8200])
 @pytest.mark.parametrize("k", [1, 4, 11])
-def test_the_largest_are_those_of_a_sort(vocab_size, k):
+@pytest.mark.parametrize("rows", [7, 30])
+def test_the_largest_are_those_of_a_sort(vocab_size, k, rows):
     logits = torch.stack(
-        [torch.randperm(vocab_size, generator=torch.Generator().manual_seed(i)) for i in range(30)]
+        [torch.randperm(vocab_size, generator=torch.Generator().manual_seed(i)) for i in range(rows)]
     ).float()
     logits[:5, ::3] = float("-inf")
     logits[5, -1], logits[6, 0] = 1e6, 1e6

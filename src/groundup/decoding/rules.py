@@ -33,6 +33,8 @@ class Rules:
             logits.index_fill_(1, self.forbidden, NEVER)
         if self.eos_id >= 0 and rows.written < self.longest_minimum:
             logits[self.minimums[rows.origin] > rows.written, self.eos_id] = NEVER
+        if self.ngram is None and self.penalty == 1:
+            return logits
         text = rows.history[:, : rows.length]
         if self.ngram is not None and rows.length >= self.ngram:
             grams = text.unfold(1, self.ngram, 1)  # (N, length - n + 1, n)
