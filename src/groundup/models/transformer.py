@@ -55,7 +55,7 @@ class Block(nn.Module):
 
     def branch(self, x: Tensor, norm: nn.Module, layer) -> Tensor:
         change = layer(norm(x) if self.pre else x)
-        if self.training:  # elsewhere the call does nothing, at the price of a kernel
+        if self.dropout.training:  # elsewhere the call does nothing, at the price of a kernel
             change = self.dropout(change)
         return x + change if self.pre else norm(x + change)
 
@@ -129,7 +129,7 @@ class Transformer(Backbone):
             x = self.position(x, position_ids, start)
         rotary = None if self.rotary is None else self.rotary.tables(position_ids, start, input_ids.shape[1])
         x = self.embedding_norm(x)
-        return self.dropout(x) if self.training else x, rotary
+        return self.dropout(x) if self.dropout.training else x, rotary
 
 
 class TransformerEncoder(Transformer):
