@@ -430,6 +430,16 @@ def test_padding_and_neighbours_of_source_and_target_change_nothing(name):
             assert not looked[row, :, source.shape[1] :].any()
 
 
+def test_dropout_that_is_switched_on_by_itself_drops_in_evaluation():
+    """Monte Carlo dropout (Gal and Ghahramani 2016): several answers of one model show how sure it is."""
+    model = TransformerEncoder(V, 32, 2, 2, dropout=0.5, zero_init=False).eval()
+    ids = random_ids(2, T)
+    assert torch.equal(model(ids), model(ids))
+    for part in model.modules():
+        part.training = isinstance(part, torch.nn.Dropout)
+    assert not torch.allclose(model(ids), model(ids))
+
+
 @pairs
 def test_the_target_depends_on_the_whole_source(name):
     model = build(name).eval()

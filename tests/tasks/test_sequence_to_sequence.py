@@ -118,6 +118,22 @@ def test_batch_size_changes_nothing(name):
     assert [one["score"] for one in answers[0]] == pytest.approx([one["score"] for one in answers[1]], abs=1e-4)
 
 
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "decoder alone"])
+def test_a_beams_log_probability_is_the_models_of_that_text(name):
+    data, task = make(name)
+    (batch,) = data.loader([{"source": "two one 海"}, {"source": "four"}], 2)
+    with torch.inference_mode():
+        found = task.eval().write(batch, Beam(beam_size=3, n_best=3, max_new_tokens=6), None)
+        for row, hypotheses in enumerate(found):
+            for one in hypotheses:
+                text = [*one.tokens, *[task.facts.eos_id] * one.finished]
+                alone = {key: value[row : row + 1] for key, value in batch.items()}
+                alone["decoder_input_ids"] = torch.tensor([[task.facts.bos_id, *text[:-1]]])
+                told = task.logits(alone, torch.ones(1, len(text), dtype=torch.bool)).log_softmax(-1)
+                said = told.gather(1, torch.tensor(text)[:, None]).sum().item()
+                assert one.log_probability == pytest.approx(said, abs=1e-4)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_evaluation_shows_the_model_no_answer(name):
     """What is written for a row depends on its source alone, although its target lies in the batch."""
@@ -199,8 +215,9 @@ def test_summaries_are_measured_by_rouge_against_all_references(quiet_trainer):
     assert {"lead sentence", "random words"} == task.baselines(data, "validation").keys()
 
 
-def test_pictures_show_where_each_token_looked():
-    data, task = make("transformer")
+@pytest.mark.parametrize("name", ["transformer", "lstm that points"])
+def test_pictures_show_where_each_token_looked(name):
+    data, task = make(name)
     pictures = task.attention_maps(data, "validation")
     assert [picture["index"] for picture in pictures] == list(range(len(pictures)))
     for picture in pictures:

@@ -290,10 +290,15 @@ class SequenceToSequence(Task):
             batch = {name: value.to(self.device) for name, value in batch.items()}
             written = [*self.write(batch, self.decoding)[0][0].tokens, self.facts.eos_id]
             inputs = torch.tensor([[self.facts.bos_id, *written[:-1]]], device=self.device)
-            weights = model.attention_weights(batch["input_ids"], inputs, batch.get("attention_mask"))
+            ids, mask = batch["input_ids"], batch.get("attention_mask")
+            if self.pointer is None:
+                weights = model.attention_weights(ids, inputs, mask)
+            else:
+                hidden, memory = model(ids, inputs, mask)
+                weights, _ = self.pointer.look(hidden, self.pointer.source(ids, memory, mask))
             if weights is None:
                 return []
-            source, target = batch["input_ids"][0].tolist(), written
+            source, target = ids[0].tolist(), written
             pictures.append(
                 {
                     "index": int(batch["index"]),
