@@ -28,11 +28,11 @@ from groundup.models.backbone import Backbone
 from groundup.models.encoder_decoder import EncoderDecoder
 from groundup.models.heads import LanguageModelHead
 from groundup.models.pointer import Pointer
+from groundup.tasks.attention_maps import attention_maps
 from groundup.tasks.base import Loss, Task
 from groundup.tasks.evaluated import Split
 
 Share = Annotated[float, Field(ge=0, lt=1)]
-PICTURES = 6  # rows whose attention is shown
 ROOM = 10  # tokens that every output may have, however short its source
 
 
@@ -281,37 +281,8 @@ class SequenceToSequence(Task):
                 answers[-1]["n_best"] = hypotheses
         return answers
 
-    @torch.no_grad()
     def attention_maps(self, data: TextDataModule, split: str) -> list[dict[str, Any]]:
-        if not self.paired:
-            return []
-        model, pictures = cast(EncoderDecoder, self.model.eval()), []
-        for batch in data.loader([{"source": row["source"]} for row in data.texts(split)[:PICTURES]], batch_size=1):
-            batch = {name: value.to(self.device) for name, value in batch.items()}
-            written = [*self.write(batch, self.decoding)[0][0].tokens, self.facts.eos_id]
-            inputs = torch.tensor([[self.facts.bos_id, *written[:-1]]], device=self.device)
-            ids, mask = batch["input_ids"], batch.get("attention_mask")
-            if self.pointer is None:
-                weights = model.attention_weights(ids, inputs, mask)
-            else:
-                hidden, memory = model(ids, inputs, mask)
-                weights, _ = self.pointer.look(hidden, self.pointer.source(ids, memory, mask))
-            if weights is None:
-                return []
-            source, target = ids[0].tolist(), written
-            pictures.append(
-                {
-                    "index": int(batch["index"]),
-                    "source": [_spelled(data.tokenizer, token) for token in source],
-                    "target": [_spelled(data.target_tokenizer, token) for token in target],
-                    "weights": [[round(weight, 4) for weight in row] for row in weights[0].tolist()],
-                }
-            )
-        return sorted(pictures, key=lambda picture: picture["index"])
-
-
-def _spelled(tokenizer: Tokenizer, token: int) -> str:
-    return tokenizer.decode([token]).strip() or tokenizer.tokens([token])[0]
+        return attention_maps(self, data, split) if self.paired else []
 
 
 def statuses(rows: Sequence[Row], examples: Any) -> list[str]:
