@@ -113,6 +113,16 @@ def test_char_maps_unseen_characters_to_unknown():
     assert tokenizer.encode("a☃c") == [7, 1, 9]
 
 
+def test_wordpiece_spells_a_text_that_begins_inside_a_word():
+    tokenizer = Tokenizer.train(["forfeit forget ## it"], "wordpiece", 60)
+    ids = tokenizer.encode("forge")
+    assert len(ids) > 1 and tokenizer.tokens(ids)[1].startswith("##")
+    assert tokenizer.decode(ids) == "forge" and tokenizer.decode(ids[1:]) == "forge".removeprefix(
+        tokenizer.decode(ids[:1])
+    )
+    assert tokenizer.decode(tokenizer.encode("## it")).startswith("#")
+
+
 def test_wordpiece_and_word_split_chinese_into_characters():
     for kind in ("wordpiece", "word"):
         tokenizer = Tokenizer.train(CHINESE, kind, 300)

@@ -111,6 +111,10 @@ class Tokenizer:
         if self.kind == "char":
             return "".join(self.tokens(kept))
         text = self._backend.decode(kept, skip_special_tokens=False)
+        if (
+            self.kind == "wordpiece"
+        ):  # a text that a model begins inside a word; marks of the text itself are apart: "# #"
+            text = text.removeprefix("##")
         return _GLUE.sub("", text) if self.kind in ("word", "wordpiece") else text
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
