@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +13,6 @@ from groundup.metrics.classification import classification_metrics
 from groundup.metrics.estimate import Estimate
 from groundup.metrics.generation import generation_metrics, references_of
 from groundup.runs.folder import RunFolder
-
-sys.path.insert(0, str(Path(__file__).parent))  # report_page, which several files share
 
 LABELS = ["concurrency", "files", "maths", "networking", "testing", "text"]
 TEXTS = [

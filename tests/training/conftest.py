@@ -1,11 +1,7 @@
-import sys
 import warnings
-from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))  # toy_run, which several files share
 
 
 @pytest.fixture(autouse=True)
