@@ -91,7 +91,7 @@ def test_smoothed_loss_is_torchs_and_the_reported_one_is_not_smoothed(name):
 def test_it_learns_to_translate_and_measures_what_it_writes(name, train, quiet_trainer):
     rows = make_rows(8, 1)
     data, task = make(name, rows=8, validation=rows, decoding=Beam(beam_size=2, max_new_tokens=24))
-    train(task, [next(iter(data.train_dataloader()))], 280 if name.startswith("lstm") else 60)
+    train(task, [next(iter(data.train_dataloader()))], 280 if name.startswith("lstm") else 200)
     task.resamples = 100
     quiet_trainer().validate(task, datamodule=data, verbose=False)
     assert task.results["exact_match"].value == 1
