@@ -59,3 +59,13 @@ def test_gradients_stay_finite_where_a_target_can_neither_be_written_nor_copied(
     loss = -pointer.mix(logits, weights[:, 0], share[:, 0], source.ids)[:, 11].sum()
     loss.backward()
     assert loss.isfinite() and hidden.grad.isfinite().all()
+
+
+def test_autocast_mixes_in_float32_and_agrees_roughly(pointer):
+    source, hidden, logits = sources(pointer), torch.randn(2, D), torch.randn(2, V)
+    expected = pointer.next(source, logits, hidden, torch.arange(2))
+    with torch.autocast("cpu", torch.bfloat16):
+        source = pointer.source(source.ids, source.memory, source.mask)
+        found = pointer.next(source, logits.bfloat16(), hidden, torch.arange(2))
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, atol=0.1, rtol=0.1)
