@@ -26,7 +26,7 @@ def attention_maps(maps: Sequence[Mapping]) -> str:
     ]
     note = (
         "Across: the source. Down: what the decoder wrote. The darker, the more weight on that place of the source; "
-        "each row adds up to 1. Top layer, mean over heads."
+        "each row adds up to 1. Of the pointer where there is one, else of the top layer, mean over heads."
     )
     return f'<p class="note">{note}</p><div class="maps">{"".join(shown)}</div>'
 
