@@ -95,7 +95,7 @@ def difference(run: dict[str, Path]) -> Estimate:
     numbers = {name: number for number, name in enumerate(names)}
     ours, theirs = ([numbers[row["predicted"]] for row in rows[start]] for start in ("pretrained", "random"))
     labels = [numbers[row["label"]] for row in rows["random"]]
-    return paired_difference(ours, theirs, labels, len(names))["accuracy"]
+    return paired_difference(ours, theirs, labels)["accuracy"]
 
 
 def main() -> None:

@@ -19,8 +19,6 @@ os.environ.update(
     HF_DATASETS_CACHE=str(SCRATCH / "huggingface" / "datasets"),
     WANDB_MODE="offline",
     WANDB_SILENT="true",
-    MPLBACKEND="Agg",
-    MPLCONFIGDIR=str(SCRATCH / "matplotlib"),
     OMP_NUM_THREADS="1",  # test workers share the cores; more threads only wait for each other
     TOKENIZERS_PARALLELISM="false",
     NO_COLOR="1",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
 import torch
 from sklearn import metrics as reference
 
-from groundup.metrics.classification import classification_metrics, confusion_matrix
+from groundup.metrics.classification import classification_metrics, macro_scores
 
 
 def random_case(rng, n, classes, labels=None, ties=False):
@@ -76,8 +77,33 @@ def test_certain_and_wrong_has_a_finite_loss():
     assert 10 < result["loss"].value < 100
 
 
-def test_rows_of_the_confusion_matrix_are_the_true_classes():
-    assert confusion_matrix([1, 1, 0], [0, 1, 0], 3).tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
+@pytest.mark.parametrize("seed", range(10))
+def test_macro_scores_of_many_tables_equal_those_of_each(seed):
+    rng = np.random.default_rng(seed)
+    labels, predictions = rng.integers(0, 6, (2, 9))  # pairs may repeat, classes may be absent
+    tables = rng.integers(0, 4, (5, 9))
+    tables[:, 0] += 1
+    found = macro_scores(tables, labels, predictions)
+    for number, counts in enumerate(tables):
+        rows = np.repeat(np.arange(9), counts)
+        parts = reference.precision_recall_fscore_support(
+            labels[rows], predictions[rows], average="macro", zero_division=0
+        )
+        scores = [found[f"macro_{name}"][number] for name in ("precision", "recall", "f1")]
+        assert scores == pytest.approx(list(parts[:3]))
+
+
+def test_memory_grows_with_the_rows_and_not_with_the_square_of_the_classes():
+    n, classes = 1000, 4000
+    rng = np.random.default_rng(0)
+    probabilities = rng.random((n, classes), dtype=np.float32)
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    tracemalloc.start()
+    result = classification_metrics(probabilities, rng.integers(0, classes, n))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100_000_000  # one C x C table of counts is 128 MB, and a bootstrap made hundreds
+    assert result["macro_f1"].low is not None
 
 
 @pytest.mark.parametrize("bad", [(np.ones((0, 2)), []), (np.ones((3, 2)), [0, 1]), (np.ones(3), [0, 1, 0])])

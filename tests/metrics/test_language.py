@@ -24,6 +24,18 @@ def test_equal_to_the_mean_over_all_tokens():
     assert result["perplexity"].low == pytest.approx(math.exp(result["loss"].low))
 
 
+def test_perplexity_equals_that_of_torchmetrics_on_the_logits():
+    from torchmetrics.functional.text import perplexity
+
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(6, 9, 20, generator=generator)
+    labels = torch.randint(0, 20, (6, 9), generator=generator)
+    labels[2, 4:] = -100
+    nll = torch.nn.functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
+    result = language_metrics(nll.sum(1), (labels != -100).sum(1))
+    assert result["perplexity"].value == pytest.approx(float(perplexity(logits, labels, ignore_index=-100)), rel=1e-5)
+
+
 def test_a_uniform_model_over_bytes_needs_eight_bits_a_byte():
     result = language_metrics([math.log(256) * 10] * 4, [10] * 4, bytes_per_token=1.0)
     assert result["bits_per_byte"].value == pytest.approx(8)

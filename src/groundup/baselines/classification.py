@@ -12,6 +12,7 @@ from groundup.metrics.estimate import Estimate
 
 MAJORITY = "majority class"
 BAG_OF_WORDS = "bag-of-words logistic regression"
+_WEIGHTS = 20_000_000  # classes x features that may be fitted: L-BFGS holds some 25 copies, 4 GB
 _TOKEN = r"\w+|[^\w\s]"  # words, and punctuation marks by themselves: right for raw and for tokenized text
 
 
@@ -46,7 +47,8 @@ def bag_of_words(
 ) -> dict[str, Estimate]:
     """Logistic regression on TF-IDF of words and word pairs (Chinese, Japanese: of one to three characters). Deterministic.
 
-    ``C`` is the inverse of the L2 penalty. Source: Wang and Manning 2012, "Baselines and bigrams".
+    ``C`` is the inverse of the L2 penalty. With thousands of classes only the most frequent features are kept, so that
+    the weights fit into memory. Source: Wang and Manning 2012, "Baselines and bigrams".
     """
     truth = _numbers([row["label"] for row in test_rows], labels)
     return classification_metrics(bag_of_words_probabilities(train_rows, test_rows, labels, C), truth)
@@ -63,7 +65,11 @@ def bag_of_words_probabilities(
     seen = np.unique(truth)
     probabilities = np.zeros((len(test_rows), len(labels)))
     columns = ["text", "text_pair"] if "text_pair" in train_rows[0] else ["text"]
-    blocks = [_features([r[name] or "" for r in train_rows], [r[name] or "" for r in test_rows]) for name in columns]
+    most = _WEIGHTS // (len(seen) * len(columns))
+    blocks = [
+        _features([row[name] or "" for row in train_rows], [row[name] or "" for row in test_rows], most)
+        for name in columns
+    ]
     train, test = (hstack(side, format="csr") for side in zip(*blocks, strict=True))
     if len(seen) == 1 or train.shape[1] == 0:  # nothing to tell apart, or nothing to tell it by
         probabilities[:, seen] = np.bincount(truth, minlength=len(labels))[seen] / len(truth)
@@ -73,14 +79,14 @@ def bag_of_words_probabilities(
     return probabilities
 
 
-def _features(train: list[str], test: list[str]):
-    """TF-IDF matrices of both splits; the vocabulary is that of the train split."""
+def _features(train: list[str], test: list[str], most: int):
+    """TF-IDF matrices of both splits; the vocabulary is that of the train split, its ``most`` frequent entries."""
     from scipy.sparse import csr_matrix
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     characters = {"analyzer": "char", "ngram_range": (1, 3)}
     words = characters if _without_spaces(train) else {"ngram_range": (1, 2), "token_pattern": _TOKEN}
-    vectorizer = TfidfVectorizer(lowercase=True, sublinear_tf=True, **words)
+    vectorizer = TfidfVectorizer(lowercase=True, sublinear_tf=True, max_features=most, **words)
     try:
         return vectorizer.fit_transform(train), vectorizer.transform(test)
     except ValueError:  # every train text is blank

@@ -1,17 +1,21 @@
 """Metrics of classification with intervals: one table for our models and for the baselines.
 
-Precision, recall and F1 follow scikit-learn's definitions: a class without rows and without predictions does not enter a macro mean,
-0/0 counts as 0.
+The values are those of torchmetrics and scikit-learn, the intervals ours. A class without rows and without predictions does
+not enter a macro mean, and 0/0 counts as 0. Memory grows with the rows, whatever the number of classes.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import torch
+from torchmetrics.functional.classification import binary_auroc, multiclass_accuracy
 
 from groundup.metrics.arrays import as_array
 from groundup.metrics.estimate import RESAMPLES, Estimate, bootstrap, interval, wilson
 
 _TINY = 1e-30  # a probability of exactly 0 for the truth would make the mean infinite
+_DRAWN = 20_000_000  # resampled counts that macro intervals may cost
+_AREA_CELLS = 5_000_000  # rows x classes up to which AUROC gets an interval; beyond, 200 resamples take minutes
 
 
 def classification_metrics(probabilities, labels, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Estimate]:
@@ -22,12 +26,12 @@ def classification_metrics(probabilities, labels, seed: int = 0, resamples: int 
         labels: (N,) array or tensor of class numbers.
 
     AUROC is the mean over the classes (one against the rest) that have rows on both sides, and is left out when no class has.
-    Accuracy has a Wilson interval, the rest bootstrap intervals over rows.
+    Accuracy has a Wilson interval, the rest bootstrap intervals over rows; AUROC of very many classes has none.
 
     Raises:
         ValueError: shapes that do not fit, or no rows.
     """
-    probabilities, labels = as_array(probabilities), as_array(labels, np.int64)
+    probabilities, labels = as_array(probabilities, None), as_array(labels, np.int64)
     if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1] or len(labels) == 0:
         raise ValueError(
             f"probabilities (N, C) and labels (N,) with N > 0, not {probabilities.shape} and {labels.shape}"
@@ -35,69 +39,104 @@ def classification_metrics(probabilities, labels, seed: int = 0, resamples: int 
     n, classes = probabilities.shape
     predictions = probabilities.argmax(axis=1)
 
-    surprise = -np.log(np.maximum(probabilities[np.arange(n), labels], _TINY)).astype(np.float32)
+    surprise = -np.log(np.maximum(probabilities[np.arange(n), labels], _TINY, dtype=np.float64)).astype(np.float32)
     result = {"loss": bootstrap(lambda weights: surprise @ weights / n, n, seed, resamples)}
     result["loss"] = Estimate(float(surprise.mean(dtype=np.float64)), result["loss"].low, result["loss"].high, n)
-    result["accuracy"] = wilson(int((predictions == labels).sum()), n)
+    said, true = torch.from_numpy(predictions), torch.from_numpy(labels)
+    share = multiclass_accuracy(said, true, classes, average="micro", validate_args=False)
+    result["accuracy"] = wilson(round(float(share) * n), n)
 
-    matrix = confusion_matrix(predictions, labels, classes)
-    scores, resampled = macro_scores(matrix[None]), macro_scores(_resampled_matrices(matrix, seed, resamples))
-    result |= {name: interval(scores[name][0], resampled[name], n) for name in scores}
+    macro = _macro(predictions, labels, seed, resamples)
+    result |= macro
     # With one label a row every false positive is another class's false negative: the micro scores are the accuracy.
-    result |= {name.replace("macro", "micro"): result["accuracy"] for name in scores}
+    result |= {name.replace("macro", "micro"): result["accuracy"] for name in macro}
 
     auroc = _macro_auroc(probabilities, labels, seed, resamples)
     return result if auroc is None else {**result, "auroc": auroc}
 
 
-def confusion_matrix(predictions, labels, classes: int) -> np.ndarray:
-    """Counts (C, C) int64: rows are the true classes, columns the predicted ones."""
-    cells = as_array(labels, np.int64) * classes + as_array(predictions, np.int64)
-    return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
+def macro_scores(counts: np.ndarray, labels: np.ndarray, predictions: np.ndarray) -> dict[str, np.ndarray]:
+    """Macro precision, recall and F1, each (R,), of R tables at once.
 
-
-def _resampled_matrices(matrix: np.ndarray, seed: int, resamples: int) -> np.ndarray:
-    """Confusion matrices (R, C, C) of bootstrap samples.
-
-    Drawing N rows with replacement draws the cells from a multinomial distribution: no row has to be touched.
+    Args:
+        counts: (R, U) how often each of U pairs of a true and a predicted class occurs.
+        labels, predictions: (U,) the two classes of each pair.
     """
-    generator = np.random.default_rng(seed)
-    resamples = int(min(resamples, max(200, 20_000_000 / matrix.size)))
-    flat, n = matrix.ravel(), int(matrix.sum())
-    used = np.flatnonzero(flat)  # empty cells stay empty
-    drawn = np.zeros((resamples, flat.size), dtype=np.int64)
-    drawn[:, used] = generator.multinomial(n, flat[used] / n, size=resamples)
-    return drawn.reshape(resamples, *matrix.shape)
-
-
-def macro_scores(matrices: np.ndarray) -> dict[str, np.ndarray]:
-    """Macro precision, recall and F1, each (R,), of confusion matrices (R, C, C)."""
-    hits = np.diagonal(matrices, axis1=1, axis2=2).astype(np.float64)
-    true, predicted = matrices.sum(axis=2), matrices.sum(axis=1)
-    present = (true + predicted) > 0
+    names, both = np.unique(np.concatenate([labels, predictions]), return_inverse=True)
+    hit = labels == predictions
+    true, predicted = (_by_class(counts, numbers, len(names)) for numbers in np.split(both, 2))
+    hits = _by_class(counts[:, hit], both[: len(labels)][hit], len(names))
+    present = np.maximum(((true + predicted) > 0).sum(axis=1), 1)
     parts = {
         "precision": _ratio(hits, predicted),
         "recall": _ratio(hits, true),
         "f1": _ratio(2 * hits, true + predicted),
     }
-    return {f"macro_{name}": (part * present).sum(axis=1) / present.sum(axis=1) for name, part in parts.items()}
+    return {f"macro_{name}": part.sum(axis=1) / present for name, part in parts.items()}
+
+
+def _macro(predictions: np.ndarray, labels: np.ndarray, seed: int, resamples: int) -> dict[str, Estimate]:
+    """Values by scikit-learn, as torchmetrics counts in a C x C table; intervals from resampled pairs of classes.
+
+    Drawing N rows with replacement draws the pairs from a multinomial distribution: no row has to be touched, and a pair
+    that does not occur stays away.
+    """
+    from sklearn.metrics import precision_recall_fscore_support
+
+    names = ("macro_precision", "macro_recall", "macro_f1")
+    values = precision_recall_fscore_support(labels, predictions, average="macro", zero_division=0)
+    n = len(labels)
+    if resamples == 0 or n < 2:
+        return {name: Estimate(float(value), None, None, n) for name, value in zip(names, values)}
+    pairs, counts = np.unique(np.stack([labels, predictions]), axis=1, return_counts=True)
+    generator = np.random.default_rng(seed)
+    resamples = int(min(resamples, max(200, _DRAWN / len(counts))))
+    drawn: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    step = max(1, 500_000 // len(counts))
+    for start in range(0, resamples, step):
+        tables = generator.multinomial(n, counts / n, size=min(step, resamples - start))
+        for name, scores in macro_scores(tables, *pairs).items():
+            drawn[name].append(scores)
+    return {name: interval(value, np.concatenate(drawn[name]), n) for name, value in zip(names, values)}
+
+
+def _by_class(counts: np.ndarray, numbers: np.ndarray, classes: int) -> np.ndarray:
+    """Counts (R, U) added up by the class number of each column: (R, classes)."""
+    sums = np.zeros((len(counts), classes))
+    if len(numbers):
+        order = np.argsort(numbers, kind="stable")
+        found, starts = np.unique(numbers[order], return_index=True)
+        sums[:, found] = np.add.reduceat(counts[:, order], starts, axis=1)
+    return sums
 
 
 def _macro_auroc(probabilities: np.ndarray, labels: np.ndarray, seed: int, resamples: int) -> Estimate | None:
     n, classes = probabilities.shape
     counts = np.bincount(labels, minlength=classes)
-    ranked = [_Ranking(probabilities[:, c], labels == c) for c in range(classes) if 0 < counts[c] < n]
-    if not ranked:
+    known = [c for c in range(classes) if 0 < counts[c] < n]
+    if not known:
         return None
     if classes == 2:  # both sides of a binary problem rank alike
-        ranked = ranked[1:]
+        known = known[1:]
+    # Unlike torchmetrics' own mean over classes, classes without rows stay out instead of counting as 0.
+    areas = [
+        binary_auroc(
+            torch.from_numpy(probabilities[:, c].copy()), torch.from_numpy(np.int64(labels == c)), validate_args=False
+        )
+        for c in known
+    ]
+    value = float(torch.stack(areas).double().mean())
+    if resamples == 0 or n < 2 or n * len(known) > _AREA_CELLS:
+        return Estimate(value, None, None, n)
+    ranked = [_Ranking(probabilities[:, c], labels == c) for c in known]
 
     def macro(weights: np.ndarray) -> np.ndarray:
-        areas = np.stack([ranking.area(weights) for ranking in ranked])
-        known = ~np.isnan(areas)  # a resample may miss a rare class
-        return _ratio(np.where(known, areas, 0).sum(axis=0), known.sum(axis=0), empty=np.nan)
+        drawn = np.stack([ranking.area(weights) for ranking in ranked])
+        there = ~np.isnan(drawn)  # a resample may miss a rare class
+        return _ratio(np.where(there, drawn, 0).sum(axis=0), there.sum(axis=0), empty=np.nan)
 
-    return bootstrap(macro, n, seed, resamples, columns=2 * len(ranked))
+    drawn = bootstrap(macro, n, seed, resamples, columns=2 * len(ranked))
+    return Estimate(value, drawn.low, drawn.high, n)
 
 
 class _Ranking:

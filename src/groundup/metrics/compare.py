@@ -10,7 +10,7 @@ from groundup.metrics.estimate import RESAMPLES, Estimate, interval
 
 
 def paired_difference(
-    predictions, baseline_predictions, labels, classes: int, seed: int = 0, resamples: int = RESAMPLES
+    predictions, baseline_predictions, labels, seed: int = 0, resamples: int = RESAMPLES
 ) -> dict[str, Estimate]:
     """Accuracy and macro-F1 of one set of predictions minus those of another, both (N,), for the same ``labels`` (N,).
 
@@ -20,19 +20,12 @@ def paired_difference(
     """
     ours, theirs, labels = (as_array(values, np.int64) for values in (predictions, baseline_predictions, labels))
     n = len(labels)
-    outcomes, counts = np.unique((labels * classes + ours) * classes + theirs, return_counts=True)
+    outcomes, counts = np.unique(np.stack([labels, ours, theirs]), axis=1, return_counts=True)
+    label, our, their = outcomes
     generator = np.random.default_rng(seed)
     drawn = np.concatenate([counts[None], generator.multinomial(n, counts / n, size=resamples)])  # (1 + R, outcomes)
-    label, our, their = outcomes // classes**2, outcomes // classes % classes, outcomes % classes
     hit = (our == label).astype(np.float64) - (their == label)
     accuracy = drawn @ hit / n
-    macro_f1 = np.subtract(*(macro_scores(_matrices(drawn, label, said, classes))["macro_f1"] for said in (our, their)))
+    macro_f1 = np.subtract(*(macro_scores(drawn, label, said)["macro_f1"] for said in (our, their)))
     differences = {"accuracy": accuracy, "macro_f1": macro_f1}
     return {name: interval(values[0], values[1:], n) for name, values in differences.items()}
-
-
-def _matrices(drawn: np.ndarray, label: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """Confusion matrices (R, C, C) from counts (R, outcomes) of outcomes with a label and a prediction each."""
-    one_hot = np.zeros((len(label), classes * classes))
-    one_hot[np.arange(len(label)), label * classes + predicted] = 1
-    return (drawn @ one_hot).reshape(-1, classes, classes)

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
+import torch
+from torchmetrics.text import Perplexity
 
 from groundup.metrics.arrays import as_array
 from groundup.metrics.estimate import RESAMPLES, Estimate, bootstrap
+
+
+class PerplexityOfSums(Perplexity):
+    """torchmetrics' perplexity, fed with sums: the logits of a whole split are never held."""
+
+    def update(self, nll_sums: torch.Tensor, token_counts: torch.Tensor) -> None:
+        self.total_log_probs = self.total_log_probs + nll_sums.sum()
+        self.count = self.count + token_counts.sum()
 
 
 def language_metrics(
@@ -36,7 +47,10 @@ def language_metrics(
     if len(nll) != len(tokens) or scored == 0:
         raise ValueError(f"{len(nll)} sums and {len(tokens)} counts with {scored} scored tokens in all")
     loss = _ratio_estimate(nll, tokens, scored, seed, resamples)
-    result = {"loss": loss, "perplexity": _through(math.exp, loss)}
+    perplexity = _through(math.exp, loss)
+    measured = PerplexityOfSums().set_dtype(torch.float64)
+    measured.update(torch.from_numpy(nll), torch.from_numpy(tokens))
+    result = {"loss": loss, "perplexity": replace(perplexity, value=float(measured.compute()))}
     if bytes_per_token:
         result["bits_per_byte"] = _through(lambda nats: nats / math.log(2) / bytes_per_token, loss)
     if correct is not None:

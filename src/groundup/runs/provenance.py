@@ -16,8 +16,8 @@ from groundup.runs.folder import RunFolder
 from groundup.runs.secrets import mask, mask_text
 
 _PACKAGES = (
-    "torch lightning hydra-core omegaconf torchmetrics wandb datasets tokenizers safetensors pydantic rich numpy "
-    "scikit-learn scipy sacrebleu seqeval babel"
+    "torch lightning hydra-core omegaconf torchmetrics wandb datasets tokenizers pydantic rich numpy scikit-learn "
+    "scipy sacrebleu babel"
 ).split()
 _DIFF_LIMIT = 1_000_000  # bytes of uncommitted changes that are kept
 

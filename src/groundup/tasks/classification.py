@@ -25,6 +25,8 @@ from groundup.models.pooling import Pooling
 from groundup.tasks.base import Loss, Task
 from groundup.tasks.evaluated import Split
 
+NAMED = 100  # classes whose probabilities a prediction lists
+
 
 class Classification(Task):
     """Pooled hidden states, one linear layer, cross-entropy.
@@ -91,10 +93,23 @@ class Classification(Task):
         return self._name(self.logits(batch).softmax(-1))
 
     def _name(self, probabilities: Tensor) -> list[dict[str, Any]]:
+        """The best class, its probability, and those of all classes; of thousands, of the likeliest."""
         names = self.facts.labels
+        likely = probabilities.topk(min(NAMED, len(names)), dim=-1)
+        chosen = likely.indices if len(names) > NAMED else likely.indices.sort(dim=-1).values
         return [
-            {"predicted": names[best], "probability": row[best], "probabilities": dict(zip(names, row, strict=True))}
-            for best, row in zip(probabilities.argmax(-1).tolist(), probabilities.tolist(), strict=True)
+            {
+                "predicted": names[best],
+                "probability": highest,
+                "probabilities": {names[place]: value for place, value in zip(places, values, strict=True)},
+            }
+            for best, highest, places, values in zip(
+                probabilities.argmax(-1).tolist(),
+                probabilities.amax(-1).tolist(),
+                chosen.tolist(),
+                probabilities.gather(-1, chosen).tolist(),
+                strict=True,
+            )
         ]
 
 
