@@ -134,6 +134,28 @@ def test_held_out_share_of_one_document_is_its_end(tmp_path):
     assert held_out["text"].startswith("line 9") and 0.08 < len(held_out["text"]) / len(text) < 0.13
 
 
+@pytest.mark.parametrize("mark", ["\n", " "])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("places", [[10], [10, 8000], [], range(0, 10_000, 70)])
+def test_the_held_out_end_of_a_document_is_near_the_share_asked_for(tmp_path, places, share, mark):
+    text = "".join(mark if place in places else "x" for place in range(10_000))
+    (tmp_path / "a.txt").write_text(text)
+    data = Files(train=str(tmp_path / "a.txt"), validation_share=share)
+    (train,), (held_out,) = data.rows("train"), data.rows("validation")
+    assert train["text"] + held_out["text"] == text
+    assert abs(len(held_out["text"]) / len(text) - share) <= min(share, 1 - share) / 2
+    assert train["text"].endswith(mark) or len(places) < 100
+
+
+def test_cleaning_moves_no_row_from_one_split_to_the_other(tmp_path):
+    rows = [{"text": f"Row {i}  <b>", "label": "Ab"} for i in range(200)]
+    path = write(tmp_path / "a.jsonl", rows)
+    clean = Clean(lowercase=True, whitespace=True, html=True)
+    plain, neat = (Files(train=str(path), label="label", validation_share=0.3, clean=one) for one in (None, clean))
+    for split in ("train", "validation"):
+        assert [{**row, "text": clean(row["text"])} for row in plain.rows(split)] == list(neat.rows(split))
+
+
 def test_given_validation_file_wins_over_the_share(tmp_path):
     path = write(tmp_path / "a.csv", ROWS)
     data = source(path, validation=str(path), validation_share=0.5)

@@ -200,6 +200,15 @@ def test_validation_during_training_writes_some_rows_only(quiet_trainer):
     assert task.results["token_accuracy"].n > task.results["bleu"].n == 4
 
 
+def test_no_validation_rows_means_that_nothing_is_written_but_at_the_end(quiet_trainer):
+    data, task = make("transformer", validation_rows=0)
+    quiet_trainer().validate(task, datamodule=data, verbose=False)
+    assert not task.predictions and "bleu" not in task.results and "token_accuracy" in task.results
+    task.resamples = 10  # the evaluation at the end
+    quiet_trainer().validate(task, datamodule=data, verbose=False)
+    assert len(task.predictions) == 12
+
+
 def test_groups_are_reported_apart(quiet_trainer):
     rows = [{**row, "group": ("old", "new")[number % 2]} for number, row in enumerate(make_rows(6, 3))]
     data, task = make("transformer", validation=rows)

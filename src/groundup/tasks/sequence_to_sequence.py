@@ -205,7 +205,7 @@ class SequenceToSequence(Task):
         logits = self.logits(batch, torch.ones_like(labels, dtype=torch.bool))
         nll = F.cross_entropy(logits, labels.flatten(), ignore_index=IGNORE, reduction="none")
         chosen = labels != IGNORE
-        written = batch["index"] % self.stride == 0
+        written = self.is_written(batch["index"])
         size = self.decoding.max_new_tokens
         tokens = torch.full((len(labels), size), self.facts.pad_id, device=labels.device)
         scores = torch.zeros(len(labels), device=labels.device)
@@ -225,13 +225,13 @@ class SequenceToSequence(Task):
             "score": scores,
         }
 
-    @property
-    def stride(self) -> int:
-        """Every which row is written: all at the end, else ``validation_rows`` of the whole split, evenly spread."""
+    def is_written(self, index: Tensor) -> Tensor:
+        """Which rows (B,) are written: all at the end, else ``validation_rows`` of the whole split, evenly spread."""
         if self.final or self.evaluating is None:
-            return 1
-        rows = len(self.evaluating.examples)
-        return -(-rows // self.validation_rows) if self.validation_rows else rows + 1
+            return torch.ones_like(index, dtype=torch.bool)
+        if not self.validation_rows:
+            return torch.zeros_like(index, dtype=torch.bool)
+        return index % -(-len(self.evaluating.examples) // self.validation_rows) == 0
 
     def metrics(self, table: dict[str, Tensor], split: Split) -> dict[str, Estimate]:
         scored = (table["nll"].numpy(), table["count"].numpy(), split.bytes_per_token, table["correct"].numpy())

@@ -16,7 +16,7 @@ from groundup.data.clean import Clean
 from groundup.data.sources import hub as hugging_face
 from groundup.data.sources.formats import Located, format_of, read
 from groundup.data.sources.held_out import cut, place
-from groundup.data.sources.source import SPLITS, Row, roles
+from groundup.data.sources.source import SPLITS, Row, cleaned, extract
 from groundup.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -129,15 +129,15 @@ class Files:
         held_out = split == "validation"
         empty = True
         for where, raw in self._raw(origin):
-            if share and self.txt == "file" and where.removesuffix(".gz").endswith(".txt"):
+            document = self.txt == "file" and where.removesuffix(".gz").endswith(".txt")
+            if share and document:
                 raw = {"text": cut(raw["text"], self.validation_share or 0, held_out)}
-                row = roles(raw, self.columns, self.clean, where)
-            else:
-                row = roles(raw, self.columns, self.clean, where)
-                if share and (place(row) < (self.validation_share or 0)) != held_out:
-                    continue
+            row = extract(raw, self.columns, where)
+            # By the text as it stands in the file: cleaning must not move rows from one split to the other.
+            if share and not document and (place(row) < (self.validation_share or 0)) != held_out:
+                continue
             empty = False
-            yield row
+            yield cleaned(row, self.clean) if self.clean else row
         if empty:
             raise UserError(
                 f"data.validation_share={self.validation_share} of train leaves no rows for {split}: train is too small; "

@@ -18,7 +18,16 @@ def place(row: Row) -> float:
 
 
 def cut(text: str, share: float, held_out: bool) -> str:
-    """The end of a document is held out, from the line break nearest before the share begins."""
+    """The end of a document is held out: from a line break near the place where the share begins, else from a blank.
+
+    Near: the share changes by half at most. A text that has neither there is cut at the character.
+    """
     at = round(len(text) * (1 - share))
-    at = text.rfind("\n", 0, at) + 1 or at
+    reach = int(len(text) * min(share, 1 - share) / 2)
+    breaks = (
+        find(mark, *span)
+        for mark in "\n "
+        for find, span in ((text.rfind, (at - reach, at)), (text.find, (at, at + reach)))
+    )
+    at = next((found + 1 for found in breaks if found >= 0), at)
     return text[at:] if held_out else text[:at]

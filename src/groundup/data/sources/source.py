@@ -11,6 +11,7 @@ from groundup.data.clean import Clean, valid_unicode
 from groundup.errors import UserError
 
 SPLITS = ("train", "validation", "test")
+NAMES = ("label", "group")  # roles that are names, not texts
 Row = dict[str, Any]
 
 
@@ -48,6 +49,20 @@ def roles(row: Mapping[str, Any], columns: Mapping[str, str], clean: Clean | Non
     nothing, and becomes a list. ``where`` names file and line in messages. Raises UserError when a column is missing,
     has no value, or holds anything else than a text.
     """
+    row = extract(row, columns, where)
+    return cleaned(row, clean) if clean else row
+
+
+def cleaned(row: Row, clean: Clean) -> Row:
+    """The row with its texts cleaned; names (``label``, ``group``) stay."""
+    texts = {role: value for role, value in row.items() if role not in NAMES}
+    return row | {
+        role: [clean(one) for one in value] if role == "references" else clean(value) for role, value in texts.items()
+    }
+
+
+def extract(row: Mapping[str, Any], columns: Mapping[str, str], where: str) -> Row:
+    """``roles`` without cleaning."""
     result: Row = {}
     for role, column in columns.items():
         try:
@@ -55,11 +70,11 @@ def roles(row: Mapping[str, Any], columns: Mapping[str, str], clean: Clean | Non
         except KeyError:
             raise missing_column(role, column, row, where, taken=columns.values()) from None
         if role == "references":
-            result[role] = [_text(one, role, column, clean, where) for one in _listed(value)]
+            result[role] = [_text(one, role, column, where) for one in _listed(value)]
             continue
-        if value is None or (role in ("label", "group") and value == ""):
+        if value is None or (role in NAMES and value == ""):
             raise UserError(f"{where}: no value in column '{column}' (data.{role}): fill it in, or remove the row")
-        result[role] = _text(value, role, column, clean, where)
+        result[role] = _text(value, role, column, where)
     return result
 
 
@@ -97,15 +112,13 @@ def _paths(row: Mapping[str, Any]) -> Iterator[str]:
             yield str(name)
 
 
-def _text(value: Any, role: str, column: str, clean: Clean | None, where: str) -> str:
+def _text(value: Any, role: str, column: str, where: str) -> str:
     if isinstance(value, (Mapping, list)):
         inner = f"; try data.{role}={column}.{next(iter(value))}" if isinstance(value, Mapping) and value else ""
         kind = "dict" if isinstance(value, Mapping) else "list"
         raise UserError(f"{where}: column '{column}' (data.{role}) holds a {kind}, not a text{inner}")
     text = valid_unicode(str(value))
-    if role in ("label", "group"):
-        return text.strip()
-    return clean(text) if clean else text
+    return text.strip() if role in NAMES else text
 
 
 def _listed(value: Any) -> list[Any]:
