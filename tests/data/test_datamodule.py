@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from groundup.data.datamodule import TextDataModule
 from groundup.data.facts import Facts
 from groundup.data.given import GivenRows
 from groundup.data.loading import CollatedExamples
+from groundup.data.sources.files import Files
 from groundup.data.tokenizer import TokenizerSpec
 from groundup.errors import UserError
 
@@ -227,6 +229,35 @@ def test_the_order_has_a_fingerprint(cache):
         module("bucketed", cache, splits={**SPLITS, "train": SPLITS["train"][:-1]}),
     ]
     assert len({data.order_fingerprint(), *(other.order_fingerprint() for other in others)}) == 4
+
+
+def test_the_fingerprint_is_that_of_the_rows_that_were_opened(cache, tmp_path):
+    file = tmp_path / "train.jsonl"
+    file.write_text("\n".join(json.dumps(row) for row in SPLITS["train"]))
+
+    def opened() -> TextDataModule:
+        source = Files(train=str(file), label="label", validation_share=0.2)
+        data = TextDataModule(source, TokenizerSpec("word", 64), Bucketed(), str(cache), seed=3)
+        data.form = "labelled"
+        data.prepare_data()
+        data.setup()
+        return data
+
+    data = opened()
+    file.rename(tmp_path / "moved")
+    before = data.order_fingerprint(), data.fingerprint("train"), data.fingerprint("validation")
+    file.write_text('{"text": "another", "label": "short"}')  # an edit while it trains, undone before the resume
+    assert (data.order_fingerprint(), data.fingerprint("train"), data.fingerprint("validation")) == before
+    (tmp_path / "moved").replace(file)
+    again = opened()
+    assert (again.order_fingerprint(), again.fingerprint("train"), again.fingerprint("validation")) == before
+
+
+def test_a_checkpoint_does_not_ask_the_source(cache, monkeypatch):
+    data = module("causal", cache)
+    monkeypatch.setattr(data.source, "fingerprint", lambda split: pytest.fail("asked the source at a save"))
+    monkeypatch.setattr(data.source, "rows", lambda split: pytest.fail("read the source at a save"))
+    assert data.order_fingerprint() == data.order_fingerprint()
 
 
 def test_a_batching_of_the_other_form_is_refused(cache):

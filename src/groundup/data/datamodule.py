@@ -71,6 +71,8 @@ class TextDataModule(LightningDataModule):
         self._given, self._given_target = tokenizer, target_tokenizer
         self._examples: dict[str, Examples] = {}
         self._rows: dict[str, list[Row]] = {}
+        self._fingerprints: dict[str, str] = {}
+        self._order: str | None = None
 
     # What Lightning calls
 
@@ -130,6 +132,7 @@ class TextDataModule(LightningDataModule):
             if split not in self.source.splits():
                 next(iter(self.source.rows(split)), None)  # the source's own message says what to set
                 raise UserError(f"the data has no {split} split, only {', '.join(self.source.splits())}")
+            self.fingerprint(split)
             self._examples[split] = examples = self._make(self.source, split, self.cache)
             self.report[split] = {**examples.report, "padding_share": self._padding(examples, split)}
             _log_report(split, self.report[split])
@@ -146,16 +149,20 @@ class TextDataModule(LightningDataModule):
         return self.examples(split).bytes_per_token
 
     def fingerprint(self, split: str) -> str:
-        """Hex digest of the rows of ``split``."""
-        return self.source.fingerprint(split)
+        """Hex digest of the rows of ``split`` as they were when it was opened: a file may change or go after that."""
+        if split not in self._fingerprints:
+            self._fingerprints[split] = self.source.fingerprint(split)
+        return self._fingerprints[split]
 
     def order_fingerprint(self) -> str:
         """Hex digest of all that decides the training order but the ranks: a resumed run must find the same."""
-        words = {name: value for name, value in vars(self.batching).items() if name != "evaluation_batch_size"}
-        train = self.source.fingerprint("train")
-        digest = hashlib.sha256(repr((type(self.batching).__name__, words, self.seed, train)).encode())
-        digest.update(self.examples("train").lengths(training=True).astype("<i8").tobytes())
-        return digest.hexdigest()
+        if self._order is None:  # every checkpoint holds it
+            words = {name: value for name, value in vars(self.batching).items() if name != "evaluation_batch_size"}
+            parts = (type(self.batching).__name__, words, self.seed, self.fingerprint("train"))
+            digest = hashlib.sha256(repr(parts).encode())
+            digest.update(self.examples("train").lengths(training=True).astype("<i8").tobytes())
+            self._order = digest.hexdigest()
+        return self._order
 
     @property
     def batches_per_epoch(self) -> int:
