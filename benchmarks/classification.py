@@ -39,7 +39,7 @@ TRANSFORMER = {
 }
 RECIPES = {"bilstm": BILSTM, "transformer": TRANSFORMER}
 MASKED = ["task=masked_lm", "task.mask_rate=0.3"]
-CHOOSE = ["monitor=validation/accuracy", "monitor_mode=max"]
+CHOOSE = ["monitor=validation/accuracy"]
 BAG_OF_WORDS = "bag-of-words logistic regression"
 
 

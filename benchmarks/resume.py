@@ -35,7 +35,7 @@ def settings(workers: int, accumulate: int, extra: list[str]) -> list[str]:
         "batching.batch_size=8",
         f"budget.steps={STEPS}",
         "validate_every=25",
-        "callbacks.checkpoints.every=4",
+        "checkpoint_every=4",
         "callbacks.step_logger.every=1",
         f"num_workers={workers}",
         f"trainer.accumulate_grad_batches={accumulate}",

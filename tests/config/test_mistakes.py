@@ -39,7 +39,7 @@ VALUES = {
     "+sede=2": "sede = 2: there is no such key; did you mean 'seed'? Try seed=2",
     "seed=-1": "seed = -1: must be at least 0. Try seed=1",
     "seed=one": "seed = one: must be a whole number >= 0 and < 4294967296. Try seed=1",
-    "monitor_mode=maximum": "monitor_mode = maximum: must be one of min, max. Try monitor_mode=max",
+    "monitor_mode=maximum": "monitor_mode = maximum: must be one of min, max or null. Try monitor_mode=max",
     "budget.steps=0": "budget.steps = 0: must be at least 1. Try budget.steps=1",
     "+budget.hours=2": "budget.hours = 2: there is no such key. It has: steps, tokens, epochs, minutes",
     "tags=fast": "tags = fast: must be a list [text]. Try tags=[fast]",

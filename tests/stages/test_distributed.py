@@ -16,7 +16,7 @@ from groundup.runs.metrics_csv import read_metrics
 EVERYWHERE = [
     "size=nano", "tokenizer.vocab_size=300", "wandb.mode=disabled", "threads=1", "batching.batch_size=4",
     "budget.steps=9", "validate_every=3", "optimizer=adamw", "scheduler=constant",
-    "callbacks.checkpoints.every=4", "callbacks.step_logger.every=1",
+    "checkpoint_every=4", "callbacks.step_logger.every=1",
 ]  # fmt: skip
 VERBS = {
     "ddp": ["finetune", "data.label=subject", "task.dropout=0", "model.dropout=0"],

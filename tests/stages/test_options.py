@@ -162,10 +162,19 @@ def test_early_stopping_ends_a_run_that_no_longer_improves(finetune, read_json):
 
 
 def test_monitor_names_the_metric_that_picks_the_best(finetune):
-    folder = finetune("monitor=validation/accuracy", "monitor_mode=max", "validate_every=1", "optimizer.lr=1e-2")
+    folder = finetune("monitor=validation/accuracy", "validate_every=1", "optimizer.lr=1e-2")
     rows = [row for row in figures(folder) if "validation/accuracy" in row]
     best = max(rows, key=lambda row: (row["validation/accuracy"], -row["step"]))
     assert torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["global_step"] == best["step"]
+
+
+@pytest.mark.parametrize("callbacks", ["none", "early_stopping"])
+def test_no_choice_of_callbacks_leaves_a_run_without_checkpoints(groundup, data_overrides, read_json, callbacks):
+    arguments = ["finetune", *data_overrides, "data.label=subject", *SMALL[:-1], f"callbacks={callbacks}"]
+    folder = groundup(*arguments, "budget.steps=4", "checkpoint_every=2")
+    kept = {name: torch.load(folder / "checkpoints" / name)["global_step"] for name in ("last.ckpt", "previous.ckpt")}
+    assert kept == {"last.ckpt": 4, "previous.ckpt": 2}
+    assert "test/accuracy" in read_json(folder / "metrics.json")
 
 
 def test_unknown_monitor_is_named_with_what_there_is(data_overrides, tmp_path, capsys):
@@ -201,7 +210,7 @@ def test_full_disk_while_saving_is_one_line_and_keeps_the_last_good_checkpoint(d
     folder, filler = small_disk / "run", small_disk / "filler"
     command = ["finetune", *data_overrides, "data.label=subject", *SMALL, f"hydra.run.dir={folder}", "threads=1"]
     filler.write_bytes(b"x" * 250_000)  # the first checkpoint (0.4 MB) fits, the second does not fit beside it
-    assert cli.run([*command, "budget.steps=20", "callbacks.checkpoints.every=5", "validate_every=20"]) == 2
+    assert cli.run([*command, "budget.steps=20", "checkpoint_every=5", "validate_every=20"]) == 2
     error = capsys.readouterr().err.strip().splitlines()
     assert error[-1].startswith("error: disk full while saving") and "groundup resume run=" in error[-1]
     assert "Traceback" not in "\n".join(error)

@@ -36,7 +36,7 @@ CASES = {
 }  # fmt: skip
 EVERYWHERE = [
     "size=nano", "tokenizer.vocab_size=300", "wandb.mode=disabled", "threads=1", f"budget.steps={STEPS}",
-    "validate_every=7", "callbacks.checkpoints.every=5", "callbacks.step_logger.every=1",
+    "validate_every=7", "checkpoint_every=5", "callbacks.step_logger.every=1",
 ]  # fmt: skip
 CLOCKS = ("train/tokens_per_second",)  # what no resume can repeat
 

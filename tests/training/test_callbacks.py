@@ -116,8 +116,8 @@ def test_without_a_score_the_last_weights_are_the_best(tmp_path: Path, monitor: 
 
 
 def test_metric_that_validation_does_not_report_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"monitor=validation/unknown .* reports validation/loss"):
-        train(tmp_path, 6, monitor="validation/unknown")
+    with pytest.raises(UserError, match=r"monitor=validation/accuracy .* reports validation/loss"):
+        train(tmp_path, 6, monitor="validation/accuracy")
 
 
 def test_two_resumable_checkpoints_are_kept(tmp_path: Path) -> None:

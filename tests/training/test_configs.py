@@ -55,7 +55,7 @@ def test_trainer_config_names_options_of_lightning(name: str) -> None:
 
 @pytest.mark.parametrize("name", files("callbacks"))
 def test_callbacks_are_named(name: str) -> None:
-    root = OmegaConf.create({"monitor": "validation/accuracy", "monitor_mode": "max"})
+    root = OmegaConf.create({"monitor": "validation/accuracy", "monitor_mode": None})
     root.callbacks = OmegaConf.load(CONF / "callbacks" / f"{name}.yaml")
     for key, node in (root.callbacks or {}).items():
         if "samples" in node._target_:

@@ -218,11 +218,11 @@ def train(
     callbacks: dict[str, Callback | None] = {
         "ema": EMA(0.9) if ema else None,
         "step_logger": StepLogger(every=4),
-        "checkpoints": Checkpoints(monitor=monitor, every=every),
         **{str(i): callback for i, callback in enumerate(more)},
     }
     build = partial(Trainer, accelerator="cpu", devices=devices, strategy=strategy, accumulate_grad_batches=accumulate)
-    trainer = make_trainer(build, run, data, callbacks, [Journal(run)], steps, validate_every, seed)
+    checkpoints = Checkpoints(run / "checkpoints", monitor, every=every)
+    trainer = make_trainer(build, run, data, checkpoints, callbacks, [Journal(run)], steps, validate_every, seed)
     last = run / "checkpoints" / "last.ckpt" if resume is True else resume
     fit(trainer, task, data, last if last and last.exists() else None)
     return task, trainer

@@ -18,6 +18,7 @@ from groundup.config.files import origin
 from groundup.config.safe import resolve
 from groundup.config.values import EMPTY, MISSING, Parameter, misfit, nearest, shown
 from groundup.errors import UserError
+from groundup.metrics.directions import chosen_direction
 
 # Arguments that the code adds when it builds a node. "*": whatever is absent, the code brings.
 SUPPLIED: Mapping[str, Collection[str]] = {
@@ -72,6 +73,8 @@ def check(
         first = found[0]
         more = f" ({len(found) - 1} more like this)" if len(found) > 1 else ""
         raise UserError(first.line(origin(conf_dir(), first.path, stage, overrides, choices or {})) + more)
+    if cfg.get("monitor"):
+        chosen_direction(cfg["monitor"], cfg.get("monitor_mode"))
 
 
 def missing_values(value: Any, path: str = "") -> Iterator[Mistake]:

@@ -65,7 +65,8 @@ class Root(Strict):
     budget: Budget | None = None
     validate_every: Count = 100
     monitor: str = "validation/loss"
-    monitor_mode: Literal["min", "max"] = "min"
+    monitor_mode: Literal["min", "max"] | None = None
+    checkpoint_every: Count = 200
     init_from: str | Parts | None = None
     freeze: Any = None
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0

@@ -14,6 +14,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 
 from groundup.config.job import mask_hydra_files
+from groundup.metrics.directions import direction
 from groundup.runs.atomic import write_text
 from groundup.runs.folder import RunFolder
 
@@ -92,7 +93,8 @@ def read(sweep_dir: Path) -> tuple[list[Row], Ranking]:
         row.metrics = values(folder.read_json("metrics.json", {}))
         rows.append(row)
         config = folder.read_config()
-        ranking = Ranking(config.get("monitor") or ranking.monitor, config.get("monitor_mode") or ranking.mode)
+        if monitor := config.get("monitor"):
+            ranking = Ranking(monitor, config.get("monitor_mode") or direction(monitor) or "min")
     varied = [key for key in keys_of(rows) if len({row.changed.get(key) for row in rows}) > 1]
     for row in rows:
         row.changed = {key: row.changed.get(key, "") for key in varied}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from groundup.metrics.directions import base_name, direction
 from groundup.metrics.estimate import Estimate
 
 Results = Mapping[str, Estimate | Mapping]  # metric name -> estimate, or its dict from metrics.json
@@ -14,7 +15,6 @@ ABOUT_TEXT = ("length_ratio", "copy_rate", "repetition_rate", "distinct_1", "dis
 PERCENT = ("bleu", "chrf")  # 0..100; other scores are shares
 _SHOWN = ("accuracy", "macro_f1", "auroc", "perplexity", "bits_per_byte", "loss")
 _SHOWN_BESIDE_TEXT = (*OF_TEXT, "perplexity", "loss")
-_LOW_IS_GOOD = ("loss", "perplexity", "bits_per_byte")
 
 
 def show_table(rows: Mapping[str, Results], metrics: Sequence[str] | None = None, title: str | None = None) -> str:
@@ -73,19 +73,9 @@ def format_estimate(estimate: Estimate | Mapping | None, metric: str = "") -> st
     return f"{estimate.value:.2f}{ends}"
 
 
-def base_name(metric: str) -> str:
-    """The name without its split: ``test/bleu`` -> ``bleu``."""
-    return metric.rsplit("/", 1)[-1]
-
-
 def as_estimate(estimate: Estimate | Mapping) -> Estimate:
     """An estimate, from its saved form if need be."""
     return estimate if isinstance(estimate, Estimate) else Estimate.from_dict(dict(estimate))
-
-
-def lower_is_better(metric: str) -> bool:
-    """True for losses, whatever their split."""
-    return base_name(metric) in _LOW_IS_GOOD
 
 
 def main_metrics(rows: Mapping[str, Results]) -> list[str]:
@@ -100,13 +90,14 @@ def main_metrics(rows: Mapping[str, Results]) -> list[str]:
 
 
 def best_rows(rows: Mapping[str, Results], metrics: Sequence[str]) -> dict[str, set[str]]:
-    """For each metric the labels with the best value; nobody is best when there is one row."""
+    """For each metric the labels with the best value; nobody is best in one row, or where no direction is known."""
     best: dict[str, set[str]] = {}
     for name in metrics:
         values = {label: as_estimate(results[name]).value for label, results in rows.items() if name in results}
         values = {label: value for label, value in values.items() if not math.isnan(value)}
-        top = (min if lower_is_better(name) else max)(values.values(), default=None)
-        best[name] = {label for label, value in values.items() if value == top} if len(values) > 1 else set()
+        better = {"min": min, "max": max, None: None}[direction(name)]
+        top = better(values.values()) if better and len(values) > 1 else None
+        best[name] = {label for label, value in values.items() if value == top}
     return best
 
 

@@ -35,6 +35,7 @@ from groundup.stages.inheritance import adopt_weights, inherit, inherited_tokeni
 from groundup.stages.loading import TRAINED
 from groundup.tasks.base import Task
 from groundup.training.budget import measure_seconds_per_step, to_steps
+from groundup.training.checkpoints import Checkpoints
 from groundup.training.fit import fit, make_trainer
 from groundup.training.resume import LAST, PREVIOUS, saved_step
 
@@ -145,8 +146,11 @@ def run_training(
 ) -> None:
     """Trains to the last step, from a checkpoint if there is one."""
     callbacks = {name: instantiate(node) for name, node in (cfg.callbacks or {}).items() if node}
+    checkpoints = Checkpoints(folder.checkpoints, cfg.monitor, cfg.monitor_mode, cfg.checkpoint_every)
     build = partial(instantiate, cfg.trainer)
-    trainer = make_trainer(build, folder.path, data, callbacks, loggers, steps, cfg.validate_every, cfg.seed)
+    trainer = make_trainer(
+        build, folder.path, data, checkpoints, callbacks, loggers, steps, cfg.validate_every, cfg.seed
+    )
     if cfg.compile:
         task.model.compile()
     if checkpoint:

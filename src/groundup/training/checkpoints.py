@@ -7,7 +7,7 @@ import math
 import signal
 import threading
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
@@ -15,6 +15,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from pydantic import Field
 
 from groundup.errors import UserError
+from groundup.metrics.directions import Direction, chosen_direction
 from groundup.training.ema import EMA
 from groundup.training.resume import BEST, LAST
 
@@ -39,23 +40,27 @@ class Checkpoints(Checkpoint):
     resumed run neither repeats nor skips one. SIGTERM, SIGUSR1 and Ctrl-C save at the next boundary and raise
     ``Interrupted`` (exit code 75, or 130 for Ctrl-C); a second Ctrl-C stops at once.
 
+    Part of every training, not one of its callbacks to choose from: without checkpoints a run has no result.
+
     Args:
+        folder: where the files go: <run>/checkpoints.
         monitor: metric that decides which weights are the best; None = the last ones.
-        mode: whether a lower (``min``) or a higher (``max``) value is better.
+        mode: whether a lower (``min``) or a higher (``max``) value is better; None = as the metric says.
         every: optimizer steps between two saves of ``last.ckpt``.
 
     Raises:
-        UserError: a validation did not report the metric.
+        UserError: a validation did not report the metric, or its direction is not known.
     """
 
     def __init__(
         self,
+        folder: Path,
         monitor: str | None = "validation/loss",
-        mode: Literal["min", "max"] = "min",
+        mode: Direction | None = None,
         every: Annotated[int, Field(ge=1)] = 200,
     ):
-        self.monitor, self.mode, self.every = monitor, mode, every
-        self.dirpath: Path | None = None  # set by the fitting code: <run>/checkpoints
+        self.folder, self.monitor, self.every = folder, monitor, every
+        self.mode = None if monitor is None else chosen_direction(monitor, mode)
         self.best_score: float | None = None
         self.best_step: int | None = None
         self._saved_step = -1
@@ -74,20 +79,15 @@ class Checkpoints(Checkpoint):
         if trainer.global_step != self._saved_step:
             for logger in trainer.loggers:
                 logger.save()  # a run resumed from here does not log the rows before it again
-            trainer.save_checkpoint(self._folder() / LAST, weights_only=False)
+            trainer.save_checkpoint(self.folder / LAST, weights_only=False)
             self._saved_step = trainer.global_step
         if self._stopping:
             raise Interrupted(self._signal or "SIGTERM", trainer.global_step)
 
     def _save_best(self, trainer: Trainer, pl_module: LightningModule) -> None:
         with EMA.weights_for_use(trainer, pl_module):
-            trainer.save_checkpoint(self._folder() / BEST, weights_only=True)
+            trainer.save_checkpoint(self.folder / BEST, weights_only=True)
         self.best_step = trainer.global_step
-
-    def _folder(self) -> Path:
-        if self.dirpath is None:
-            raise RuntimeError("Checkpoints.dirpath is not set: use groundup.training.fit")
-        return Path(self.dirpath)
 
     # When
 
@@ -95,7 +95,7 @@ class Checkpoints(Checkpoint):
         self._saved_step = trainer.global_step
         self._signal, self._stopping = None, False
         if trainer.is_global_zero:
-            for leftover in self._folder().glob(".*.tmp"):  # of a process killed while it was saving
+            for leftover in self.folder.glob(".*.tmp"):  # of a process killed while it was saving
                 leftover.unlink()
         # after Lightning has set its own handlers, so that ours win; it puts the user's back when fit ends
         if threading.current_thread() is threading.main_thread():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
@@ -11,6 +11,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from pydantic import Field
 
 from groundup.errors import UserError
+from groundup.metrics.directions import Direction, chosen_direction
 
 log = logging.getLogger(__name__)
 
@@ -23,22 +24,23 @@ class EarlyStopping(Callback):
 
     Args:
         monitor: name of the metric, e.g. ``validation/loss``.
-        mode: whether a lower (``min``) or a higher (``max``) value is better.
+        mode: whether a lower (``min``) or a higher (``max``) value is better; None = as the metric says.
         patience: validations without an improvement.
         min_delta: smaller changes are not an improvement; in units of the metric.
 
     Raises:
-        UserError: a validation did not report the metric.
+        UserError: a validation did not report the metric, or its direction is not known.
     """
 
     def __init__(
         self,
         monitor: str = "validation/loss",
-        mode: Literal["min", "max"] = "min",
+        mode: Direction | None = None,
         patience: Annotated[int, Field(ge=1)] = 3,
         min_delta: Annotated[float, Field(ge=0)] = 0.0,
     ):
-        self.monitor, self.mode, self.patience, self.min_delta = monitor, mode, patience, min_delta
+        self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
+        self.mode = chosen_direction(monitor, mode)
         self.best: float | None = None
         self.misses = 0  # validations since the best one
         self.stopped_at: int | None = None

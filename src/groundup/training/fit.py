@@ -8,12 +8,10 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 from lightning.pytorch.loggers import Logger
 
 from groundup.training.checkpoints import Checkpoints
 from groundup.training.resume import AtomicIO, ExactResume
-from groundup.training.samples import Samples
 
 
 class ValidateAtEnd(Callback):
@@ -30,6 +28,7 @@ def make_trainer(
     build: Callable[..., Trainer],
     run: Path,
     datamodule: Any,
+    checkpoints: Checkpoints,
     callbacks: Mapping[str, Callback | None],
     loggers: list[Logger],
     max_steps: int,
@@ -40,8 +39,9 @@ def make_trainer(
 
     Args:
         build: makes the trainer from keyword arguments, e.g. ``partial(instantiate, cfg.trainer)``.
-        run: the run folder; checkpoints go to ``run/checkpoints``, texts to ``run/samples``.
+        run: the run folder; texts go to ``run/samples``.
         datamodule: a LightningDataModule with ``total_batches``, ``start_batch`` and ``order_fingerprint``.
+        checkpoints: which to keep, and where; no run goes without.
         callbacks: by name; None entries are left out.
         max_steps: optimizer steps after which training ends.
         validate_every: optimizer steps between validations; None = only after the last step. The last step is
@@ -49,11 +49,6 @@ def make_trainer(
         seed: of data order and random numbers.
     """
     chosen = [callback for callback in callbacks.values() if callback is not None]
-    for callback in chosen:
-        if isinstance(callback, Checkpoints):
-            callback.dirpath = Path(run) / "checkpoints"
-        if isinstance(callback, Samples):
-            callback.dirpath = Path(run) / "samples"
     trainer = build(
         max_epochs=-1,
         max_steps=max_steps,
@@ -61,9 +56,8 @@ def make_trainer(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # the stream is split by rank already
         plugins=[AtomicIO()],
-        callbacks=[ExactResume(datamodule, seed), ValidateAtEnd(), *chosen],
+        callbacks=[ExactResume(datamodule, seed), ValidateAtEnd(), *chosen, checkpoints],
         logger=loggers,
-        enable_checkpointing=any(isinstance(callback, LightningCheckpoint) for callback in chosen),
         enable_progress_bar=False,  # ours is a callback
         enable_model_summary=False,
         default_root_dir=str(run),

@@ -52,7 +52,6 @@ class Samples(Callback):
         self.sampler = Sampler(temperature=temperature, top_p=0.95)
         self.seed = seed
         self.rows = rows
-        self.dirpath: Path | None = None  # set by the fitting code: <run>/samples
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         fitting = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
@@ -75,9 +74,9 @@ class Samples(Callback):
             ]
 
     def _write(self, trainer: Trainer, texts: Sequence[str]) -> None:
-        assert self.dirpath is not None, "Samples.dirpath is set by the fitting code"
-        self.dirpath.mkdir(parents=True, exist_ok=True)
-        file = self.dirpath / f"step_{trainer.global_step:09d}.txt"
+        folder = Path(trainer.default_root_dir) / "samples"
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"step_{trainer.global_step:09d}.txt"
         file.write_text(_RULE.join(texts) + "\n", encoding="utf-8")
 
     def _show(self, trainer: Trainer, rows: Sequence[dict[str, Any]]) -> None:

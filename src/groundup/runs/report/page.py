@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
+from groundup.metrics.directions import base_name, direction
 from groundup.runs.atomic import write_text
 from groundup.runs.folder import RunFolder
 from groundup.runs.metrics_csv import read_metrics
@@ -16,7 +17,7 @@ from groundup.runs.report.charts import line_chart, number
 from groundup.runs.report.classes import confusion, wrong_predictions
 from groundup.runs.report.outputs import outputs
 from groundup.runs.report.results import all_metrics, group_table, metric_words, results_table, text_table
-from groundup.runs.table import OF_TEXT, base_name, lower_is_better
+from groundup.runs.table import OF_TEXT
 
 _STYLE = Path(__file__).with_name("style.css")
 _SPLITS = ("train", "validation", "test")
@@ -120,7 +121,7 @@ def _curves(run: RunFolder) -> str:
         lines = {split: charts[name][split] for split in sorted(charts[name], key=_split_order)}
         lines = {split: points for split, points in lines.items() if split != "test"}  # a single point is no curve
         judged = "validation" in lines and len(lines["validation"]) > 1 and name in _FIRST
-        best = ("min" if lower_is_better(name) else "max") if judged else None
+        best = direction(name) if judged else None
         figures.append(line_chart(metric_words(name), lines, span, best))
     figures = [figure for figure in figures if figure]
     return _section("Learning curves", f'<div class="charts">{"".join(figures)}</div>') if figures else ""

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from groundup.metrics.directions import base_name, lower_is_better
 from groundup.metrics.estimate import Estimate
 from groundup.runs.report.charts import interval_bar, number
 from groundup.runs.table import (
@@ -13,9 +14,7 @@ from groundup.runs.table import (
     OF_TEXT,
     PERCENT,
     as_estimate,
-    base_name,
     best_rows,
-    lower_is_better,
     main_metrics,
 )
 
