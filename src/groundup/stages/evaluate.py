@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from omegaconf import DictConfig, open_dict
 
 from groundup.config.compose import as_config, resolved
 from groundup.config.job import Job
 from groundup.config.safe import instantiate
+from groundup.data.sources.source import Row, Source
 from groundup.errors import UserError
 from groundup.stages.building import build_data, connect, prepare_process
 from groundup.stages.evaluation import compare_with_baselines, evaluate, print_results, write_results
@@ -20,8 +23,9 @@ def run(cfg: DictConfig, job: Job) -> float:
     """Scores the best checkpoint of ``run`` on a split and writes results and report to a folder of its own."""
     prepare_process(cfg.threads)
     loaded = load_run(cfg.run, cfg.paths.logs)
-    trained = with_other_data(loaded.config, cfg)
-    data = build_data(trained, instantiate(trained.data), loaded.tokenizer, loaded.facts, loaded.target_tokenizer)
+    trained = with_other_data(loaded.config, cfg, job.overrides)
+    source = Scored(instantiate(trained.data), loaded.config.data)
+    data = build_data(trained, source, loaded.tokenizer, loaded.facts, loaded.target_tokenizer)
     connect(loaded.task, data)
     if cfg.get("decoding"):
         loaded.decode_by(instantiate(cfg.decoding))
@@ -31,6 +35,8 @@ def run(cfg: DictConfig, job: Job) -> float:
         others = [name for name in present if name != "train"]
         advice = f"{' and '.join(others)}. Try split={others[-1]}" if others else "no other. Try data.test=FILE"
         raise UserError(f"split={split}: the data has {advice}")
+    if cfg.baselines and loaded.task.baselines_are_trained:
+        next(iter(data.texts("train")))  # a file that is gone shows now, not after the evaluation
     with open_dict(cfg):
         cfg.data, cfg.run = trained.data, str(loaded.folder.path)
     job.folder.write_config(resolved(cfg))
@@ -43,18 +49,48 @@ def run(cfg: DictConfig, job: Job) -> float:
     return results[split][0][metric].value
 
 
-def with_other_data(trained: DictConfig, cfg: DictConfig) -> DictConfig:
+class Scored:
+    """A source (see ``sources.source.Source``) of rows to score, beside the rows that the run has learned from.
+
+    Baselines are to learn from what the model has learned from: the split ``train`` is the run's own in any case.
+    """
+
+    def __init__(self, scored: Source, trained: DictConfig) -> None:
+        self._scored, self._trained = scored, trained
+        self.columns, self.labels, self.streaming = scored.columns, scored.labels, scored.streaming
+
+    def splits(self) -> list[str]:
+        return self._scored.splits()
+
+    def rows(self, split: str) -> Iterable[Row]:
+        return self._of(split).rows(split)
+
+    def fingerprint(self, split: str) -> str:
+        return self._of(split).fingerprint(split)
+
+    def _of(self, split: str) -> Source:
+        return instantiate(self._trained) if split == "train" else self._scored
+
+
+def with_other_data(trained: DictConfig, cfg: DictConfig, overrides: Sequence[str] = ()) -> DictConfig:
     """The run's config, its data replaced where the command line names other data.
 
-    ``data=NAME`` replaces all of it; ``data.test=FILE`` alone keeps the run's columns and cleaning.
+    ``data=NAME`` replaces all of it but the cleaning, which belongs to the model; ``data.test=FILE`` alone keeps the
+    run's columns, too. What ``overrides`` say of the cleaning counts before what the run did.
     """
     given = {key: value for key, value in resolved(cfg)["data"].items() if value is not None}
     config = resolved(trained)
     saved = config["data"]
     if "_target_" in given:
-        config["data"] = given
+        typed = [word.lstrip("+").partition("=")[0] for word in overrides]
+        clean = given.get("clean") or {}
+        own = {step: value for step, value in clean.items() if value or f"data.clean.{step}" in typed}
+        config["data"] = {**given, "clean": {**(saved.get("clean") or clean), **own}}
     elif any(name in given for name in SPLITS):
-        kept = {key: value for key, value in saved.items() if key not in SPLITS} if saved["_target_"] == FILES else {}
+        kept = {key: value for key, value in saved.items() if key not in SPLITS}
+        if saved["_target_"] != FILES:  # a set made by code has settings of its own, and names its rows by their roles
+            named = {role: role for role in instantiate(trained.data).columns if role != "group"}
+            kept = {"clean": saved.get("clean"), **named}
         config["data"] = {"_target_": FILES, **kept, **given}
     else:
         config["data"] = {**saved, **given}

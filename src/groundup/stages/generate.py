@@ -49,7 +49,7 @@ def write(loaded: LoadedRun, prompt: str, prefix: str, decoding: Decoding, seed:
 
     Raises UserError when the run writes no text, or not in this way.
     """
-    task = loaded.task
+    task, prompt, prefix = loaded.task, loaded.text(prompt), loaded.text(prefix)
     if isinstance(task, SequenceToSequence):
         if not prompt.strip():
             raise UserError("prompt is empty, and there is nothing to translate or summarize. Try prompt='...'")

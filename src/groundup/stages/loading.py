@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
 from groundup.config.compose import as_config
+from groundup.config.safe import instantiate
+from groundup.data.clean import Clean
+from groundup.data.encoding import PAIR_ROLES, TEXT_ROLES
 from groundup.data.facts import Facts
+from groundup.data.sources.source import Row, roles
 from groundup.data.tokenizer import Tokenizer
 from groundup.decoding.decoding import Decoding
 from groundup.errors import UserError
@@ -33,6 +40,26 @@ class LoadedRun:
     tokenizer: Tokenizer
     facts: Facts
     target_tokenizer: Tokenizer | None  # of what the task writes; None: the same
+
+    @cached_property
+    def clean(self) -> Clean | None:
+        """What was done to every text before the run's tokenizer saw it."""
+        settings = self.config.data.get("clean")
+        return instantiate(settings) if settings else None
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The roles of the texts that the task is given; only the first must be there."""
+        return PAIR_ROLES[:1] if isinstance(self.task, SequenceToSequence) else TEXT_ROLES
+
+    def row(self, raw: Mapping[str, Any]) -> Row:
+        """A row (role -> text) as training saw its rows: the way in of every text that the model is to answer."""
+        present = [role for role in self.reads if role == self.reads[0] or raw.get(role) is not None]
+        return roles(raw, {role: role for role in present}, self.clean, "the row")
+
+    def text(self, text: str) -> str:
+        """A text cleaned as the run's texts were."""
+        return roles({"text": text}, {"text": "text"}, self.clean, "the text")["text"]
 
     def decode_by(self, decoding: Decoding) -> None:
         """Writes texts by another method than the task's own. Raises UserError for a task that writes none."""

@@ -66,11 +66,11 @@ def begin_with(loaded: LoadedRun, prefix: str) -> None:
     if not isinstance(loaded.task, SequenceToSequence):
         raise UserError(f"prefix={prefix} is for tasks that write a text. Leave it out")
     tokenizer = loaded.target_tokenizer or loaded.tokenizer
-    loaded.task.prefix = tuple(tokenizer.encode(prefix))
+    loaded.task.prefix = tuple(tokenizer.encode(loaded.text(prefix)))
 
 
 def read_rows(path: Path, loaded: LoadedRun, named: Mapping[str, str | None]) -> tuple[list[dict[str, Any]], list[Row]]:
-    """The rows of a file as they stand, and as the model wants them. Columns are those of training, unless named."""
+    """The rows of a file as they stand, and by role. Columns are those of training, unless named."""
     trained, writes = loaded.config.data, isinstance(loaded.task, SequenceToSequence)
     wanted = ("source",) if writes else ("text", "text_pair")
     own = trained if trained["_target_"] == FILES else {}  # a set made by code names its rows by their roles
@@ -78,11 +78,10 @@ def read_rows(path: Path, loaded: LoadedRun, named: Mapping[str, str | None]) ->
     columns = {role: str(column) for role, column in found.items() if column is not None} or {wanted[0]: wanted[0]}
     if writes and format_of(path) == ".txt":
         columns = {"source": "text"}  # what the only column of such a file is called
-    clean = instantiate(trained.clean) if trained.get("clean") else None
     raw, rows = [], []
     for where, row in read(path, "line"):
         raw.append(row)
-        rows.append(roles(row, columns, clean, where))
+        rows.append(roles(row, columns, None, where))
     return raw, rows
 
 
@@ -94,7 +93,7 @@ def predict_rows(
 
     ``seed``: of decoding by drawing; a row's text depends on it and on the row's number alone.
     """
-    rows, device = list(rows), device_of(accelerator)
+    rows, device = [loaded.row(row) for row in rows], device_of(accelerator)
     task = loaded.task.eval().to(device)
     data = build_data(loaded.config, None, loaded.tokenizer, loaded.facts, loaded.target_tokenizer)
     connect(task, data)
