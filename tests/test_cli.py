@@ -159,15 +159,3 @@ def test_configuration_folder(monkeypatch, tmp_path, repository):
     assert cli.conf_dir() == repository / "conf"
     monkeypatch.setenv("GROUNDUP_CONF", str(tmp_path))
     assert cli.conf_dir() == tmp_path
-
-
-@pytest.mark.parametrize(
-    "text", ["Hello, world!", "今天天气", "it's a \\ 'quoted' [list]", "a=b", "${paths.logs}", "$5 {x}", "end \\"]
-)
-def test_a_prompt_may_hold_anything(text):
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from omegaconf import OmegaConf
-
-    (override,) = OverridesParser.create().parse_overrides([cli.as_text(f"prompt={text}")])
-    assert OmegaConf.create({"prompt": override.value()}).prompt == text
-    assert cli.as_text("prompt='given so'") == "prompt='given so'" and cli.as_text("seed=1") == "seed=1"

@@ -7,7 +7,6 @@ work as its own documentation says. Torch and Lightning are imported inside the 
 from __future__ import annotations
 
 import os
-import re
 import sys
 from pathlib import Path
 
@@ -22,7 +21,6 @@ STAGES: dict[str, tuple[str, str]] = {
 }
 
 # What people write, and what Hydra 1.3 understands.
-TEXTS = ("prompt", "prefix")  # values that are text as they stand
 ALIASES = {
     "+experiment=": "experiment=",
     "hydra.launcher=": "hydra/launcher=",
@@ -126,22 +124,10 @@ def run(arguments: list[str]) -> int:
     prepare_environment()
     for short, full in ALIASES.items():
         rest = [full + word.removeprefix(short) if word.startswith(short) else word for word in rest]
-    if not {"-m", "--multirun"} & set(rest):  # where a comma separates values
-        rest = [as_text(word) for word in rest]
     from groundup.config.launch import launch
+    from groundup.config.quoting import quoted
 
-    return launch(stage, rest)
-
-
-def as_text(word: str) -> str:
-    """``prompt=Hello, world`` and ``prompt=你好`` in the quotes that Hydra's grammar asks for."""
-    key, _, value = word.partition("=")
-    if key not in TEXTS or not value or value[0] in "'\"":
-        return word
-    value = value.replace("${", r"\${")  # OmegaConf's interpolation
-    value = re.sub(r"(\\*)'", r"\1\1\\'", value)  # a backslash counts before a quote only
-    value = re.sub(r"(\\+)$", r"\1\1", value)
-    return f"{key}='{value}'"
+    return launch(stage, quoted(rest, sweep=bool({"-m", "--multirun"} & set(rest))))
 
 
 def main() -> None:

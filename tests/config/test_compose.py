@@ -74,7 +74,7 @@ def test_mistakes_are_user_errors(toy):
     with pytest.raises(UserError, match=r"^model.dropuot=1: no key or group .* Try model.dropout=1$"):
         compose("pretrain", ["model.dropuot=1"])
     with pytest.raises(UserError, match="no key 'nope'"):
-        compose("pretrain", ["prompt=${nope}"])
+        compose("pretrain", ["run_name=${nope}"])
 
 
 def test_choice_resolver_and_text_with_braces(toy):
@@ -90,6 +90,10 @@ def test_reading_a_key_that_is_not_there_raises():
     assert cfg.model.get("depth", 5) == 5
 
 
+def test_overrides_in_code_need_no_quotes_either(toy):
+    assert compose("pretrain", ["run_name=我的 (1), x=y"]).run_name == "我的 (1), x=y"
+
+
 def test_there_is_no_eval(toy):
     with pytest.raises(UserError, match="eval"):
-        compose("pretrain", ["prompt=${eval:1}"])
+        compose("pretrain", ["run_name=${eval:1}"])

@@ -16,8 +16,8 @@ COMMAND_LINE = {
     "+seed=2": "+seed=2: the key exists already. Try seed=2",
     "seed": "seed: a value is missing. Write seed=VALUE",
     "seed=1,2": "seed=1,2: several values. For one run each add -m; for a list write 'seed=[1,2]'",
-    "run_name=a: b=[c": "run_name=a: b=[c: cannot be read as KEY=VALUE. Text with special characters needs two pairs of quotes: "
-    "\"run_name='a: b=[c'\"",
+    "my key=1": "my key=1: cannot be read as KEY=VALUE: 'my key' is not the name of a key",
+    "tags={好:1}": "tags={好:1}: cannot be read as KEY=VALUE. Keys inside { } are written with a-z, 0-9, _ and -",
     "~sede": "~sede: nothing there to delete; did you mean 'seed'? Try ~seed",
     "run_name=${nope}": "run_name = ${nope}: there is no key 'nope' to take the value from",
     "--cgf": "unrecognized arguments: --cgf. `--hydra-help` lists the flags",

@@ -43,13 +43,14 @@ def compose_raw(stage: str, overrides: Sequence[str]) -> DictConfig:
     import hydra
 
     from groundup.cli import conf_dir
+    from groundup.config.quoting import quoted
     from groundup.config.resolvers import register
 
     register()
     extra = extra_config_dirs()
     with suspended_hydra(), hydra.initialize_config_dir(str(conf_dir()), job_name=stage, version_base="1.3"):
         search = [f"hydra.searchpath=[{','.join(extra)}]"] if extra else []
-        return hydra.compose(stage, [*search, *overrides], return_hydra_config=True)
+        return hydra.compose(stage, [*search, *quoted(overrides)], return_hydra_config=True)
 
 
 @contextmanager

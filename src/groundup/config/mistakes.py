@@ -35,8 +35,14 @@ def unreadable(override: str) -> str:
     name, equals, value = override.partition("=")
     if not equals and not override.startswith("~"):
         return f"{override}: a value is missing. Write {override}=VALUE"
+    if not re.fullmatch(r"[+~]{0,2}[\w./@:$-]+", name, re.ASCII):
+        return f"{override}: cannot be read as KEY=VALUE: '{name}' is not the name of a key"
+    if value.startswith("{"):
+        return f"{override}: cannot be read as KEY=VALUE. Keys inside {{ }} are written with a-z, 0-9, _ and -"
     quoted = value.replace("'", r"\'")
-    return f"{override}: cannot be read as KEY=VALUE. Text with special characters needs two pairs of quotes: \"{name}='{quoted}'\""
+    return (
+        f"{override}: cannot be read as KEY=VALUE. If it is text, it needs two pairs of quotes: \"{name}='{quoted}'\""
+    )
 
 
 def number_as_choice(overrides: Sequence[str]) -> str:

@@ -1,0 +1,121 @@
+"""What was typed, in the quotes that Hydra's grammar asks for: ``data.text=评论`` and ``data.train=a (1).csv`` work as they are.
+
+Hydra's own syntax keeps its meaning: numbers, ``true``, ``null``, lists, dicts, ``'quoted text'``, ``${key}``, functions
+such as ``range(1,5)``, and with ``-m`` the comma between the values of a sweep. All else is text, character by character.
+https://hydra.cc/docs/advanced/override_grammar/basic/
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+TEXTS = ("prompt", "prefix")  # values that are text whatever they look like: prompt=5, prompt=[x]
+TAKE_A_WORD = ("-p", "--package", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir")
+OVERRIDE = re.compile(r"([+~]{0,2}[\w./@:$-]+)=(.+)", re.ASCII | re.DOTALL)
+PLAIN = re.compile(r"[\w/\-+.$%*@?|:]*", re.ASCII)  # Hydra reads these characters as they are
+NUMBER = re.compile(r"[+-]?(\d[\d_]*\.?\d*|\.\d+)([eE][+-]?\d+)?")
+CONSTANT = re.compile(rf"{NUMBER.pattern}|[+-]?inf|nan|true|false|null", re.IGNORECASE)
+INTERPOLATION = re.compile(r"(?<!\\)\$\{[^{}]*[^{}\s][^{}]*\}")
+FUNCTIONS = "int str bool float choice range interval tag sort shuffle glob".split()  # those of Hydra's grammar
+
+
+def quoted(words: Sequence[str], sweep: bool = False) -> list[str]:
+    """A command line as Hydra must see it; quoting it again changes nothing. Flags and words without ``=`` stay.
+
+    Args:
+        words: what stands after the verb.
+        sweep: a comma separates the values of several runs (``-m``). Without it a comma is a character of a text; only
+            numbers, and names of a group's choices, are left for Hydra to refuse.
+    """
+    return [
+        word if previous in TAKE_A_WORD else quoted_word(word, sweep)
+        for previous, word in zip(["", *words], words, strict=False)
+    ]
+
+
+def quoted_word(word: str, sweep: bool) -> str:
+    match = OVERRIDE.fullmatch(word)
+    if match is None:
+        return word
+    key, value = match.groups()
+    if key in TEXTS:
+        parts = parted(value) if sweep else [value]
+        return f"{key}={','.join(literal(part.strip() if sweep else part) for part in parts)}"
+    if PLAIN.fullmatch(value):
+        return word
+    if sweep:
+        return f"{key}={','.join(element(part.strip()) for part in parted(value))}"
+    return word if "," in value and are_several(key, value.split(",")) else f"{key}={element(value)}"
+
+
+def element(text: str) -> str:
+    """One value: as it is where Hydra reads it as something of its own, else in quotes."""
+    inner = text.strip()
+    if (inner == text and PLAIN.fullmatch(text)) or CONSTANT.fullmatch(inner) or is_quoted(inner) or is_call(inner):
+        return text
+    if inner[:1] == "[" and inner[-1:] == "]":
+        return f"[{','.join(element(part.strip()) for part in parted(inner[1:-1]))}]"
+    if inner[:1] == "{" and inner[-1:] == "}":
+        pairs = [part.partition(":") for part in parted(inner[1:-1])]
+        return "{" + ",".join(f"{key}{colon}{element(value.strip())}" for key, colon, value in pairs) + "}"
+    return literal(text, interpolate=bool(INTERPOLATION.search(text)))
+
+
+def literal(text: str, interpolate: bool = False) -> str:
+    """Text in quotes, each character itself, and ``${key}`` too unless ``interpolate``."""
+    if is_quoted(text):
+        return text
+    if not interpolate:
+        text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
+    text = re.sub(r"(\\*)'", r"\1\1\\'", text)  # in Hydra's quotes a backslash counts before a quote only
+    text = re.sub(r"(\\+)\Z", r"\1\1", text)
+    return f"'{text}'"
+
+
+def is_quoted(text: str) -> bool:
+    """Whether the quote that a text begins with is closed by its last character."""
+    return text[:1] in ("'", '"') and closing_quote(text, 0) == len(text) - 1
+
+
+def is_call(text: str) -> bool:
+    """``range(1,5)``; a file may be called ``data(1)``."""
+    name, bracket, _ = text.partition("(")
+    return bool(bracket) and text[-1] == ")" and name.strip() in FUNCTIONS
+
+
+def are_several(key: str, parts: Sequence[str]) -> bool:
+    """Whether what stands between commas cannot be one text: numbers, or choices of a group."""
+    from groundup.cli import conf_dir
+
+    numbers = all(CONSTANT.fullmatch(part.strip()) for part in parts)
+    return numbers or (conf_dir() / key.lstrip("+").partition("@")[0]).is_dir()
+
+
+def parted(text: str) -> list[str]:
+    """``text`` at the commas that stand in no bracket and in no quotes."""
+    parts, depth, start, position = [], 0, 0, 0
+    while position < len(text):
+        letter = text[position]
+        opens = letter in "'\"" and text[position - 1 : position].strip(" [{(:,=") == ""  # not the ' of it's
+        if opens and (end := closing_quote(text, position)) is not None:
+            position = end
+        elif letter in "([{":
+            depth += 1
+        elif letter in ")]}":
+            depth -= 1
+        elif letter == "," and depth <= 0:
+            parts.append(text[start:position])
+            start = position + 1
+        position += 1
+    return [*parts, text[start:]]
+
+
+def closing_quote(text: str, start: int) -> int | None:
+    """Where the quote that opens at ``start`` is closed, if it is."""
+    position = start + 1
+    while position < len(text):
+        if text[position] == text[start]:
+            return position
+        position += 2 if text[position] == "\\" else 1
+    return None
