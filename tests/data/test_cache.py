@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from groundup.data import cache as cache_module
 from groundup.data.cache import Cache, default_root
 from groundup.errors import UserError
 
@@ -17,13 +18,17 @@ def fill(folder):
         time.sleep(0.03)
 
 
+def names(folder):
+    return sorted(path.name for path in folder.iterdir() if path.name != "checksums.json")
+
+
 def _race(root, barrier, results):
     def build(folder):
         barrier.wait(20)  # both have seen that there is nothing yet
         fill(folder)
 
     path = Cache(root).get("key", build)
-    results.put((str(path), sorted(os.listdir(path))))
+    results.put((str(path), names(path)))
 
 
 def test_built_once_and_then_found(tmp_path):
@@ -32,7 +37,7 @@ def test_built_once_and_then_found(tmp_path):
     for _ in range(2):
         path = cache.get("key", lambda folder: calls.append(fill(folder)))
     assert len(calls) == 1
-    assert sorted(p.name for p in path.iterdir()) == ["0.txt", "1.txt", "2.txt", "3.txt"]
+    assert names(path) == ["0.txt", "1.txt", "2.txt", "3.txt"]
 
 
 def test_a_failed_build_leaves_nothing(tmp_path):
@@ -80,8 +85,65 @@ def test_full_disk_is_one_line(tmp_path, code):
 
 def test_unwritable_cache_is_one_line(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises((UserError, NotADirectoryError)):
-        Cache(tmp_path / "file" / "cache").get("key", fill)
+    for root in (tmp_path / "file", tmp_path / "file" / "cache"):
+        with pytest.raises(UserError, match=r"cannot write to the cache .* set GROUNDUP_CACHE=FOLDER"):
+            Cache(root).get("key", fill)
+
+
+DAMAGE = {
+    "a byte": lambda path: path.write_bytes(b"X" + path.read_bytes()[1:]),
+    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "the half": lambda path: os.truncate(path, path.stat().st_size // 2),
+    "more": lambda path: path.write_bytes(path.read_bytes() * 2),
+    "gone": lambda path: path.unlink(),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+}
+
+
+@pytest.mark.parametrize("file", ["2.txt", "checksums.json"])
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_what_was_damaged_is_said_and_built_anew(tmp_path, caplog, file, damage):
+    cache, whole = Cache(tmp_path), {f"{part}.txt": str(part) for part in range(4)}
+    path = cache.get("key", fill)
+    DAMAGE[damage](path / file)
+    again = cache.get("key", fill)
+    assert {name: (again / name).read_text() for name in names(again)} == whole
+    assert "is damaged" in caplog.text and "built anew" in caplog.text
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]
+    cache.get("key", lambda folder: pytest.fail("built what was whole"))
+
+
+def test_two_processes_that_find_it_damaged_get_one_complete_folder(tmp_path):
+    (Cache(tmp_path).get("key", fill) / "2.txt").write_text("x")
+    context = multiprocessing.get_context("fork")
+    barrier, results = context.Barrier(2), context.Queue()
+    processes = [context.Process(target=_race, args=(tmp_path, barrier, results)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    found = [results.get(timeout=30) for _ in processes]
+    for process in processes:
+        process.join()
+    assert found[0] == found[1] == (str(tmp_path / "key"), ["0.txt", "1.txt", "2.txt", "3.txt"])
+    assert (tmp_path / "key" / "2.txt").read_text() == "2"
+
+
+def test_a_whole_folder_that_another_process_put_there_stays(tmp_path):
+    cache = Cache(tmp_path)
+    path = cache.get("key", fill)
+    cache._discard(path)  # this one saw the damaged folder that stood there before
+    cache.get("key", lambda folder: pytest.fail("built what was whole"))
+
+
+@pytest.mark.parametrize("edited", ["clean.py", "files.py", "formats.py", "encoding.py", "vocabulary.py"])
+def test_an_edit_of_the_code_that_makes_ids_changes_the_key(monkeypatch, edited):
+    digest = cache_module._digest
+    before = cache_module.code_version(object())
+    cache_module._own_code.cache_clear()
+    assert cache_module.code_version(object()) == before
+    cache_module._own_code.cache_clear()
+    monkeypatch.setattr(cache_module, "_digest", lambda path: digest(path) + str(path.name == edited))
+    assert cache_module.code_version(object()) != before
+    cache_module._own_code.cache_clear()
 
 
 def test_key_depends_on_content_alone():

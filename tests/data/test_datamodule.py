@@ -430,3 +430,13 @@ def _alive(process: int) -> bool:
             return file.read().rsplit(")", 1)[1].split()[0] != "Z"  # a zombie is dead, only not yet collected
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+@pytest.mark.parametrize("file", ["ids.bin", "labels.bin", "offsets.bin", "about.json"])
+@pytest.mark.parametrize("half", [True, False])
+def test_a_damaged_cache_is_not_trained_on(tmp_path, file, half):
+    expected = list(module("bucketed", tmp_path).train_dataloader())
+    for path in tmp_path.glob(f"*/{file}"):
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2] if half else bytes(len(content)))
+    assert_same(list(module("bucketed", tmp_path).train_dataloader()), expected)

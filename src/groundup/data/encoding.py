@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tokenizers
 
-from groundup.data.cache import Cache
+from groundup.data.cache import Cache, code_version
 from groundup.data.sources.source import Source
 from groundup.data.tokenizer import Tokenizer
 
 TEXT_ROLES = ("text", "text_pair")
 PAIR_ROLES = ("source", "target")
 BLOCK = 1 << 18  # characters tokenized at a time: bounds memory, also for a document of any size
-FORMAT = 1  # part of the cache key: raise it when the files of `encode` change
 
 
 class EncodedText:
@@ -36,8 +36,8 @@ class EncodedText:
         self.bytes: int = about["bytes"]  # UTF-8, of the text before tokenization
         self.unknown: int = about["unknown"]  # tokens that became <unk>
         self.label_names: list[str] = about["label_names"]
-        self.offsets: np.ndarray = np.load(folder / "offsets.npy")
-        self.labels: np.ndarray = np.load(folder / "labels.npy")
+        self.offsets: np.ndarray = np.fromfile(folder / "offsets.bin", dtype=np.int64)
+        self.labels: np.ndarray = np.fromfile(folder / "labels.bin", dtype=np.int32)
         self._file, self._dtype, self._in_memory = folder / "ids.bin", np.dtype(about["dtype"]), in_memory
         self._open()
 
@@ -61,9 +61,8 @@ class EncodedText:
             with tempfile.TemporaryDirectory() as folder:
                 encode(source.rows(split), tokenizer, Path(folder), stream, close, roles)
                 return cls(Path(folder), in_memory=True)
-        content = (FORMAT, tokenizer.fingerprint, source.fingerprint(split), split, stream, close)
-        named = () if roles == TEXT_ROLES else (roles,)
-        key = cache.key("encoded", *content, *named)
+        code = (code_version(source), tokenizers.__version__)
+        key = cache.key("encoded", code, tokenizer.fingerprint, source.fingerprint(split), split, stream, close, roles)
         return cls(cache.get(key, lambda folder: encode(source.rows(split), tokenizer, folder, stream, close, roles)))
 
     def _open(self) -> None:
@@ -128,8 +127,9 @@ def encode(
         if stream and close and len(offsets) == 2:  # nothing to separate an only document from
             offsets[-1] -= 1
             file.truncate(offsets[-1] * dtype.itemsize)
-    np.save(folder / "offsets.npy", np.frombuffer(offsets, dtype=np.int64))
-    np.save(folder / "labels.npy", np.frombuffer(labels, dtype=np.int32) if labels else np.zeros(0, np.int32))
+    for name, values in (("offsets", offsets), ("labels", labels)):
+        with open(folder / f"{name}.bin", "wb") as file:
+            values.tofile(file)
     about = {**count, "dtype": dtype.name, "label_names": list(names)}
     (folder / "about.json").write_text(json.dumps(about, ensure_ascii=False), encoding="utf-8")
 

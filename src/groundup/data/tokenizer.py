@@ -13,9 +13,9 @@ from typing import Annotated, Any
 import tokenizers
 from pydantic import Field
 
-from groundup.data.cache import Cache
+from groundup.data.cache import Cache, code_version
 from groundup.data.clean import valid_unicode
-from groundup.data.vocabulary import CHARACTERS, MARKS, SPECIALS, WORDS, Kind, learn
+from groundup.data.vocabulary import CHARACTERS, SPECIALS, Kind, learn
 from groundup.errors import UserError
 
 # Undo, when decoding words, the spaces that stand between pieces: inside CJK text, before closing marks, after opening.
@@ -143,8 +143,8 @@ class TokenizerSpec:
         """
         if self.path is not None:
             return Tokenizer.load(Path(self.path).expanduser())
-        settings = asdict(self) | {"tokenizers": tokenizers.__version__, "patterns": [WORDS, MARKS]}
-        key = cache.key("tokenizer", settings, fingerprint or _content_hash(texts()))
+        code = (code_version(self), tokenizers.__version__)
+        key = cache.key("tokenizer", code, asdict(self), fingerprint or _content_hash(texts()))
 
         def train(folder: Path) -> None:
             words = (self.kind, self.vocab_size, self.lowercase, self.min_frequency, self.split_digits)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from groundup.data.cache import Cache
-from groundup.data.encoding import PAIR_ROLES, TEXT_ROLES, text_roles
+from groundup.data.cache import Cache, code_version
+from groundup.data.encoding import PAIR_ROLES, text_roles
 from groundup.data.facts import Facts
 from groundup.data.forms import Form, check_target_tokenizer
 from groundup.data.pairs import PairedText
@@ -47,5 +47,4 @@ def _build(given: Given, source: Source, roles: tuple[str, ...], cache: Cache) -
                 if row.get(role):
                     yield row[role]
 
-    rows = source.fingerprint("train")
-    return given.build(texts, cache, rows if roles == TEXT_ROLES else f"{rows} {' '.join(roles)}")
+    return given.build(texts, cache, cache.key(code_version(source), source.fingerprint("train"), roles))
