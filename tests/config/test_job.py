@@ -30,7 +30,7 @@ def test_finished_run_has_everything(toy):
     assert run.read_config()["model"] == {"_target_": "toy_parts.Net", "width": 64, "dropout": 0.1, "cell": "lstm"}
     assert "hydra" not in run.read_config()
     assert run.command.read_text() == "groundup pretrain seed=2 model=big\n"
-    assert (run.path / ".hydra" / "overrides.yaml").is_file()
+    assert run.status()["choices"]["model"] == "big"
 
 
 @pytest.mark.parametrize(
@@ -107,6 +107,39 @@ def test_user_says_where_the_run_goes(toy):
     assert not (toy.root / "logs").exists()
 
 
+@pytest.mark.parametrize(
+    "wrong", [["model.width=0"], ["model.widht=4"], ["model=nosuch"], ["seed=-1"], ["run_name=${nowhere}"]]
+)
+@pytest.mark.parametrize("where", [[], ["hydra.run.dir=new/run"]])
+def test_wrong_value_leaves_no_folder(toy, wrong, where):
+    before = sorted(toy.root.rglob("*.yaml"))
+    assert toy.groundup("pretrain", *wrong, *where) == 2
+    assert not (toy.root / "logs").exists() and not (toy.root / "new").exists()
+    assert sorted(toy.root.rglob("*.yaml")) == before
+
+
+def test_folder_of_a_run_is_not_used_again(toy, capsys):
+    toy.groundup("pretrain", "hydra.run.dir=here")
+    before = {file: file.read_bytes() for file in (toy.root / "here").iterdir()}
+    assert toy.groundup("pretrain", "seed=2", "hydra.run.dir=here") == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "hydra.run.dir=here holds a run of `groundup pretrain` (done)" in line
+    assert "groundup resume run=here" in line
+    assert {file: file.read_bytes() for file in (toy.root / "here").iterdir()} == before
+
+
+def test_folder_with_other_files_is_refused_and_an_empty_one_is_not(toy, capsys):
+    (toy.root / "notes").mkdir()
+    assert toy.groundup("pretrain", "hydra.run.dir=notes") == 0
+    (toy.root / "thesis").mkdir()
+    (toy.root / "thesis" / "chapter.tex").write_text("...")
+    assert toy.groundup("pretrain", "hydra.run.dir=thesis") == 2
+    line = "error: hydra.run.dir=thesis is not empty (chapter.tex). Try hydra.run.dir=thesis/run"
+    assert capsys.readouterr().err.splitlines()[-1] == line
+    assert [file.name for file in (toy.root / "thesis").iterdir()] == ["chapter.tex"]
+    assert toy.groundup("pretrain", "hydra.run.dir=thesis/run") == 0
+
+
 def test_runs_started_together_have_folders_of_their_own(toy):
     for _ in range(3):
         toy.groundup("pretrain")
@@ -128,7 +161,7 @@ def test_secrets_are_masked_in_everything_that_is_written(toy, monkeypatch, caps
     )
     toy.groundup("pretrain", "prompt=0123456789abcdef-very-secret")
     files = [file for file in (toy.root / "logs").rglob("*") if file.is_file()]
-    assert len(files) >= 6
+    assert len(files) >= 4
     assert [file.name for file in files if b"very-secret" in file.read_bytes()] == []
     assert "very-secret" not in capsys.readouterr().err
 

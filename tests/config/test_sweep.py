@@ -36,6 +36,32 @@ def test_exit_codes_of_sweeps(toy):
     assert toy.groundup("pretrain", "-m", "seed=1", "model=small,nosuch") == 2
 
 
+def test_wrong_value_fails_its_job_alone_and_leaves_no_folder(toy, capsys):
+    assert toy.groundup("pretrain", "-m", "model.width=0,4") == 2
+    folder = sweep_of(toy)
+    assert sorted(entry.name for entry in folder.iterdir()) == [
+        "1", "multirun.yaml", "refused.jsonl", "results.csv", "results.md",
+    ]  # fmt: skip
+    rows = list(csv.DictReader((folder / "results.csv").open()))
+    assert [(row["job"], row["status"]) for row in rows] == [("1", "done"), ("0", "failed")]
+    assert rows[1]["why"].startswith("model.width = 0: must be at least 1")
+    printed = capsys.readouterr()
+    assert printed.err.count("job 0 failed: model.width = 0: must be at least 1") == 1
+
+
+def test_used_folder_of_a_sweep_is_refused(toy, capsys):
+    assert toy.groundup("pretrain", "-m", "seed=1,2", "hydra.sweep.dir=sweep") == 0
+    before = sorted(toy.root.glob("sweep/**/*"))
+    assert toy.groundup("pretrain", "-m", "seed=1,2", "hydra.sweep.dir=sweep") == 2
+    assert "hydra.sweep.dir=sweep is not empty" in capsys.readouterr().err
+    assert sorted(toy.root.glob("sweep/**/*")) == before
+
+
+def test_sweep_without_a_job_leaves_nothing(toy):
+    assert toy.groundup("pretrain", "-m", "model=small,nosuch", "hydra.sweep.dir=sweep") == 2
+    assert not (toy.root / "sweep").exists()
+
+
 def test_interrupt_ends_the_sweep_and_leaves_the_table(toy):
     assert toy.groundup("pretrain", "-m", "seed=1,5,2") == 130
     rows = list(csv.DictReader((sweep_of(toy) / "results.csv").open()))
@@ -70,8 +96,8 @@ def test_sweep_over_processes(toy, monkeypatch):
     ]
 
 
-def row(number, folder, loss, **changed):
-    return Row(number, RunFolder(folder), changed, "done", metrics={"validation/loss": loss})
+def row(number, loss, **changed):
+    return Row(number, changed, "done", metrics={"validation/loss": loss})
 
 
 def test_best_first_depends_on_the_mode():
@@ -79,8 +105,8 @@ def test_best_first_depends_on_the_mode():
     assert sorted([0.3, None, 0.1], key=Ranking("m", "max").key) == [0.3, 0.1, None]
 
 
-def test_standard_deviation_is_that_of_a_sample(tmp_path):
-    rows = [row(n, tmp_path, loss, seed=str(n)) for n, loss in enumerate((1.0, 2.0, 3.0))]
+def test_standard_deviation_is_that_of_a_sample():
+    rows = [row(n, loss, seed=str(n)) for n, loss in enumerate((1.0, 2.0, 3.0))]
     assert over_seeds(rows, ["validation/loss"], Ranking("validation/loss")) == [["mean ± std", "3", "2 ± 1"]]
     assert over_seeds(rows[:1], ["validation/loss"], Ranking()) == []
     assert "| 2   | 2    | done   | 3 " in as_text(rows, Ranking("validation/loss"))

@@ -27,14 +27,12 @@ TEXTS = [
 def fabricate(folder, state: str = "done", rows: int = 400) -> RunFolder:
     rng = np.random.default_rng(0)
     run = RunFolder(folder)
-    run.set_status("running", stage="finetune", parameters=812_934)
+    choices = {"data": "python_docs_topic", "model": "transformer_encoder", "size": "tiny", "task": "classification"}
+    run.set_status("running", stage="finetune", parameters=812_934, choices=choices)
     run.write_config({"stage": "finetune", "seed": 1, "model": {"width": 128, "layers": 4}, "optimizer": {"lr": 3e-3}})
     run.write_command(
         ["groundup", "finetune", "data=python_docs_topic", "model=transformer_encoder", "hub_token=hf_abc"]
     )
-    (run.path / ".hydra").mkdir()
-    choices = "{data: python_docs_topic, model: transformer_encoder, size: tiny, task: classification}"
-    (run.path / ".hydra" / "hydra.yaml").write_text(f"hydra: {{runtime: {{choices: {choices}}}}}")
     names = ["train/loss", "train/lr", "train/tokens_per_second", "train/grad_norm"]
     lines = ["step," + ",".join([*names, "validation/loss", "validation/accuracy", "validation/macro_f1"])]
     for step in range(5, 1201 if state == "done" else 400, 5):

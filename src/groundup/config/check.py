@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -64,17 +64,32 @@ def check(
     Raises:
         UserError: the first mistake: config path, value, what is allowed, file, what to type.
     """
-    from groundup.cli import conf_dir
+    check_keys(cfg, stage, overrides, choices)
+    refuse(node_mistakes(cfg, "", supplied), stage, overrides, choices)
+
+
+def check_keys(
+    cfg: Mapping, stage: str = "", overrides: Sequence[str] = (), choices: Mapping[str, str | None] | None = None
+) -> None:
+    """The part of ``check`` that imports nothing heavy: missing values and the root keys."""
     from groundup.config.root import Root
 
-    # Root keys first: that imports nothing heavy.
-    found = list(missing_values(cfg)) or list(model_mistakes(cfg, Root)) or list(node_mistakes(cfg, "", supplied))
-    if found:
+    refuse(missing_values(cfg), stage, overrides, choices)
+    refuse(model_mistakes(cfg, Root), stage, overrides, choices)
+    if cfg.get("monitor"):
+        chosen_direction(cfg["monitor"], cfg.get("monitor_mode"))
+
+
+def refuse(
+    mistakes: Iterable[Mistake], stage: str, overrides: Sequence[str], choices: Mapping[str, str | None] | None
+) -> None:
+    """Raise UserError for the first of the mistakes, if there is one."""
+    from groundup.cli import conf_dir
+
+    if found := list(mistakes):
         first = found[0]
         more = f" ({len(found) - 1} more like this)" if len(found) > 1 else ""
         raise UserError(first.line(origin(conf_dir(), first.path, stage, overrides, choices or {})) + more)
-    if cfg.get("monitor"):
-        chosen_direction(cfg["monitor"], cfg.get("monitor_mode"))
 
 
 def missing_values(value: Any, path: str = "") -> Iterator[Mistake]:

@@ -76,16 +76,20 @@ def run_job(
     job_num: int | None = None,
     group: str | None = None,
     resuming: bool = False,
+    checked: bool = False,
 ) -> float | None:
     """Run ``stage`` in the folder ``run_dir`` and return the figure it optimises, if it has one.
 
     Writes config.yaml (resolved, plain), command.txt, run.log and status.json: running, then done, failed or
-    interrupted. With ``resuming`` the saved config.yaml and command.txt stay as they are.
+    interrupted. With ``resuming`` the saved config.yaml and command.txt stay as they are. ``checked``: the
+    configuration has passed ``preflight`` already.
 
     Raises:
-        UserError: the configuration does not hold (see ``check``), or the stage refuses it.
+        UserError: the configuration does not hold (see ``preflight``): there is no folder then; or the stage refuses it.
         Exception, KeyboardInterrupt, SystemExit: as the stage raised it, after the status was written.
     """
+    from groundup.config.preflight import preflight
+
     group = group or (sweep_dir.name if sweep_dir is not None else None)
     job = Job(
         stage=stage,
@@ -98,12 +102,17 @@ def run_job(
         resuming=resuming,
         rank=rank(),
     )
-    number: dict[str, object] = {} if job_num is None else {"job_num": job_num}
+    plain = resolved(cfg)
+    if not checked:
+        preflight(stage, plain, job.overrides, job.choices)
+    about: dict[str, object] = {"stage": stage, "overrides": list(overrides)}
+    about |= {"choices": dict(choices)} if choices else {}
+    about |= {} if job_num is None else {"job_num": job_num}
     job.folder.path.mkdir(parents=True, exist_ok=True)
     with log_to_run(job.folder.log, rank=job.rank):
         try:
-            set_status(job, "running", more={"stage": stage, "overrides": list(overrides), **number})
-            value = prepare_and_call(cfg, job)
+            set_status(job, "running", more=about)
+            value = prepare_and_call(plain, job)
         except UserError as error:
             log_failure(error)
             end(job, "failed", str(error), 2)
@@ -127,30 +136,28 @@ def call_without_folder(
     cfg: DictConfig | Mapping,
     overrides: Sequence[str] = (),
     choices: Mapping[str, str | None] | None = None,
+    *,
+    checked: bool = False,
 ) -> float | None:
-    """Run a stage that has no run folder of its own; it logs to the terminal.
+    """Run a stage that has no run folder of its own; it logs to the terminal. ``checked``: as in ``run_job``.
 
     Raises:
-        UserError: the configuration does not hold (see ``check``), or the stage refuses it.
+        UserError: the configuration does not hold (see ``preflight``), or the stage refuses it.
     """
-    from groundup.config.check import check
+    from groundup.config.preflight import preflight
 
     job = Job(stage, RunFolder("."), tuple(overrides), dict(choices or {}))
     with log_to_run(None):
         plain = resolved(cfg)
-        check(plain, stage, overrides=job.overrides, choices=job.choices)
+        if not checked:
+            preflight(stage, plain, job.overrides, job.choices)
         return call_stage(as_config(plain), job)
 
 
-def prepare_and_call(cfg: DictConfig | Mapping, job: Job) -> float | None:
-    from groundup.config.check import check
-
-    plain = resolved(cfg)
+def prepare_and_call(plain: Mapping, job: Job) -> float | None:
     if job.is_main and not job.resuming:
         job.folder.write_config(plain)
         job.folder.write_command(["groundup", job.stage, *job.overrides])
-        mask_hydra_files(job.folder.path / ".hydra")
-    check(plain, job.stage, overrides=job.overrides, choices=job.choices)
     with ready_for_ranks(job):
         return call_stage(as_config(plain), job)
 
@@ -188,13 +195,3 @@ def state_of_exit(exit: SystemExit) -> tuple[State, str | None, int | None]:
     if code in EXIT_SAVED:
         return "interrupted", f"{EXIT_SAVED[code]}; saved. Go on with groundup resume", code
     return "failed", f"the stage left with exit code {code}", code
-
-
-def mask_hydra_files(folder: Path) -> None:
-    """Hydra has already saved the command line's values as they came; a key given there must not stay on disk."""
-    from groundup.runs.atomic import write_text
-
-    for file in folder.glob("*.yaml"):
-        text = file.read_text(encoding="utf-8")
-        if (masked := mask_text(text)) != text:
-            write_text(file, masked)

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from omegaconf import DictConfig
 
+from groundup.config import gate, sweep
 from groundup.config.compose import resolved
 from groundup.config.mistakes import explain
 from groundup.config.ranks import is_spawned_rank, run_rank
@@ -40,25 +41,32 @@ class Task:
         hydra = HydraConfig.get()
         multirun = hydra.mode == RunMode.MULTIRUN
         folder = Path(hydra.runtime.output_dir)
+        sweep_dir = Path(hydra.sweep.dir).absolute() if multirun else None
+        checked = bool(gate.passed)
+        gate.passed.clear()
+        overrides, choices = list(hydra.overrides.task), resolved(hydra.runtime.choices)
         try:
-            overrides, choices = list(hydra.overrides.task), resolved(hydra.runtime.choices)
             if self.stage in WITHOUT_FOLDER:
-                return call_without_folder(self.stage, cfg, overrides, choices)
+                return call_without_folder(self.stage, cfg, overrides, choices, checked=checked)
             return run_job(
                 self.stage,
                 cfg,
                 folder,
                 overrides=overrides,
                 choices=choices,
-                sweep_dir=Path(hydra.sweep.dir).absolute() if multirun else None,
+                sweep_dir=sweep_dir,
                 job_num=hydra.job.num if multirun else None,
+                checked=checked,
             )
         except Exception as error:
-            if multirun:
-                report_failure(error, self.stage, folder / "run.log", self.full_error, f"job {hydra.job.num} failed: ")
+            log = folder / "run.log" if (folder / "run.log").is_file() else None
+            if sweep_dir is not None:
+                code = report_failure(error, self.stage, log, self.full_error, f"job {hydra.job.num} failed: ")
+                if log is None:  # it was refused before it had a folder
+                    sweep.keep_refusal(sweep_dir, hydra.job.num, overrides, str(error), code)
+                    gate.remove_empty(folder, sweep_dir)
             else:
-                self.failure = error
-                self.log = None if self.stage in WITHOUT_FOLDER else folder / "run.log"
+                self.failure, self.log = error, log
             return None
 
 
@@ -70,11 +78,10 @@ def launch(stage: str, arguments: list[str]) -> int:
     """
     if is_spawned_rank():
         return run_rank()
-    from groundup.config import sweep
-
     full_error = os.environ.get(FULL_ERROR) == "1"
     task = Task(stage, full_error)
     sweep.current.clear()
+    gate.passed.clear()
     code = 0
     try:
         with hydra_environment(arguments):
@@ -85,6 +92,8 @@ def launch(stage: str, arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130
+    except gate.Refused as refused:
+        code = report_failure(refused.error, stage, None, full_error, overrides=arguments)
     except Exception as error:
         code = report_failure(error, stage, None, full_error, overrides=arguments)
     finally:

@@ -13,12 +13,14 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 
-from groundup.config.job import mask_hydra_files
+from groundup.config.gate import remove_empty
 from groundup.metrics.directions import direction
 from groundup.runs.atomic import write_text
 from groundup.runs.folder import RunFolder
+from groundup.runs.secrets import mask, mask_text
 
 SHOWN_METRICS = 6  # columns on the terminal; results.csv has all
+REFUSED = "refused.jsonl"  # jobs that were refused before they had a folder: one a line
 current: list[Path] = []  # folders of the sweeps that this process has started and not yet summed up
 
 
@@ -34,7 +36,6 @@ class Row:
     """One job. ``metrics``: name -> value."""
 
     number: int
-    folder: RunFolder
     changed: dict[str, str]
     state: str
     why: str | None = None
@@ -56,6 +57,13 @@ class Ranking:
         return False, -value if self.mode == "max" else value
 
 
+def keep_refusal(sweep_dir: Path, number: int, overrides: Sequence[str], why: str, exit_code: int) -> None:
+    """Remember a job without a folder for the table. Jobs may be processes: one write, at the end of the file."""
+    row = {"job_num": number, "overrides": mask(list(overrides)), "why": mask_text(why), "exit_code": exit_code}
+    with open(sweep_dir / REFUSED, "a", encoding="utf-8") as file:
+        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
 def finish() -> int:
     """Sum up the sweep of this command, if there was one. Returns its exit code: 0, 1 a job failed, 2 all failures are mistakes."""
     codes = [summarise(folder) for folder in current if folder.is_dir()]
@@ -65,10 +73,14 @@ def finish() -> int:
 
 def summarise(sweep_dir: Path) -> int:
     """Write results.csv and results.md, print the table, return the exit code."""
-    mask_hydra_files(sweep_dir)
+    multirun = sweep_dir / "multirun.yaml"
     rows, ranking = read(sweep_dir)
-    if not rows:
+    if not rows:  # Hydra refused the first job
+        multirun.unlink(missing_ok=True)
+        remove_empty(sweep_dir, sweep_dir.parent)
         return 0
+    if multirun.is_file():  # Hydra saves values as they came; a key given on the command line must not stay on disk
+        write_text(multirun, mask_text(multirun.read_text(encoding="utf-8")))
     write_csv(sweep_dir / "results.csv", rows)
     text = as_text(rows, ranking)
     write_text(sweep_dir / "results.md", f"# {sweep_dir.name}\n\n{text}\n")
@@ -88,17 +100,24 @@ def read(sweep_dir: Path) -> tuple[list[Row], Ranking]:
         status = folder.status()
         if status.get("job_num") is None:  # a step of a pipeline, inside a job
             continue
-        changed = dict(override.lstrip("+~").partition("=")[::2] for override in status.get("overrides", []))
-        row = Row(status["job_num"], folder, changed, status["state"], status.get("why"), status.get("exit_code"))
+        row = Row(status["job_num"], changed_by(status), status["state"], status.get("why"), status.get("exit_code"))
         row.metrics = values(folder.read_json("metrics.json", {}))
         rows.append(row)
         config = folder.read_config()
         if monitor := config.get("monitor"):
             ranking = Ranking(monitor, config.get("monitor_mode") or direction(monitor) or "min")
+    if (sweep_dir / REFUSED).is_file():
+        lines = (sweep_dir / REFUSED).read_text(encoding="utf-8").split("\n")
+        for job in (json.loads(line) for line in lines if line):
+            rows.append(Row(job["job_num"], changed_by(job), "failed", job["why"], job["exit_code"]))
     varied = [key for key in keys_of(rows) if len({row.changed.get(key) for row in rows}) > 1]
     for row in rows:
         row.changed = {key: row.changed.get(key, "") for key in varied}
     return sorted(rows, key=lambda row: (*ranking.key(row.metrics.get(ranking.monitor or "")), row.number)), ranking
+
+
+def changed_by(job: Mapping[str, Any]) -> dict[str, str]:
+    return dict(override.lstrip("+~").partition("=")[::2] for override in job.get("overrides", []))
 
 
 def keys_of(rows: Sequence[Row]) -> list[str]:

@@ -186,14 +186,8 @@ def _section(title: str, content: str) -> str:
 
 
 def _choices(run: RunFolder) -> dict[str, str]:
-    """What Hydra chose in each group (``data: sst2``); empty for a run that was not started by it."""
-    import yaml
-
-    file = run.path / ".hydra" / "hydra.yaml"
-    if not file.is_file():
-        return {}
-    saved = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    choices = (saved.get("hydra", saved).get("runtime") or {}).get("choices") or {}
+    """What was chosen in each group (``data: sst2``); empty for a run that was not started from the command line."""
+    choices = run.status().get("choices") or {}
     return {group: choice for group, choice in choices.items() if isinstance(choice, str)}
 
 
