@@ -23,7 +23,7 @@ def summary(found):
 
 
 def never_early(beam):
-    """The same search, which only ends with enough finished texts or at the maximum length."""
+    """The same search, which only ends at the maximum length."""
     beam.bound = lambda total, limits: torch.where(total.isfinite(), torch.inf, total).double()
     return beam
 
@@ -65,13 +65,10 @@ def by_hand(model, prompt, beam, longest, row, eos):
             said = model.log_probabilities(prompt + text, row)[-1]
             extended += [([*text, token], total + said[token].item()) for token in range(len(said))]
         extended.sort(key=lambda pair: -pair[1])
-        finished += [(text, total) for text, total in extended[: beam.beam_size] if text[-1] == eos]
-        live = [pair for pair in extended if pair[0][-1] != eos][: beam.beam_size]
-        if len(finished) >= beam.beam_size:
-            break
-    else:
-        finished += live
-    scored = [(total / len(text) ** beam.length_penalty, text) for text, total in finished]
+        best = extended[: beam.beam_size]
+        finished += [(text, total) for text, total in best if text[-1] == eos]
+        live = [(text, total) for text, total in best if text[-1] != eos]
+    scored = [(total / len(text) ** beam.length_penalty, text) for text, total in finished + live]
     return sorted(scored, reverse=True)[: beam.n_best]
 
 
@@ -105,6 +102,49 @@ def test_an_early_stop_saves_steps(build):
                 write(model, beam, eos_id=eos)
             count.append(sum(rows) - sum(count))
     assert count[0] < 0.8 * count[1]
+
+
+class Chain(torch.nn.Module):
+    """A decoder whose next token depends on the last alone: ``log_odds`` (V, V), a row for each last token."""
+
+    def __init__(self, log_odds):
+        super().__init__()
+        self.embedding, self.max_length = torch.nn.Embedding.from_pretrained(log_odds), None
+
+    def initial_state(self, batch, slots, device=None):
+        return self
+
+    def reorder(self, index):
+        return self
+
+    def forward(self, ids, state=None, **position):
+        return self.embedding(ids), state
+
+
+@pytest.mark.parametrize("beam_size", [1, 2, 3, 5, 8, 20])
+@pytest.mark.parametrize("length_penalty", [0.6, 1.0, 2.0])
+def test_a_text_that_is_nearly_certain_is_found_however_many_others_end_before_it(beam_size, length_penalty):
+    size, longest = 40, 50
+    log_odds = torch.zeros(size, size)
+    log_odds[:, EOS] = 8  # the second best everywhere: each step ends as many texts as there are beginnings
+    text = list(range(4, size))
+    log_odds[[3, *text], [*text, EOS]] = 20
+    beam = Beam(beam_size, length_penalty, max_new_tokens=longest)
+    ((best,),) = decode(Chain(log_odds), torch.nn.Identity(), [[3]], decoding=beam, eos_id=EOS)
+    assert (best.tokens, best.finished) == (text, True)
+
+
+def test_a_wider_beam_finds_better_texts_and_never_less_than_the_widest_can(build):
+    for family in ("rope", "lstm with memory"):
+        model, prompts = build(family, 6), [[3, 1], [0], [4, 4, 5], [1, 5]]
+        torch.nn.init.normal_(model.head.weight, std=0.4)
+        scores = torch.tensor([
+            [texts[0].score for texts in write(model, Beam(size, max_new_tokens=5), prompts)]
+            for size in (1, 4, 6**5 // 4)
+        ])  # fmt: skip
+        every = [exhaustive(model, prompt, 6, 5, 1.0, row)[0][0] for row, prompt in enumerate(prompts)]
+        assert scores[-1].tolist() == pytest.approx(every, abs=1e-4)
+        assert scores.mean(1).tolist() == sorted(scores.mean(1).tolist())
 
 
 def test_groups_differ_as_much_as_asked(build):

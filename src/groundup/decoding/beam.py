@@ -38,10 +38,11 @@ class Extensions(NamedTuple):
 class Beam(Decoding):
     """Keeps the ``beam_size`` most likely beginnings, extends each by every token, and keeps the best again.
 
-    A text is finished when its end token is among the ``beam_size`` best extensions; the search ends with as many
-    finished texts, at the maximum length, or as soon as no beginning can still come before the ``n_best``-th finished
-    one. Finished texts, and those cut at the maximum length, are ranked by ``log_probability / length **
-    length_penalty`` (Wu et al. 2016): 0 favours short texts, above 1 long ones. A beam of 1 is greedy decoding.
+    Of the ``beam_size`` best extensions, those by the end token are finished texts, and the others go on. The search
+    ends at the maximum length, or as soon as no beginning can still come before the ``n_best``-th finished text; their
+    number alone ends nothing, as a text that is nearly certain has many unlikely ends beside it. Finished texts, and
+    those cut at the maximum length, are ranked by ``log_probability / length ** length_penalty`` (Wu et al. 2016): 0
+    favours short texts, above 1 long ones. A beam of 1 is greedy decoding.
 
     ``groups``: the beam is split, and each group pays ``diversity`` for a token as often as groups before it chose that
     token at this step (Vijayakumar et al. 2018). This and the repetition penalty change which extensions are kept,
@@ -78,32 +79,31 @@ class Beam(Decoding):
         found: list[list[Hypothesis]] = [[] for _ in maximums]
         searched = list(range(len(found)))  # the S prompts whose beams are in rows
         live = torch.zeros(len(found), self.groups, 1, device=rows.device)  # log-probabilities of the beginnings
-        ended = torch.zeros(len(found), self.groups, dtype=torch.long, device=rows.device)  # finished texts
         while searched:
             logits = rows.logits()
             lost = normalizer(logits).view(len(searched), -1)  # before any token is forbidden
             beams, finished = self.extend(live, lost, logits, rules(logits, rows), rules.eos_id)
-            ended = ended + finished.real.sum(2)
-            beams = beams.only((ended < self.width)[..., None])
             limits = torch.tensor([maximums[prompt] for prompt in searched], device=rows.device)
             full = limits == rows.written + 1
-            self.collect(finished, rows, found, searched, finished=True)
-            self.collect(beams.only(full[:, None, None]), rows, found, searched)
-            stuck = ~(beams.real.any(2) | (ended > 0)).any(1)  # every token is forbidden: the text stays as it is
+            length = rows.written + 1  # the end token included
+            self.collect(finished, length, rows, found, searched, finished=True)
+            self.collect(beams.only(full[:, None, None]), length, rows, found, searched)
+            nothing = torch.tensor([not found[prompt] for prompt in searched], device=rows.device)
+            stuck = nothing & ~beams.real.any(2).any(1)  # every token is forbidden: the text stays as it is
             if stuck.any():
                 row = torch.arange(len(logits), device=rows.device).view(len(searched), -1, live.shape[2])
-                whole = Extensions(row.expand_as(live), -torch.ones_like(ended)[..., None].expand_as(live), live)
-                self.collect(whole.only(stuck[:, None, None]), rows, found, searched)
+                whole = Extensions(row.expand_as(live), torch.full_like(live, -1, dtype=torch.long), live)
+                self.collect(whole.only(stuck[:, None, None]), max(1, rows.written), rows, found, searched)
 
             bounds = self.bound(beams.total.amax((1, 2)), limits).masked_fill(full, NEVER).tolist()
             left = [i for i, prompt in enumerate(searched) if bounds[i] > self.to_beat(found[prompt])]
             searched = [searched[i] for i in left]
             if searched:
                 kept = torch.tensor(left, device=rows.device)
-                live, ended = beams.total[kept], ended[kept]
+                live = beams.total[kept]
                 rows.reorder(beams.row[kept].flatten())
                 rows.append(beams.token[kept].flatten())
-        return [texts[: self.n_best] for texts in found]
+        return found
 
     def extend(
         self, live: Tensor, lost: Tensor, logits: Tensor, allowed: Tensor, eos_id: int
@@ -118,7 +118,7 @@ class Beam(Decoding):
         V = logits.shape[-1]
         logits, allowed = logits.view(S, -1), allowed.view(S, -1, V)
         first = torch.arange(S, device=live.device)[:, None] * allowed.shape[1]
-        count = min(self.width + 1, V)  # extensions of a beam that matter: the next beams, and the end token
+        count = min(self.width, V)  # extensions of a beam that matter
         beams: list[Extensions] = []
         finished: list[Extensions] = []
         for group in range(self.groups):
@@ -128,20 +128,15 @@ class Beam(Decoding):
             best, token = (part.unflatten(0, (S, -1)) for part in largest(scores.flatten(0, 1), count))
             base = live[:, group] - lost[:, mine]
             ranked = (base[..., None] + best).flatten(1)
-            rank, at = F.pad(ranked, (0, max(0, self.width - ranked.shape[1])), value=NEVER).topk(
-                min(2 * self.width, max(self.width, ranked.shape[1]))
-            )
+            missing = max(0, self.width - ranked.shape[1])
+            rank, at = F.pad(ranked, (0, missing), value=NEVER).topk(self.width)
             at = at.clamp(max=ranked.shape[1] - 1)
             beam, token = at // count, token.flatten(1).gather(1, at)
             total = base.gather(1, beam) + logits.gather(1, (beam + start) * V + token)
-            found = Extensions(beam + start + first, token, total.masked_fill(rank == NEVER, NEVER))
+            kept = Extensions(beam + start + first, token, total.masked_fill(rank == NEVER, NEVER))
             ends = token == eos_id
-            among_best = torch.arange(len(token[0]), device=live.device) < self.width
-            finished.append(found._replace(token=torch.full_like(token, -1)).only(ends & among_best))
-            # The best that go on: a stable sort keeps their order.
-            going = found.only(~ends)
-            order = rank.masked_fill(ends, NEVER).argsort(dim=1, descending=True, stable=True)[:, : self.width]
-            beams.append(Extensions(*(part.gather(1, order) for part in going)))
+            finished.append(kept._replace(token=torch.full_like(token, -1)).only(ends))
+            beams.append(kept.only(~ends))
         return stack(beams), stack(finished)
 
     def pay(self, scores: Tensor, earlier: list[Extensions]) -> Tensor:
@@ -151,21 +146,25 @@ class Beam(Decoding):
             scores = scores.scatter_add(2, chosen.token[:, None].expand_as(cost), cost)
         return scores
 
-    def collect(self, new: Extensions, rows: Rows, found, searched: list[int], finished: bool = False) -> None:
-        """Adds texts to those found of their prompts, best first."""
-        where = new.real.nonzero(as_tuple=True)
-        row, token, total = (part[where] for part in new)
+    def collect(
+        self, new: Extensions, length: int, rows: Rows, found, searched: list[int], finished: bool = False
+    ) -> None:
+        """Adds texts of ``length`` tokens to those of their prompts, best first, where they are among the ``n_best``."""
+        scores = new.total.double() / length**self.length_penalty
+        beaten = scores.new_tensor([self.to_beat(found[prompt]) for prompt in searched])
+        where = (scores > beaten[:, None, None]).nonzero(as_tuple=True)
+        row, token, total, score = (part[where] for part in (*new, scores))
         prompts = [searched[i] for i in where[0].tolist()]
-        for prompt, text, last, log_probability in zip(
-            prompts, rows.texts(row), token.tolist(), total.tolist(), strict=True
+        for prompt, text, last, log_probability, ranked in zip(
+            prompts, rows.texts(row), token.tolist(), total.tolist(), score.tolist(), strict=True
         ):
             if last >= 0:
                 text.append(last)
-            length = max(1, len(text) + finished)
             texts = found[prompt]
             if not any(other.tokens == text and other.finished == finished for other in texts):  # by another group
-                texts.append(Hypothesis(text, log_probability / length**self.length_penalty, log_probability, finished))
+                texts.append(Hypothesis(text, ranked, log_probability, finished))
                 texts.sort(key=lambda one: -one.score)
+                del texts[self.n_best :]
 
     def bound(self, total: Tensor, limits: Tensor) -> Tensor:
         """The best score that texts beginning with these log-probabilities can end with: nothing more lost, and as long
