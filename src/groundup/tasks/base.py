@@ -194,9 +194,13 @@ class Task(LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Turns summed gradients into those of the mean over the step's scored positions, then clips their norm."""
+        """Turns summed gradients into those of the mean over the step's scored positions, then clips them: their norm,
+        or each value where ``gradient_clip_algorithm`` is ``value``. ``grad_norm`` is that before clipping."""
         assert self._window_count is not None, "no batch came before this optimizer step"
         count, self._window_count = self._window_count, None
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+            scaler.unscale_(optimizer)  # Lightning leaves this to the step of a fused optimizer, which comes too late
         ranks = self.trainer.world_size
         if ranks > 1:
             count = count.clone()  # the tensor itself is also that of the statistics
@@ -207,7 +211,11 @@ class Task(LightningModule):
         torch._foreach_mul_([p.grad for p in parameters], scale.to(parameters[0].grad.dtype))
         if self.optimization is not None and self.optimization.l1 > 0:
             add_l1_gradient(optimizer.param_groups, self.optimization.l1)
-        norm = nn.utils.clip_grad_norm_(parameters, gradient_clip_val or float("inf"))
+        by_value = gradient_clip_algorithm == "value"
+        limit = gradient_clip_val or float("inf")
+        norm = nn.utils.clip_grad_norm_(parameters, float("inf") if by_value else limit)
+        if by_value:
+            nn.utils.clip_grad_value_(parameters, limit)
         self.grad_norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
 
     def configure_optimizers(self) -> Any:

@@ -13,10 +13,15 @@ from torch import Tensor
 from groundup.errors import UserError
 
 
+LOWEST_SCALE = 1e-4  # of 16-mixed; it begins at 65,536, and thirty halvings mean more than a gradient that is too large
+
+
 class NanGuard(Callback):
     """Looks at loss and gradient norm every n steps, and before each checkpoint, so that the last one kept is sound.
 
     Not at every step: reading a number makes a GPU wait. Weights that are not finite stay so, and the loss with them.
+    Under ``precision=16-mixed`` a gradient that overflows is no failure: its step is skipped and the scale of the loss
+    halved, until that has happened too often.
 
     Args:
         every: optimizer steps between two looks.
@@ -40,7 +45,10 @@ class NanGuard(Callback):
         self._look(trainer, pl_module)
 
     def _look(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        values = {"loss": self._loss, "gradient": getattr(pl_module, "grad_norm", None)}
+        values = {"loss": self._loss}
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        if scaler is None or scaler.get_scale() < LOWEST_SCALE:
+            values["gradient"] = getattr(pl_module, "grad_norm", None)
         for name, value in values.items():
             if value is not None and not bool(torch.isfinite(value).all()):
                 raise UserError(

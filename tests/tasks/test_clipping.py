@@ -1,0 +1,74 @@
+"""Gradients are clipped at their true size, whatever scales them on the way."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+from lightning.pytorch.plugins import MixedPrecision
+
+from groundup.errors import UserError
+from groundup.tasks.base import Optimization
+from groundup.training.muon import MuonAdamW
+from groundup.training.nan_guard import NanGuard
+from groundup.training.schedules import constant
+
+OPTIMIZERS = {
+    "fused": partial(torch.optim.AdamW, lr=1e-3, fused=True),
+    "plain": partial(torch.optim.AdamW, lr=1e-3, fused=False),
+    "muon": partial(MuonAdamW, lr=1e-3, adamw_lr=1e-3),
+}
+
+
+@pytest.fixture(scope="module")
+def step(make_data, make_task, train):
+    """A task after some steps on one batch, and the weights before."""
+    data = make_data("causal_lm")
+
+    def run(optimizer: str, steps: int = 1, scale: float | None = None, callbacks=(), **words):
+        task = make_task("causal_lm", data)
+        task.optimization = Optimization(OPTIMIZERS[optimizer], constant, total_steps=10)
+        before = {name: value.clone() for name, value in task.state_dict().items()}
+        if scale is not None:
+            scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+            words["plugins"] = [MixedPrecision("16-mixed", "cpu", scaler)]
+        train(task, [next(iter(data.train_dataloader()))], steps, callbacks=list(callbacks), **words)
+        return task, before
+
+    return run
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_half_precision_is_unscaled_before_it_is_clipped(step, optimizer):
+    full, _ = step(optimizer, gradient_clip_val=0.1)
+    half, _ = step(optimizer, scale=64.0, gradient_clip_val=0.1)
+    assert float(half.grad_norm) == pytest.approx(float(full.grad_norm), rel=0.02)
+    clipped = [
+        torch.cat([p.grad.flatten() for p in task.parameters() if p.grad is not None]).norm() for task in (full, half)
+    ]
+    assert [float(norm) for norm in clipped] == pytest.approx([0.1, 0.1], rel=0.01)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_step_that_overflows_is_skipped_and_training_goes_on(step, optimizer):
+    skipped, before = step(optimizer, scale=2.0**30, callbacks=[NanGuard(every=1)], gradient_clip_val=1.0)
+    assert not torch.isfinite(skipped.grad_norm)
+    assert all(torch.equal(before[name], value) for name, value in skipped.state_dict().items())
+    moved, before = step(optimizer, steps=40, scale=2.0**30, callbacks=[NanGuard(every=1)], gradient_clip_val=1.0)
+    assert all(value.isfinite().all() for value in moved.state_dict().values())
+    assert any(not torch.equal(before[name], value) for name, value in moved.state_dict().items())
+
+
+def test_gradients_that_overflow_at_any_scale_end_the_run(step, monkeypatch):
+    monkeypatch.setattr(torch.amp.GradScaler, "get_scale", lambda scaler: 1e-5)
+    with pytest.raises(UserError, match="gradient is not finite"):
+        step("fused", scale=2.0**30, callbacks=[NanGuard(every=1)])
+
+
+def test_each_value_is_clipped_where_that_is_asked_for(step):
+    by_norm, _ = step("plain", gradient_clip_val=0.01)
+    by_value, _ = step("plain", gradient_clip_val=0.01, gradient_clip_algorithm="value")
+    largest = max(float(p.grad.abs().max()) for p in by_value.parameters() if p.grad is not None)
+    assert largest == pytest.approx(0.01)
+    assert float(by_value.grad_norm) == pytest.approx(float(by_norm.grad_norm))
