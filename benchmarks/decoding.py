@@ -46,7 +46,7 @@ def main() -> None:
         rates = []
         for _ in range(arguments.rounds):
             started = time.perf_counter()
-            found = predict_rows(loaded, sources, arguments.batch_size)
+            found = list(predict_rows(loaded, sources, arguments.batch_size))
             rates.append(len(rows) / (time.perf_counter() - started))
         score = bleu([one["prediction"] for one in found], [references_of(row) for row in rows])
         speed = f"{statistics.median(rates):.1f} ({min(rates):.1f} to {max(rates):.1f})"

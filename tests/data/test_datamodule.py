@@ -319,7 +319,7 @@ def test_a_finished_run_lends_both_tokenizers(cache):
     data = opened(target_tokenizer=run.target_tokenizer)
     loader = data.loader([{"source": "fox"}, {"source": ""}, {"source": "fox " * 70}], batch_size=2)
     assert sorted(index for batch in loader for index in batch["index"].tolist()) == [0, 1, 2]
-    assert loader.dataset.examples.truncated_sources.tolist() == [False, False, True]
+    assert loader.dataset.examples.truncated_rows.tolist() == [False, False, True]
     assert data.facts == run.facts and data.target_tokenizer is run.target_tokenizer
     with pytest.raises(UserError, match="the target tokenizer has none"):
         opened().setup("predict")

@@ -88,7 +88,7 @@ def test_a_long_source_keeps_what_is_asked_and_its_end(tokenizer, truncation, so
     texts = shown(tokenizer, dataset)
     assert texts[0] == texts[4] == source and texts[1] == "abcdefghi]" and texts[3] == "x]"
     assert {len(text) for text in texts[:3]} == {10}
-    assert dataset.truncated_sources.tolist() == [True, False, True, False, True]
+    assert dataset.truncated_rows.tolist() == [True, False, True, False, True]
     assert shown(tokenizer, dataset, "labels") == ["1]"] * 5
     prompts = shown(tokenizer, paired(tokenizer, rows, form=PromptedText, max_length=11, truncation=truncation))
     assert prompts == [f"[{text[:-1]}|1" for text in texts]
@@ -135,7 +135,7 @@ def test_rows_to_predict_need_no_target_and_all_come_out(tokenizer, form):
     assert shown(tokenizer, dataset) == expected
     assert [set(example) for example in dataset.__getitems__([(0, 0), (0, 2)])] == [{"input_ids", "index"}] * 2
     assert dataset.lengths(training=False).tolist() == [len(text) for text in expected]
-    assert dataset.truncated_sources.tolist() == [False, True, False, False]
+    assert dataset.truncated_rows.tolist() == [False, True, False, False]
     assert dataset.unknown_sources.tolist() == [0, 0, 2, 0]
     assert dataset.bytes_per_token is None
     assert len(paired(tokenizer, [], split="predict", form=form)) == 0

@@ -78,8 +78,8 @@ def test_prediction_does_not_depend_on_the_batch(finetuned):
 
     run = load_run(finetuned)
     rows = [{"text": text} for text in ("roses", "the oven and a recipe with garlic and dough", "waves " * 30)]
-    together = predict_rows(run, rows, batch_size=3)
-    alone = [predict_rows(run, [row], batch_size=1)[0] for row in rows]
+    together = list(predict_rows(run, rows, batch_size=3))
+    alone = [next(predict_rows(run, [row], batch_size=1)) for row in rows]
     for one, other in zip(together, alone, strict=True):
         assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -82,3 +83,113 @@ def test_a_train_file_that_is_gone_is_told_before_the_evaluation(groundup, lower
     (moved / "config.yaml").write_text(config.replace("train: train.csv", "train: gone.csv"), "utf-8")
     folder = groundup("evaluate", f"run={moved}", f"data.test={reviews / 'dev.csv'}", "baselines=true", code=2)
     assert "gone.csv" in capsys.readouterr().err and not (folder / "metrics.json").exists()
+
+
+ODD = [
+    {
+        "review": "Roses \ud800 tulips",
+        "predicted": "sea",
+        "n": float("nan"),
+        "more": [float("inf"), {"a": float("nan")}],
+    },
+    {"review": "waves " * 500, "input.status": "old", "status": 1},
+    {"review": " \n"},
+]
+
+
+def test_columns_of_the_input_are_kept_whatever_they_are_called_and_hold(lower, tmp_path, capsys):
+    source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in ODD), "utf-8")
+    assert cli.run(["predict", f"run={lower}", f"input={source}", f"output={output}"]) == 0
+
+    def refuse(constant: str):
+        raise ValueError(f"{constant} is no JSON")
+
+    first, second, third = [json.loads(line, parse_constant=refuse) for line in output.read_text("utf-8").splitlines()]
+    assert first["review"] == ODD[0]["review"] and first["input.predicted"] == "sea"
+    assert first["n"] is None and first["more"] == [None, {"a": None}]
+    assert (second["input.status"], second["input.input.status"]) in {("old", 1), (1, "old")}
+    assert [row["status"] for row in (first, second, third)] == ["ok", "truncated", "empty"]
+    told = capsys.readouterr().err
+    assert "1 of 3 rows: truncated" in told and "1 of 3 rows: empty" in told
+    assert "predicted, status of the input: now input.predicted, input.status" in told
+
+
+def test_a_long_text_is_said_to_be_cut_by_every_task(lower_writer, lower):
+    for run in (lower_writer, lower):
+        short, long = predict_rows(load_run(run), [{"text": "the sea"}, {"text": "the sea " * 200}])
+        assert (short["status"], long["status"]) == ("ok", "truncated")
+
+
+@pytest.fixture
+def texts(tmp_path) -> Path:
+    (tmp_path / "in.jsonl").write_text('{"review": "roses"}\n', "utf-8")
+    return tmp_path / "in.jsonl"
+
+
+def place_of(kind: str, folder: Path) -> Path:
+    """A path that no answers can be written to."""
+    if kind == "folder":
+        (folder / "out.jsonl").mkdir()
+    elif kind == "input":
+        return folder / "in.jsonl"
+    elif kind == "link to the input":
+        (folder / "out.jsonl").symlink_to("in.jsonl")
+    elif kind == "pipe":
+        os.mkfifo(folder / "out.jsonl")
+    elif kind == "long name":
+        return folder / ("x" * 300 + ".jsonl")
+    elif kind == "below a file":
+        return folder / "in.jsonl" / "out.jsonl"
+    elif kind == "nowhere":
+        return Path("/proc/nowhere/out.jsonl")
+    return folder / ("out.csv" if kind == "table" else "out.jsonl")
+
+
+KINDS = ["folder", "input", "link to the input", "pipe", "long name", "below a file", "nowhere", "table"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_output_that_cannot_be_is_refused_in_one_line_before_the_model_is_read(kind, texts, capsys):
+    output = place_of(kind, texts.parent)
+    before = texts.read_bytes()
+    assert cli.run(["predict", "run=no/such/run", f"input={texts}", f"output={output}"]) in (1, 2)
+    told = capsys.readouterr().err
+    assert told.startswith("error: ") and told.count("\n") == 1 and output.name in told and "no/such/run" not in told
+    assert texts.read_bytes() == before and not list(texts.parent.glob(".*"))
+
+
+def test_a_link_stays_and_leads_to_the_answers(lower, texts):
+    (texts.parent / "elsewhere").mkdir()
+    link = texts.with_name("out.jsonl")
+    link.symlink_to("elsewhere/answers.jsonl")
+    assert cli.run(["predict", f"run={lower}", f"input={texts}", f"output={link}"]) == 0
+    assert link.is_symlink() and rows_of(texts.parent / "elsewhere" / "answers.jsonl")[0]["review"] == "roses"
+
+
+def test_a_file_that_breaks_off_leaves_no_answers(lower, tmp_path, capsys):
+    source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text('{"review": "roses"}\n' * 300 + '{"review": ', "utf-8")
+    output.write_text("earlier answers\n", "utf-8")
+    assert cli.run(["predict", f"run={lower}", f"input={source}", f"output={output}"]) == 2
+    assert "line 301" in capsys.readouterr().err
+    assert output.read_text("utf-8") == "earlier answers\n" and not list(tmp_path.glob(".*"))
+
+
+def test_answers_come_while_the_rows_are_read(lower):
+    read = []
+
+    def rows():
+        for number in range(5000):
+            read.append(number)
+            yield {"text": f"roses {number}"}
+
+    next(predict_rows(load_run(lower), rows(), batch_size=2))
+    assert len(read) < 500
+
+
+def test_a_task_without_an_answer_says_what_to_do(pretrained, texts, capsys):
+    command = ["predict", f"run={pretrained}", f"input={texts}", f"output={texts.with_name('out.jsonl')}"]
+    assert cli.run(command) == 2
+    assert f"groundup finetune init_from={pretrained}" in capsys.readouterr().err
+    assert [file.name for file in texts.parent.iterdir()] == ["in.jsonl"]

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from groundup.data.batching import Bucketed
 from groundup.data.collate import IGNORE
 from groundup.data.datamodule import TextDataModule
+from groundup.data.forms import statuses
 from groundup.data.given import GivenRows
 from groundup.data.tokenizer import TokenizerSpec
 from groundup.decoding.beam import Beam
@@ -22,7 +23,6 @@ from groundup.models.recurrent import RecurrentDecoder, RecurrentEncoder
 from groundup.models.transformer import TransformerDecoder, TransformerEncoder
 from groundup.tasks.base import Optimization
 from groundup.tasks.evaluated import Split
-from groundup.tasks.sequence_to_sequence import statuses
 from groundup.tasks.summarization import Summarization
 from groundup.tasks.translation import Translation
 from groundup.training.schedules import constant

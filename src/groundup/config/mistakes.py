@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 
 from groundup.config import files
 from groundup.errors import UserError
+
+# What the system says of a file that the user may see and mend; as `cat` says it.
+ENVIRONMENT = {
+    getattr(errno, name)
+    for name in "EACCES EPERM EROFS ENOTDIR EISDIR ENAMETOOLONG ELOOP ENOSPC EDQUOT EFBIG EIO EMFILE ENFILE".split()
+    if hasattr(errno, name)
+}
 
 
 def explain(error: BaseException, stage: str, overrides: Sequence[str]) -> str | None:
@@ -26,6 +34,8 @@ def explain(error: BaseException, stage: str, overrides: Sequence[str]) -> str |
         return composition(error, stage, overrides)
     if isinstance(error, OmegaConfBaseException):
         return omegaconf(error, overrides)
+    if isinstance(error, OSError) and error.errno in ENVIRONMENT and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
     if isinstance(error, ValueError) and "Config group override must be a string" in str(error):
         return number_as_choice(overrides)
     return None

@@ -43,7 +43,7 @@ class LabelledText:
         full = np.diff(encoded.offsets).reshape(encoded.rows, encoded.parts)
         self.kept = _share(full, batching.max_length - 1 - encoded.parts)  # (rows, parts) tokens that stay
         self.heads = _heads(batching.truncation, self.kept, full)
-        self.truncated = int((self.kept < full).any(axis=1).sum())
+        self.truncated_rows = (self.kept < full).any(axis=1)  # (rows,) bool
         self._lengths = self.kept.sum(axis=1) + 1 + encoded.parts
         self.targets = None if split == "predict" else _targets(encoded, labels, split)
 
@@ -62,14 +62,14 @@ class LabelledText:
     @property
     def report(self) -> dict[str, float]:
         """Counts and shares for the log."""
-        rows, tokens = self.encoded.rows, len(self.encoded.ids)
+        rows, tokens, truncated = self.encoded.rows, len(self.encoded.ids), int(self.truncated_rows.sum())
         return {
             "rows": rows,
             "tokens": int(self._lengths.sum()),
             "bytes_per_token": self.bytes_per_token or 0.0,
             "unknown_share": self.encoded.unknown / max(tokens, 1),
-            "truncated_rows": self.truncated,
-            "truncated_share": self.truncated / max(rows, 1),
+            "truncated_rows": truncated,
+            "truncated_share": truncated / max(rows, 1),
         }
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from groundup.data.batching import Batching
-from groundup.data.encoding import PAIR_ROLES
+from groundup.data.encoding import PAIR_ROLES, TEXT_ROLES
 from groundup.data.examples import LabelledText
 from groundup.data.packing import PackedText
 from groundup.data.pairs import PairedText, PromptedText
-from groundup.data.sources.source import Source
+from groundup.data.sources.source import Row, Source
 from groundup.errors import UserError
 
 Examples = PackedText | LabelledText | PairedText  # PromptedText is a PairedText
@@ -43,3 +45,12 @@ def check_target_tokenizer(form: Form) -> None:
     if form is not PairedText:
         needs = "reads both sides as one sequence" if form is PromptedText else "reads no pairs"
         raise UserError(f"a target_tokenizer is for encoder-decoders, and this task {needs}: try target_tokenizer=null")
+
+
+def statuses(rows: Sequence[Row], examples: Examples) -> list[str]:
+    """Of each row to answer: ``empty`` if it holds no text, ``truncated`` if it was cut to fit, else ``ok``."""
+    given = (*TEXT_ROLES, PAIR_ROLES[0])
+    return [
+        "empty" if not any((row.get(role) or "").strip() for role in given) else "truncated" if cut else "ok"
+        for row, cut in zip(rows, examples.truncated_rows.tolist(), strict=True)
+    ]

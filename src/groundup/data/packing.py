@@ -80,6 +80,11 @@ class PackedText:
         return np.minimum(self.length, self.size - 1 - begins)
 
     @property
+    def truncated_rows(self) -> np.ndarray:
+        """Which rows of the split ``predict`` are longer than a window (rows,) bool."""
+        return np.diff(self.encoded.offsets) > self.length
+
+    @property
     def bytes_per_token(self) -> float | None:
         """UTF-8 bytes of the text for each scored token of the evaluation order."""
         return self.encoded.bytes / max(self.size - 1, 1)

@@ -108,7 +108,7 @@ class PairedText:
         return np.stack([self.source.lengths, self.target.lengths], axis=1)
 
     @property
-    def truncated_sources(self) -> np.ndarray:
+    def truncated_rows(self) -> np.ndarray:
         """Whose source was too long (rows,) bool."""
         return self.source.truncated
 

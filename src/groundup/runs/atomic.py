@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from groundup.errors import UserError
@@ -19,6 +19,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises:
         UserError: the disk is full.
+        OSError: it names ``path``, not the temporary file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -29,7 +30,10 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # where nothing may be written, nothing may be removed
+            temporary.unlink(missing_ok=True)
+        if error.filename in (None, str(temporary)):
+            error.filename = str(path)
         raise full_disk(error, path) or error from error
     except BaseException:
         temporary.unlink(missing_ok=True)

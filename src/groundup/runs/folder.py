@@ -105,7 +105,7 @@ class RunFolder:
 
     def write_json(self, name: str, value: object) -> None:
         """Save ``value`` as ``name`` in one step. Objects with ``as_dict`` are written as that; NaN and inf as null."""
-        write_text(self.path / name, json.dumps(_finite(plain(value)), ensure_ascii=False, indent=2) + "\n")
+        write_text(self.path / name, json.dumps(finite(plain(value)), ensure_ascii=False, indent=2) + "\n")
 
     def read_json(self, name: str, default: object = None):
         """The content of the JSON file ``name``, or ``default`` when there is none."""
@@ -114,7 +114,7 @@ class RunFolder:
 
     def write_predictions(self, rows: Iterable[Mapping[str, object]]) -> None:
         """Save one JSON object a line in ``predictions.jsonl``."""
-        lines = [json.dumps(_finite(plain(row)), ensure_ascii=False) for row in rows]
+        lines = [json.dumps(finite(plain(row)), ensure_ascii=False) for row in rows]
         write_text(self.predictions, "".join(line + "\n" for line in lines))
 
     def read_predictions(self) -> list[dict]:
@@ -147,13 +147,13 @@ def plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no plain form, so it cannot be saved with a run: {value!r:.80}")
 
 
-def _finite(value: object) -> object:
+def finite(value: object) -> object:
     """JSON knows no NaN."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list) else value
+        return {key: finite(item) for key, item in value.items()}
+    return [finite(item) for item in value] if isinstance(value, list) else value
 
 
 def _alive(status: Mapping) -> bool:

@@ -1,11 +1,11 @@
-"""``groundup predict``: one answer for each row of a file, in the file's order."""
+"""``groundup predict``: one answer for each row of a file, in the file's order, in memory that does not grow with it."""
 
 from __future__ import annotations
 
-import json
+import itertools
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,48 +14,72 @@ from omegaconf import DictConfig
 
 from groundup.config.job import Job
 from groundup.config.safe import instantiate
+from groundup.data.datamodule import TextDataModule
+from groundup.data.forms import statuses
 from groundup.data.seeding import mix
 from groundup.data.sources.formats import format_of, read
 from groundup.data.sources.source import Row, roles
 from groundup.errors import UserError
-from groundup.runs.atomic import replacing
 from groundup.stages.building import build_data, connect, prepare_process
 from groundup.stages.evaluate import FILES
 from groundup.stages.loading import LoadedRun, load_run
-from groundup.tasks.sequence_to_sequence import SequenceToSequence, statuses
+from groundup.stages.outputs import check_output, json_line, lines_of
+from groundup.tasks.sequence_to_sequence import SequenceToSequence
 
 log = logging.getLogger(__name__)
+BATCHES = 64  # that are sorted by length together: what padding costs is little from here on
+CHARACTERS = 1 << 22  # held at a time, at most; a longer text is alone
+ABOUT = ("status", "unknown_tokens")  # what is told of a row beside the task's answer
+MEANING = {"truncated": "longer than the model reads, and cut", "empty": "nothing in them to read"}
 
 
 def run(cfg: DictConfig, job: Job) -> None:
     """Reads ``input``; writes ``output``: .jsonl with the row's own columns and the prediction, or .txt with the text."""
     prepare_process(cfg.threads)
-    output, loaded = Path(cfg.output), load_run(cfg.run, cfg.paths.logs)
-    check_output(output, loaded)
-    if cfg.get("decoding"):
-        loaded.decode_by(instantiate(cfg.decoding))
-    begin_with(loaded, cfg.prefix)
-    raw, rows = read_rows(Path(cfg.input), loaded, {role: cfg[role] for role in ("text", "text_pair", "source")})
-    predictions = predict_rows(loaded, rows, cfg.batch_size, cfg.accelerator, cfg.seed)
-    with replacing(output) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        for row, prediction in zip(raw, predictions, strict=True):
+    source, output = Path(cfg.input), Path(cfg.output)
+    check_output(output, (".jsonl", ".txt"), source)
+    with lines_of(output) as write:  # what cannot be written shows before the model is loaded
+        loaded = load_run(cfg.run, cfg.paths.logs)
+        check_task(loaded, output)
+        if cfg.get("decoding"):
+            loaded.decode_by(instantiate(cfg.decoding))
+        begin_with(loaded, cfg.prefix)
+        columns = columns_of(source, loaded, {role: cfg[role] for role in ("text", "text_pair", "source")})
+        for where, row in read(source, "line"):  # a broken last line shows before the first answer
+            roles(row, columns, None, where)
+        taken, counts = {*loaded.task.answers, *ABOUT}, Counter[str]()
+        renamed: set[str] = set()
+        raw, rows = itertools.tee(read(source, "line"))
+        named = (roles(row, columns, None, where) for where, row in rows)
+        predictions = predict_rows(loaded, named, cfg.batch_size, cfg.accelerator, cfg.seed)
+        for (_, row), prediction in zip(raw, predictions, strict=True):
             if output.suffix == ".txt":  # one line a row, whatever is in it
-                file.write(" ".join(prediction["prediction"].splitlines()) + "\n")
+                write(" ".join(prediction["prediction"].splitlines()))
             else:
-                file.write(json.dumps({**row, **prediction}, ensure_ascii=False, default=str) + "\n")
-    log.info("%d rows -> %s", len(rows), output)
-    for status, count in Counter(prediction.get("status", "ok") for prediction in predictions).items():
+                write(json_line({**set_apart(row, taken), **prediction}))
+                renamed |= taken & row.keys()
+            counts[prediction["status"]] += 1
+    log.info("%d rows -> %s", counts.total(), output)
+    if renamed:
+        log.warning(
+            "%s of the input: now %s", *(", ".join(p + name for name in sorted(renamed)) for p in ("", "input."))
+        )
+    for status, count in counts.items():
         if status != "ok":
-            log.warning("%d of %d rows: %s source", count, len(rows), status)
+            log.warning("%d of %d rows: %s (%s)", count, counts.total(), status, MEANING.get(status, "see status"))
 
 
-def check_output(output: Path, loaded: LoadedRun) -> None:
-    """Raises UserError for a file that cannot hold the answers."""
-    writes = isinstance(loaded.task, SequenceToSequence)
-    if output.suffix not in ((".jsonl", ".txt") if writes else (".jsonl",)):
-        forms = ".jsonl, or .txt with a line each" if writes else ".jsonl"
+def check_task(loaded: LoadedRun, output: Path) -> None:
+    """Raises UserError for a task that has no answer, or none that ``output`` can hold."""
+    task = loaded.task
+    if not task.answers:
         raise UserError(
-            f"output={output}: predictions are written as {forms}. Try output={output.with_suffix('.jsonl')}"
+            f"{loaded.folder.path} was trained for {type(task).__name__}, which has no answer for a text. "
+            f"Fine-tune it first: groundup finetune init_from={loaded.folder.path} data=NAME"
+        )
+    if output.suffix == ".txt" and not isinstance(task, SequenceToSequence):
+        raise UserError(
+            f"output={output}: a line each is for tasks that write a text. Try output={output.with_suffix('.jsonl')}"
         )
 
 
@@ -69,54 +93,84 @@ def begin_with(loaded: LoadedRun, prefix: str) -> None:
     loaded.task.prefix = tuple(tokenizer.encode(loaded.text(prefix)))
 
 
-def read_rows(path: Path, loaded: LoadedRun, named: Mapping[str, str | None]) -> tuple[list[dict[str, Any]], list[Row]]:
-    """The rows of a file as they stand, and by role. Columns are those of training, unless named."""
-    trained, writes = loaded.config.data, isinstance(loaded.task, SequenceToSequence)
-    wanted = ("source",) if writes else ("text", "text_pair")
+def columns_of(path: Path, loaded: LoadedRun, named: Mapping[str, str | None]) -> dict[str, str]:
+    """Role -> column of the file: as ``named`` on the command line, else as in training, else called like the role."""
+    first, trained = loaded.reads[0], loaded.config.data
+    if format_of(path) == ".txt":
+        return {first: named[first] or "text"}  # what the only column of such a file is called
     own = trained if trained["_target_"] == FILES else {}  # a set made by code names its rows by their roles
-    found = {role: named[role] or own.get(role) for role in wanted}
-    columns = {role: str(column) for role, column in found.items() if column is not None} or {wanted[0]: wanted[0]}
-    if writes and format_of(path) == ".txt":
-        columns = {"source": "text"}  # what the only column of such a file is called
-    raw, rows = [], []
-    for where, row in read(path, "line"):
-        raw.append(row)
-        rows.append(roles(row, columns, None, where))
-    return raw, rows
+    found = {role: named[role] or own.get(role) for role in loaded.reads}
+    return {role: str(column) for role, column in found.items() if column is not None} or {first: first}
+
+
+def set_apart(row: Mapping[str, Any], taken: Collection[str]) -> dict[str, Any]:
+    """The row's columns, those that an answer may be ``taken`` for under another name: ``input.NAME``."""
+    names = {*taken}
+    kept: dict[str, Any] = {}
+    for name, value in row.items():
+        while name in names:
+            name = f"input.{name}"
+        kept[name] = value
+        names.add(name)
+    return kept
+
+
+def predict_rows(
+    loaded: LoadedRun, rows: Iterable[Row], batch_size: int = 64, accelerator: str = "cpu", seed: int = 1
+) -> Iterator[dict[str, Any]]:
+    """A prediction for each row (a dict with the roles of training: text, text_pair, or source), in their order.
+
+    Reads so many rows at a time as make full batches of like length, and no more. ``seed``: of decoding by drawing; a
+    row's text depends on it and on the row's number alone.
+    """
+    device = device_of(accelerator)
+    loaded.task.eval().to(device)
+    data = build_data(loaded.config, None, loaded.tokenizer, loaded.facts, loaded.target_tokenizer)
+    connect(loaded.task, data)
+    first = 0
+    for block in blocks((loaded.row(row) for row in rows), batch_size * BATCHES):
+        yield from predict_block(loaded, data, block, first, batch_size, seed)
+        first += len(block)
+
+
+def blocks(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
+    """Lists of at most ``size`` rows and about ``CHARACTERS`` of text."""
+    block, characters = [], 0
+    for row in rows:
+        block.append(row)
+        characters += sum(map(len, row.values()))
+        if len(block) == size or characters >= CHARACTERS:
+            yield block
+            block, characters = [], 0
+    if block:
+        yield block
 
 
 @torch.inference_mode()
-def predict_rows(
-    loaded: LoadedRun, rows: Iterable[Row], batch_size: int = 64, accelerator: str = "cpu", seed: int = 1
+def predict_block(
+    loaded: LoadedRun, data: TextDataModule, rows: list[Row], first: int, batch_size: int, seed: int
 ) -> list[dict[str, Any]]:
-    """A prediction for each row (a dict with the roles of training: text, text_pair, or source), in their order.
-
-    ``seed``: of decoding by drawing; a row's text depends on it and on the row's number alone.
-    """
-    rows, device = [loaded.row(row) for row in rows], device_of(accelerator)
-    task = loaded.task.eval().to(device)
-    data = build_data(loaded.config, None, loaded.tokenizer, loaded.facts, loaded.target_tokenizer)
-    connect(task, data)
-    loader = data.loader(rows, batch_size)
+    """Predictions of rows that are numbered from ``first`` on, with their status."""
+    task, device = loaded.task, loaded.task.device
     writes = isinstance(task, SequenceToSequence)
+    loader = data.loader(rows, batch_size)
     predictions: list[dict[str, Any]] = [{} for _ in rows]
     for batch in loader:
         place = batch["index"].tolist()
         if writes:  # rows of their own number draw alike in every batch
-            batch["index"] = torch.tensor([mix(seed, index) % 2**62 for index in place])
+            batch["index"] = torch.tensor([mix(seed, first + index) % 2**62 for index in place])
         answers = task.predict_batch({name: value.to(device) for name, value in batch.items()})
         for index, answer in zip(place, answers, strict=True):
             predictions[index] = answer
-    if writes:
-        examples: Any = loader.dataset.examples  # type: ignore[attr-defined]
-        about = zip(predictions, statuses(rows, examples), examples.unknown_sources.tolist(), strict=True)
-        for prediction, status, unknown in about:
-            if status == "empty":  # a model would make something up
-                prediction.clear()
-                prediction["prediction"] = ""
-            prediction["status"] = status
-            if unknown:
-                prediction["unknown_tokens"] = unknown
+    examples: Any = loader.dataset.examples  # type: ignore[attr-defined]
+    unknown = examples.unknown_sources.tolist() if writes else [0] * len(rows)
+    for prediction, status, strange in zip(predictions, statuses(rows, examples), unknown, strict=True):
+        if writes and status == "empty":  # a model would make something up
+            prediction.clear()
+            prediction["prediction"] = ""
+        prediction["status"] = status
+        if strange:
+            prediction["unknown_tokens"] = strange
     return predictions
 
 

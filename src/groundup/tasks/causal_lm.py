@@ -27,6 +27,7 @@ class CausalLM(LanguageModel):
     """
 
     accepts = ("decoder",)
+    answers = ("loss", "perplexity", "tokens")
 
     def __init__(self, model: Backbone, facts: Facts, tied: bool = True) -> None:
         super().__init__(model, facts, tied=tied)

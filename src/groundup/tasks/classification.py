@@ -35,6 +35,7 @@ class Classification(Task):
     """
 
     form = "labelled"
+    answers = ("predicted", "probability", "probabilities")
     class_weights: Tensor | None  # (C,)
 
     def __init__(

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
-from torch import Tensor
 
 from groundup.data.collate import MaskedCollator
 from groundup.data.facts import Facts
 from groundup.data.loading import Collate
 from groundup.data.tokenizer import Tokenizer
-from groundup.errors import UserError
 from groundup.models.backbone import Backbone
 from groundup.tasks.evaluated import Split
 from groundup.tasks.language_model import LanguageModel
@@ -37,8 +35,3 @@ class MaskedLM(LanguageModel):
 
     def bytes_per_token(self, split: Split) -> float | None:
         return None  # the chosen tokens are not the text
-
-    def predict_batch(self, batch: dict[str, Tensor]) -> list[dict[str, Any]]:
-        raise UserError(
-            "a masked language model has no answer for a text. Fine-tune it first: groundup finetune init_from=RUN data=NAME"
-        )

@@ -14,8 +14,8 @@ from torch import Tensor
 from groundup.data.collate import IGNORE, Collator
 from groundup.data.datamodule import TextDataModule
 from groundup.data.facts import Facts
+from groundup.data.forms import statuses
 from groundup.data.loading import Collate
-from groundup.data.sources.source import Row
 from groundup.data.tokenizer import Tokenizer
 from groundup.decoding.decoding import Decoding, Hypothesis
 from groundup.decoding.generate import decode, stream
@@ -50,6 +50,7 @@ class SequenceToSequence(Task):
     form = "paired"
     accepts = ("encoder_decoder", "decoder")
     kind: ClassVar[Literal["translation", "summarization"]]  # which metrics
+    answers = ("prediction", "score", "log_probability", "n_best")
     baselines_are_trained = False
     prefix: tuple[int, ...] = ()  # tokens that every prediction begins with
 
@@ -283,11 +284,3 @@ class SequenceToSequence(Task):
 
     def attention_maps(self, data: TextDataModule, split: str) -> list[dict[str, Any]]:
         return attention_maps(self, data, split) if self.paired else []
-
-
-def statuses(rows: Sequence[Row], examples: Any) -> list[str]:
-    """Of each row: ``empty`` where its source holds nothing, ``truncated`` where it was cut to fit, else ``ok``."""
-    return [
-        "empty" if not row["source"].strip() else "truncated" if cut else "ok"
-        for row, cut in zip(rows, examples.truncated_sources.tolist(), strict=True)
-    ]

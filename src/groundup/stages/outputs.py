@@ -1,0 +1,65 @@
+"""The file that ``predict`` and ``generate`` are asked for: refused before any work, there only when it is whole."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from groundup.errors import UserError
+from groundup.runs.atomic import replacing
+from groundup.runs.folder import finite
+
+
+def check_output(output: Path, suffixes: Collection[str], source: Path | None = None) -> None:
+    """Raises UserError for a file of another kind, for what is no file, and for the ``source`` itself."""
+    jsonl = output.with_name(f"{output.name.split('.')[0] or 'out'}.jsonl")
+    if output.is_dir():
+        raise UserError(f"output={output} is a folder. Try output={output / 'out.jsonl'}")
+    if output.suffix not in suffixes:
+        raise UserError(f"output={output}: write a {' or a '.join(suffixes)}. Try output={jsonl}")
+    if not output.exists():
+        return
+    if source is not None and source.exists() and output.samefile(source):
+        other = output.with_name(f"{output.stem}.out{output.suffix}")
+        raise UserError(f"output={output} is the input, which would be lost. Try output={other}")
+    if not output.is_file():
+        raise UserError(f"output={output} is there and is no file. Try another name")
+    if not os.access(output, os.W_OK):
+        raise UserError(f"output={output} is there and may not be written. Try another name, or chmod u+w {output}")
+
+
+@contextmanager
+def lines_of(output: Path) -> Iterator[Callable[[str], None]]:
+    """A function that writes a line; the file gets its name when all are written. A link stays, and leads to the file.
+
+    Raises UserError: at once where the file cannot be made; when the disk is full.
+    """
+    with ExitStack() as stack:
+        try:
+            temporary = stack.enter_context(replacing(Path(os.path.realpath(output))))
+            file = stack.enter_context(open(temporary, "w", encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"output={output} cannot be written: {error.strerror}. Try another name") from error
+        yield lambda line: print(line, file=file)
+
+
+def json_line(row: Mapping[str, Any]) -> str:
+    """A row as JSON: NaN and infinity as null, dates and the like as text, half characters as the escapes they came in."""
+    try:
+        line = json.dumps(row, ensure_ascii=False, allow_nan=False, default=_as_text)
+    except ValueError:
+        line = json.dumps(finite(row), ensure_ascii=False, default=_as_text)
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        line = json.dumps(finite(row), default=_as_text)
+    return line
+
+
+def _as_text(value: Any) -> str:
+    """A value that JSON does not know: bytes as UTF-8 with escapes for what is none, all else as it prints."""
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
