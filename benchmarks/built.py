@@ -6,11 +6,10 @@ import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from omegaconf import DictConfig
-
-from groundup.config.compose import compose, resolved
+from groundup.config.compose import compose
 from groundup.config.job import Job
 from groundup.config.safe import instantiate
+from groundup.config.tree import Config
 from groundup.data.datamodule import TextDataModule
 from groundup.runs.folder import RunFolder
 from groundup.runs.loggers import close_loggers, open_loggers
@@ -27,7 +26,7 @@ class Enough(BaseException):
 class Built:
     """What ``groundup STAGE OVERRIDES`` would train, with its default callbacks and loggers."""
 
-    cfg: DictConfig
+    cfg: Config
     job: Job
     data: TextDataModule
     task: Task
@@ -46,8 +45,8 @@ def build(stage: str, overrides: list[str], folder: Path, steps: int) -> Built:
     cfg = compose(stage, [*overrides, f"budget.steps={steps}", f"validate_every={steps}"])
     prepare_process(cfg.threads)
     run = RunFolder(folder)
-    run.write_config(resolved(cfg))  # W&B reads it
-    data = build_data(cfg, instantiate(cfg.data))
+    run.write_config(cfg)  # W&B reads it
+    data = build_data(cfg, instantiate(cfg.data, "data"))
     task = build_task(cfg, data.facts)
     data.collate = task.collator(data.tokenizer)
     data.total_batches = steps * cfg.trainer.accumulate_grad_batches

@@ -32,8 +32,9 @@ class Net:
             raise UserError(f"model.width = {width} must be even. Try model.width={width + 1}")
         self.arguments = {key: value for key, value in locals().items() if key != "self"}
 
-def cosine(optimizer, total_steps: int, final: Annotated[float, Field(ge=0)] = 0.0):
-    return optimizer, total_steps, final
+class Cosine:
+    def __init__(self, optimizer, total_steps: int, final: Annotated[float, Field(ge=0)] = 0.0):
+        self.arguments = optimizer, total_steps, final
 """
 
 STAGE = """

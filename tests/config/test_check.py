@@ -33,9 +33,9 @@ def test_nested_nodes_are_checked(toy):
 def test_missing_argument_unless_code_supplies_it(toy):
     check(node())
     assert refused(node(), supplied={}) == "model.vocab_size: no value, and Net needs one. Try +model.vocab_size=..."
-    check({"scheduler": {"_target_": "toy_parts.cosine", "_partial_": True}}, supplied={})
+    check({"scheduler": {"_target_": "toy_parts.Cosine", "_partial_": True}}, supplied={})
     assert "final = -1: must be at least 0" in refused(
-        {"scheduler": {"_target_": "toy_parts.cosine", "_partial_": True, "final": -1}}
+        {"scheduler": {"_target_": "toy_parts.Cosine", "_partial_": True, "final": -1}}
     )
 
 

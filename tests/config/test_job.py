@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from groundup.config.compose import as_config, compose, resolved
+from groundup.config.compose import compose
 from groundup.config.job import Job, run_job
 from groundup.errors import UserError
 from groundup.runs.folder import RunFolder
@@ -181,7 +181,7 @@ def test_resuming_keeps_the_saved_configuration_and_command(toy):
     run = RunFolder(toy.root / "run")
     run_job("pretrain", compose("pretrain", ["seed=2"]), run.path, ["seed=2"])
     before = run.config_file.read_bytes(), run.command.read_bytes()
-    run_job("pretrain", as_config({**run.read_config(), "seed": 1}), run.path, ["seed=2"], resuming=True)
+    run_job("pretrain", {**run.read_config(), "seed": 1}, run.path, ["seed=2"], resuming=True)
     assert (run.config_file.read_bytes(), run.command.read_bytes()) == before
 
 
@@ -227,7 +227,7 @@ def spawned(toy, monkeypatch):
         run = RunFolder(toy.root / "run")
         run.path.mkdir()
         run.set_status("running")
-        run.write_config(resolved(compose("pretrain", [f"seed={seed}"])))
+        run.write_config(compose("pretrain", [f"seed={seed}"]))
         monkeypatch.setenv("GROUNDUP_RANK_JOB", json.dumps(Job("pretrain", run).as_dict()))
         monkeypatch.setenv("LOCAL_RANK", "1")
         # What Lightning repeats does not matter: the job comes from rank 0.

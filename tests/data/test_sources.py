@@ -260,12 +260,14 @@ def test_what_is_held_out_is_told_once(tmp_path, caplog):
 
 def test_pairs_and_texts_are_cut_in_two_without_being_asked(tmp_path, repository):
     from hydra import compose, initialize_config_dir
-    from hydra.utils import instantiate
+    from omegaconf import OmegaConf
+
+    from groundup.config.safe import instantiate
 
     path = write(tmp_path / "pairs.tsv", [{"en": f"row {i}", "zh": "x"} for i in range(100)])
     with initialize_config_dir(str(repository / "conf"), version_base="1.3"):
         config = compose(overrides=["+data=files", f"data.train={path}", "data.source=en", "data.target=zh"]).data
-    data = instantiate(config)
+    data = instantiate(OmegaConf.to_container(config), "data")
     assert data.splits() == ["train", "validation"] and data.columns == {"source": "en", "target": "zh"}
     assert len(list(data.rows("train"))) + len(list(data.rows("validation"))) == 100
 
@@ -446,11 +448,13 @@ def test_ready_yamls_read_local_copies(data_root, repository, name):
     if not (data_root / name).is_dir():
         pytest.skip(f"no {name} in {data_root}")
     from hydra import compose, initialize_config_dir
-    from hydra.utils import instantiate
+    from omegaconf import OmegaConf
+
+    from groundup.config.safe import instantiate
 
     with initialize_config_dir(str(repository / "conf"), version_base="1.3"):
         config = compose(overrides=[f"+data={name}", f"data.root={data_root}"]).data
-    data = instantiate(config)
+    data = instantiate(OmegaConf.to_container(config), "data")
     assert "train" in data.splits() and "validation" in data.splits()
     role = "source" if "source" in data.columns else "text"
     assert all(row[role] for row in list(data.rows("validation"))[:20])

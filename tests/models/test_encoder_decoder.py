@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from groundup.config.check import check
-from groundup.config.compose import compose_with_choices, resolved
+from groundup.config.compose import compose_with_choices
 from groundup.config.mistakes import explain
 from groundup.config.safe import instantiate
 from groundup.errors import UserError
@@ -49,12 +49,12 @@ def composed(*overrides, choice="transformer_encoder_decoder", **changes):
     """The model of a command line, checked as the command checks it; ``changes``: values of a file, by key."""
     overrides = [f"model={choice}", "size=nano", *overrides]
     cfg, choices = compose_with_choices("finetune", overrides)
-    node = resolved(cfg.model)
+    node = cfg.model
     for key, value in changes.items():
         side, _, name = key.partition("__")
         node[side][name] = value
     check({"model": node}, "finetune", overrides, choices)
-    return instantiate(node, vocab_size=V)
+    return instantiate(node, "model", vocab_size=V)
 
 
 def test_where_a_transformer_looks_equals_torch_multihead_attention():

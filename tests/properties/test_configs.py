@@ -9,7 +9,7 @@ import pytest
 
 from groundup.cli import conf_dir
 from groundup.config.check import check
-from groundup.config.compose import compose_with_choices, resolved
+from groundup.config.compose import compose_with_choices
 from groundup.config.files import groups
 
 STAGES = {  # stage -> what it cannot do without, beside the choice under test
@@ -56,7 +56,7 @@ def test_choice_composes_and_passes_the_check(stage, choice):
     if stage == "pipeline" and not choice.startswith("experiment="):
         overrides.append("experiment=demo")
     cfg, chosen = compose_with_choices(stage, overrides)
-    check(resolved(cfg), stage, overrides, chosen)
+    check(cfg, stage, overrides, chosen)
     group, _, name = choice.partition("=")
     assert chosen[group] == name
 
@@ -68,7 +68,7 @@ def test_steps_of_an_experiment_pass_the_check(name):
     for step in compose_with_choices("pipeline", [f"experiment={name}"])[0].steps.values():
         overrides = [override.replace("{", "").replace("}", "") for override in step.overrides]
         cfg, chosen = compose_with_choices(step.stage, overrides)
-        check(resolved(cfg), step.stage, overrides, chosen)
+        check(cfg, step.stage, overrides, chosen)
 
 
 @pytest.mark.parametrize("stage", STAGES)

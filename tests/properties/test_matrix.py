@@ -14,7 +14,7 @@ import torch
 
 from groundup.cli import conf_dir
 from groundup.config.check import check
-from groundup.config.compose import compose_with_choices, resolved
+from groundup.config.compose import compose_with_choices
 from groundup.config.files import groups
 from groundup.config.safe import instantiate
 from groundup.errors import UserError
@@ -96,9 +96,9 @@ def base(tmp_path_factory) -> list[str]:
 def build(overrides: list[str]):
     """Config, data and task of a command line, through the same checks as the command."""
     cfg, choices = compose_with_choices("finetune", overrides)
-    check(resolved(cfg), "finetune", overrides, choices)
+    check(cfg, "finetune", overrides, choices)
     check_model_fits(cfg)
-    data = build_data(cfg, instantiate(cfg.data))
+    data = build_data(cfg, instantiate(cfg.data, "data"))
     task = build_task(cfg, data.facts)
     connect(task, data)
     return cfg, data, task
@@ -108,10 +108,10 @@ def train(cfg, data, task, run: Path, steps: int = 3) -> dict[str, torch.Tensor]
     """Trains and returns the weights of before."""
     before = {name: value.clone() for name, value in task.state_dict().items()}
     add_optimization(task, cfg, steps)
-    callbacks = {name: instantiate(node) for name, node in (cfg.callbacks or {}).items()}
+    callbacks = {name: instantiate(node, f"callbacks.{name}") for name, node in (cfg.callbacks or {}).items()}
     checkpoints = Checkpoints(run / "checkpoints")
     trainer = make_trainer(
-        partial(instantiate, cfg.trainer), run, data, checkpoints, callbacks, [], steps, None, cfg.seed
+        partial(instantiate, cfg.trainer, "trainer"), run, data, checkpoints, callbacks, [], steps, None, cfg.seed
     )
     fit(trainer, task, data)
     assert trainer.global_step == steps

@@ -6,19 +6,18 @@ import json
 import os
 import struct
 import time
-from functools import partial
 from pathlib import Path
 
 import pytest
 import wandb
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from wandb.proto import wandb_internal_pb2
 
+from groundup.config.safe import instantiate
 from groundup.errors import UserError
 from groundup.runs.folder import RunFolder
-from groundup.runs.loggers import CsvLogger, close_loggers, open_loggers, tensorboard_logger, wandb_logger
+from groundup.runs.loggers import CsvLogger, TensorBoard, Wandb, close_loggers, open_loggers
 from groundup.runs.metrics_csv import read_metrics
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -94,7 +93,7 @@ def offline_folders(run):
 
 
 def test_scalars_config_and_axis_can_be_read_back(run, capfd):
-    loggers = open_loggers(run, {"wandb": partial(wandb_logger, project="p", group="sweep-1", tags=["a"])})
+    loggers = open_loggers(run, {"wandb": Wandb(project="p", group="sweep-1", tags=["a"])})
     for step in (10, 20):
         for logger in loggers:
             logger.log_metrics({"train/loss": 1 / step, "epoch": 0}, step)
@@ -125,7 +124,7 @@ def test_scalars_config_and_axis_can_be_read_back(run, capfd):
 
 
 def test_tables_can_be_read_back_with_their_step(run):
-    logger = wandb_logger(run)
+    logger = Wandb()(run)
     for step in (5, 10):
         logger.log_table(
             "validation/samples", ["source", "hypothesis"], [["今天", f"today {step}"], ("a", "b")], step=step
@@ -139,7 +138,7 @@ def test_tables_can_be_read_back_with_their_step(run):
 
 
 def test_a_table_that_fails_warns_once_and_training_goes_on(run, monkeypatch, caplog):
-    logger = wandb_logger(run)
+    logger = Wandb()(run)
     monkeypatch.setattr(wandb, "Table", lambda **_: (_ for _ in ()).throw(TypeError("odd data")))
     for step in range(2):
         logger.log_table("samples", ["text"], [["a"]], step=step)
@@ -149,7 +148,7 @@ def test_a_table_that_fails_warns_once_and_training_goes_on(run, monkeypatch, ca
 
 def test_a_resumed_run_continues_the_same_wandb_run(run):
     for step in (1, 2):
-        logger = wandb_logger(run)
+        logger = Wandb()(run)
         logger.log_metrics({"a": 0.5}, step)
         close_loggers([logger])
         if step == 1:
@@ -160,15 +159,15 @@ def test_a_resumed_run_continues_the_same_wandb_run(run):
 
 
 def test_a_failed_run_is_failed_in_wandb(run):
-    logger = wandb_logger(run)
+    logger = Wandb()(run)
     close_loggers([logger], exit_code=1)
     assert read_back(offline_folders(run)[0])["exit"] == 1
 
 
 def test_a_run_left_open_by_a_dead_job_is_closed_not_continued(run, tmp_path):
-    wandb_logger(run).log_metrics({"a": 1.0}, 1)
+    Wandb()(run).log_metrics({"a": 1.0}, 1)
     other = RunFolder(tmp_path / "other")
-    second = wandb_logger(other)
+    second = Wandb()(other)
     second.log_metrics({"b": 1.0}, 1)
     close_loggers([second])
     assert read_back(offline_folders(run)[0])["exit"] == 1
@@ -179,7 +178,7 @@ def test_a_run_left_open_by_a_dead_job_is_closed_not_continued(run, tmp_path):
 def test_online_without_a_key_is_offline_with_one_warning(run, monkeypatch, caplog, terminal):
     monkeypatch.setattr("sys.stdin.isatty", lambda: terminal, raising=False)
     start = time.monotonic()
-    logger = wandb_logger(run, mode="online")
+    logger = Wandb(mode="online")(run)
     assert time.monotonic() - start < 10
     assert len([line for line in caplog.messages if "no API key" in line and "offline" in line]) == 1
     logger.log_metrics({"a": 1.0}, 1)
@@ -191,7 +190,7 @@ def test_a_server_that_is_down_makes_the_run_offline(run, monkeypatch, caplog):
     monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
     monkeypatch.setattr("groundup.runs.wandb_logger._INIT_TIMEOUT", 1.0)
     start = time.monotonic()
-    logger = wandb_logger(run, mode="online")
+    logger = Wandb(mode="online")(run)
     assert "cannot go online" in caplog.text
     assert time.monotonic() - start < 30
     logger.log_metrics({"a": 1.0}, 1)
@@ -200,7 +199,7 @@ def test_a_server_that_is_down_makes_the_run_offline(run, monkeypatch, caplog):
 
 
 def test_a_wandb_that_breaks_warns_once_and_training_goes_on(run, monkeypatch, caplog):
-    logger = wandb_logger(run)
+    logger = Wandb()(run)
     monkeypatch.setattr(type(logger.experiment), "log", lambda *a, **k: (_ for _ in ()).throw(OSError("disk full")))
     for step in range(3):
         logger.log_metrics({"a": 1.0}, step)
@@ -210,14 +209,14 @@ def test_a_wandb_that_breaks_warns_once_and_training_goes_on(run, monkeypatch, c
 
 def test_a_wandb_that_cannot_start_is_left_out(run, monkeypatch, caplog):
     monkeypatch.setattr(wandb, "init", lambda **_: (_ for _ in ()).throw(RuntimeError("no service")))
-    loggers = open_loggers(run, {"wandb": wandb_logger})
+    loggers = open_loggers(run, {"wandb": Wandb()})
     assert "off for this run (no service)" in caplog.text
     assert [type(logger) for logger in loggers] == [CsvLogger]
 
 
 def test_a_folder_called_wandb_is_not_wandb(run, monkeypatch, caplog):
     monkeypatch.delattr(wandb, "init")
-    assert wandb_logger(run) is None
+    assert Wandb()(run) is None
     assert "not installed" in caplog.text
 
 
@@ -225,7 +224,7 @@ def test_only_the_first_process_of_several_writes(run, monkeypatch):
     from lightning.pytorch.utilities import rank_zero_only
 
     monkeypatch.setattr(rank_zero_only, "rank", 1)
-    loggers = open_loggers(run, {"wandb": wandb_logger})
+    loggers = open_loggers(run, {"wandb": Wandb()})
     assert len(loggers) == 2  # the same list everywhere
     for logger in loggers:
         logger.log_metrics({"a": 1.0}, 1)
@@ -248,11 +247,11 @@ def test_tensorboard_says_how_to_get_it(run, monkeypatch):
 
     monkeypatch.setattr("lightning.pytorch.loggers.TensorBoardLogger", missing)
     with pytest.raises(UserError, match="pip install tensorboard"):
-        tensorboard_logger(run)
+        TensorBoard()(run)
 
 
 def test_disabled_is_no_logger(run):
-    assert wandb_logger(run, mode="disabled") is None
+    assert Wandb(mode="disabled")(run) is None
     assert not (run.path / "wandb").exists()
 
 
@@ -262,7 +261,8 @@ def test_disabled_is_no_logger(run):
 def test_every_yaml_makes_its_loggers(run, choice, names):
     with initialize_config_dir(str(CONF / "logger" / ".."), version_base=None):
         config = compose(overrides=[f"+logger={choice}", *(["wandb.mode=disabled"] if "wandb" in names else [])])
-    wanted = instantiate(config.get("logger") or {})
+    nodes = OmegaConf.to_container(config, resolve=True).get("logger") or {}
+    wanted = {name: instantiate(node, f"logger.{name}") for name, node in nodes.items()}
     assert list(wanted) == names
     loggers = open_loggers(run, wanted)
     assert [type(logger).__name__ for logger in loggers] == [

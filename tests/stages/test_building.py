@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from groundup.config.compose import as_config
+from groundup.config.tree import Config
 from groundup.data.facts import Facts
 from groundup.errors import UserError
 from groundup.stages.building import build_task
@@ -15,7 +15,7 @@ from groundup.stages.building import build_task
 def test_a_foreign_task_is_refused_before_it_is_imported(tmp_path, monkeypatch):
     (tmp_path / "stranger.py").write_text("class Task: form = 'packed'\n")
     monkeypatch.syspath_prepend(tmp_path)
-    cfg = as_config({"seed": 1, "task": {"_target_": "stranger.Task"}})
+    cfg = Config({"seed": 1, "task": {"_target_": "stranger.Task"}})
     with pytest.raises(UserError, match="GROUNDUP_ALLOW=stranger"):
         build_task(cfg, Facts(9, 0, 1, 2, 3, 4, 5, 6))
     assert "stranger" not in sys.modules

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from groundup import cli
-from groundup.config.compose import as_config, compose, resolved
+from groundup.config.compose import compose
 from groundup.decoding.sampling import Sampler
 from groundup.stages.evaluate import with_other_data
 from groundup.stages.generate import write
@@ -58,14 +58,14 @@ def test_a_prompt_is_cleaned_as_in_training(lower_writer):
 @pytest.mark.parametrize("saved", ["groundup.data.sources.python_docs.PythonDocs", "groundup.data.sources.files.Files"])
 @pytest.mark.parametrize("words", [[], ["data=files", "data.label=label"]])
 def test_other_data_is_cleaned_as_the_run_cleaned_its_own(saved, words, lower):
-    trained = resolved(load_run(lower).config)
+    trained = load_run(lower).config
     trained["data"] = {"_target_": saved, "clean": trained["data"]["clean"]}
     trained["data"] |= {"name": "topic"} if saved.endswith("PythonDocs") else {"label": "label", "test": "own.csv"}
     words = ["run=x", "data.test=other.csv", *words]
-    assert with_other_data(as_config(trained), compose("evaluate", words), words).data.label == "label"
-    assert with_other_data(as_config(trained), compose("evaluate", words), words).data.clean.lowercase is True
+    assert with_other_data(trained, compose("evaluate", words), words).data.label == "label"
+    assert with_other_data(trained, compose("evaluate", words), words).data.clean.lowercase is True
     words += ["data=files", "data.clean.lowercase=false"]
-    assert with_other_data(as_config(trained), compose("evaluate", words), words).data.clean.lowercase is False
+    assert with_other_data(trained, compose("evaluate", words), words).data.clean.lowercase is False
 
 
 def test_baselines_beside_other_data_learn_from_the_train_split_of_the_run(groundup, lower, reviews, read_json):

@@ -21,7 +21,7 @@ from groundup.tasks.base import Optimization, Task
 from groundup.tasks.causal_lm import CausalLM
 from groundup.tasks.classification import Classification
 from groundup.tasks.masked_lm import MaskedLM
-from groundup.training.schedules import constant
+from groundup.training.schedules import Constant
 
 SUBJECTS = {
     "garden": "roses soil seeds hedge compost".split(),
@@ -70,7 +70,7 @@ def make_task() -> Callable[..., Task]:
         words = {"dropout": dropout, **words} if name == "classification" else words
         task = CLASSES[name](model, data.facts, **words)
         optimizer = torch.optim.SGD if lr >= 0.1 else torch.optim.Adam
-        task.optimization = Optimization(partial(optimizer, lr=lr), constant, total_steps=1000)
+        task.optimization = Optimization(partial(optimizer, lr=lr), Constant(), total_steps=1000)
         data.collate = task.collator(data.tokenizer)
         return task
 

@@ -12,7 +12,7 @@ from groundup.errors import UserError
 from groundup.tasks.base import Optimization
 from groundup.training.muon import MuonAdamW
 from groundup.training.nan_guard import NanGuard
-from groundup.training.schedules import constant
+from groundup.training.schedules import Constant
 
 OPTIMIZERS = {
     "fused": partial(torch.optim.AdamW, lr=1e-3, fused=True),
@@ -28,7 +28,7 @@ def step(make_data, make_task, train):
 
     def run(optimizer: str, steps: int = 1, scale: float | None = None, callbacks=(), **words):
         task = make_task("causal_lm", data)
-        task.optimization = Optimization(OPTIMIZERS[optimizer], constant, total_steps=10)
+        task.optimization = Optimization(OPTIMIZERS[optimizer], Constant(), total_steps=10)
         before = {name: value.clone() for name, value in task.state_dict().items()}
         if scale is not None:
             scaler = torch.amp.GradScaler("cpu", init_scale=scale)

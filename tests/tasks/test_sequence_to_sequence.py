@@ -25,7 +25,7 @@ from groundup.tasks.base import Optimization
 from groundup.tasks.evaluated import Split
 from groundup.tasks.summarization import Summarization
 from groundup.tasks.translation import Translation
-from groundup.training.schedules import constant
+from groundup.training.schedules import Constant
 
 MODELS = ("transformer", "lstm", "decoder alone", "transformer that points", "lstm that points")
 WORDS = {"one": "eins", "two": "zwei", "three": "drei", "four": "vier", "five": "fünf", "海": "See"}
@@ -64,7 +64,7 @@ def make(name: str, rows: int = 40, validation=None, task_class=Translation, dec
     decoding = decoding or Sampler(temperature=0, max_new_tokens=24)
     words = {"pointer": True} | words if name.endswith("points") else words
     task = task_class(make_model(name, data.facts.vocab_size), data.facts, decoding, **words)
-    task.optimization = Optimization(partial(torch.optim.Adam, lr=1e-2), constant, total_steps=1000)
+    task.optimization = Optimization(partial(torch.optim.Adam, lr=1e-2), Constant(), total_steps=1000)
     data.collate, task.tokenizer = task.collator(data.tokenizer), data.target_tokenizer
     return data, task
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Trainer
-from toy_run import ToyData, ToyTask, constant, fingerprint
+from toy_run import Constant, ToyData, ToyTask, fingerprint
 
 from groundup.errors import UserError
 from groundup.training.budget import measure_seconds_per_step, to_steps
@@ -70,7 +70,7 @@ def numpy_state() -> list[int]:
 
 
 def test_measuring_leaves_the_run_alone() -> None:
-    task, trial, data = ToyTask(schedule=constant), ToyTask(schedule=constant), ToyData()
+    task, trial, data = ToyTask(schedule=Constant), ToyTask(schedule=Constant), ToyData()
     data.total_batches, data.start_batch = 5, 2
     before = fingerprint(task), torch.get_rng_state(), numpy_state(), random.getstate()
     build = partial(Trainer, accelerator="cpu", devices=1, accumulate_grad_batches=2)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
-from toy_run import Journal, Signal, constant, fingerprint, in_child, train
+from toy_run import Constant, Journal, Signal, fingerprint, in_child, train
 
 from groundup.errors import UserError
 from groundup.training.checkpoints import Interrupted
@@ -98,12 +98,12 @@ def test_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
 
 
 def test_finished_run_does_nothing_more_and_can_be_extended(tmp_path: Path) -> None:
-    whole, _ = train(tmp_path / "whole", 20, accumulate=2, schedule=constant, validate_every=None)
-    train(tmp_path / "part", 12, accumulate=2, schedule=constant, validate_every=None)
-    again, trainer = train(tmp_path / "part", 12, accumulate=2, schedule=constant, validate_every=None, resume=True)
+    whole, _ = train(tmp_path / "whole", 20, accumulate=2, schedule=Constant, validate_every=None)
+    train(tmp_path / "part", 12, accumulate=2, schedule=Constant, validate_every=None)
+    again, trainer = train(tmp_path / "part", 12, accumulate=2, schedule=Constant, validate_every=None, resume=True)
     assert again.trace == []
     assert trainer.global_step == 12
-    longer, _ = train(tmp_path / "part", 20, accumulate=2, schedule=constant, validate_every=None, resume=True)
+    longer, _ = train(tmp_path / "part", 20, accumulate=2, schedule=Constant, validate_every=None, resume=True)
     assert longer.trace == whole.trace[-16:]
     assert fingerprint(longer) == fingerprint(whole)
     assert (20, "epoch", "step", "validation/loss") in {

@@ -26,7 +26,7 @@ from groundup.training.ema import EMA
 from groundup.training.fit import fit, make_trainer
 from groundup.training.groups import parameter_groups
 from groundup.training.muon import MuonAdamW
-from groundup.training.schedules import constant, linear
+from groundup.training.schedules import Constant, Linear, Schedule
 from groundup.training.step_logger import StepLogger
 
 VOCABULARY, ROWS, LENGTH, BATCH = 17, 22, 6, 4
@@ -86,7 +86,7 @@ class ToyData(LightningDataModule):
 
 
 class ToyTask(LightningModule):
-    def __init__(self, optimizer: str = "adamw", lr: float = 0.02, schedule: Callable = linear, width: int = 8):
+    def __init__(self, optimizer: str = "adamw", lr: float = 0.02, schedule: type[Schedule] = Linear, width: int = 8):
         super().__init__()
         self.model = nn.Sequential(
             nn.Embedding(VOCABULARY, width), nn.Linear(width, width), nn.GELU(), nn.Dropout(0.2), nn.LayerNorm(width)
@@ -134,7 +134,7 @@ class ToyTask(LightningModule):
             optimizer = MuonAdamW(groups, lr=0.02, adamw_lr=self.lr)
         else:
             optimizer = torch.optim.AdamW(groups, lr=self.lr, fused=True)
-        schedule = self.schedule(optimizer, self.trainer.max_steps, warmup=3)
+        schedule = self.schedule(warmup=3)(optimizer, self.trainer.max_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
@@ -198,7 +198,7 @@ def train(
     accumulate: int = 1,
     workers: int = 0,
     optimizer: str = "adamw",
-    schedule: Callable = linear,
+    schedule: type[Schedule] = Linear,
     lr: float = 0.02,
     every: int = 5,
     validate_every: int | None = 7,
@@ -246,4 +246,4 @@ def in_child(function: Callable[[], Any]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-__all__ = ["Journal", "Signal", "ToyData", "ToyTask", "constant", "fingerprint", "in_child", "linear", "train"]
+__all__ = ["Constant", "Journal", "Linear", "Signal", "ToyData", "ToyTask", "fingerprint", "in_child", "train"]

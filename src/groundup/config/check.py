@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel
 
 from groundup.config.files import origin
-from groundup.config.safe import resolve
+from groundup.config.places import permitted_nodes
 from groundup.config.values import EMPTY, MISSING, Parameter, misfit, nearest, shown
 from groundup.errors import UserError
 from groundup.metrics.directions import chosen_direction
@@ -30,7 +30,7 @@ SUPPLIED: Mapping[str, Collection[str]] = {
     "logger": {"*"},
     "trainer": {"*"},
 }
-SPECIAL = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
+SPECIAL = {"_target_", "_partial_"}
 
 
 @dataclass(frozen=True)
@@ -125,15 +125,9 @@ def nested_model(annotation: Any) -> type[BaseModel] | None:
 
 def node_mistakes(value: Any, path: str, supplied: Mapping[str, Collection[str]]) -> Iterator[Mistake]:
     """Every ``_target_`` in nested plain values against its signature."""
-    if isinstance(value, Mapping):
-        if "_target_" in value:
-            target = resolve(value["_target_"], join(path, "_target_"))
-            yield from call_mistakes(value, target, path, supplied.get(path) or supplied.get(path.split(".")[0]) or ())
-        for key, item in value.items():
-            yield from node_mistakes(item, join(path, key), supplied)
-    elif isinstance(value, list | tuple):
-        for index, item in enumerate(value):
-            yield from node_mistakes(item, f"{path}[{index}]", supplied)
+    for where, node, target in permitted_nodes(value, path):
+        added = supplied.get(where) or supplied.get(where.split(".")[0]) or ()
+        yield from call_mistakes(node, target, where, added)
 
 
 def call_mistakes(node: Mapping, target: Callable, path: str, supplied: Collection[str]) -> Iterator[Mistake]:
@@ -146,7 +140,7 @@ def call_mistakes(node: Mapping, target: Callable, path: str, supplied: Collecti
     given = {key: value for key, value in node.items() if key not in SPECIAL}
     if not takes_any:
         yield from unknown_names(given, parameters, path, f"{name} has no such argument")
-    if not (node.get("_partial_") or "_args_" in node or "*" in supplied):
+    if not (node.get("_partial_") or "*" in supplied):
         for key, parameter in parameters.items():
             if parameter.default is EMPTY and key not in given and key not in supplied:
                 yield Mistake(join(path, key), f"no value, and {name} needs one", f"+{join(path, key)}=...")

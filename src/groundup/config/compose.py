@@ -1,4 +1,4 @@
-"""Configurations in code: composed as the command line does it, resolved, and back from plain values."""
+"""Configurations in code: composed as the command line does it, and resolved."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
+from groundup.config.tree import Config
 from groundup.errors import UserError
 
 
-def compose(stage: str, overrides: Sequence[str] = ()) -> DictConfig:
+def compose(stage: str, overrides: Sequence[str] = ()) -> Config:
     """What ``groundup STAGE OVERRIDES`` would run with, resolved. Works inside a running Hydra application too.
 
     Values that are missing stay ``???``; ``check`` refuses them.
@@ -23,7 +24,7 @@ def compose(stage: str, overrides: Sequence[str] = ()) -> DictConfig:
     return compose_with_choices(stage, overrides)[0]
 
 
-def compose_with_choices(stage: str, overrides: Sequence[str] = ()) -> tuple[DictConfig, dict[str, str | None]]:
+def compose_with_choices(stage: str, overrides: Sequence[str] = ()) -> tuple[Config, dict[str, str | None]]:
     """``compose``, and the choice made in each group (what ``Job.choices`` holds)."""
     from groundup.config.mistakes import explain
 
@@ -35,7 +36,7 @@ def compose_with_choices(stage: str, overrides: Sequence[str] = ()) -> tuple[Dic
         raise UserError(line) from error
     choices = resolved(cfg.hydra.runtime.choices)
     with hydra_config(cfg):
-        return as_config(resolved(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]))), choices
+        return Config(resolved(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]))), choices
 
 
 def compose_raw(stage: str, overrides: Sequence[str]) -> DictConfig:
@@ -96,7 +97,10 @@ def extra_config_dirs() -> list[str]:
 
 
 def resolved(cfg: DictConfig | Mapping) -> dict[str, Any]:
-    """Plain nested dicts and lists, interpolations replaced by their values; missing values stay ``???``.
+    """What was composed as plain nested dicts and lists, interpolations replaced by their values; missing ones stay ``???``.
+
+    This happens once, where a command or a step is composed. Plain values pass as they are: what a run folder holds is
+    never resolved, so ``${`` in it is text.
 
     Raises:
         UserError: an interpolation that points to nothing.
@@ -112,18 +116,3 @@ def resolved(cfg: DictConfig | Mapping) -> dict[str, Any]:
 
         raise UserError(explain(error, "", [])) from error
     return cast(dict[str, Any], plain)
-
-
-def as_config(plain: Mapping) -> DictConfig:
-    """A DictConfig of plain values: reading a key that is not there raises, text with ``${`` stays text."""
-    cfg = OmegaConf.create(escaped(plain))
-    OmegaConf.set_struct(cfg, True)
-    return cfg
-
-
-def escaped(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: escaped(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [escaped(item) for item in value]
-    return value.replace("${", r"\${") if isinstance(value, str) else value

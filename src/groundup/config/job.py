@@ -12,9 +12,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from groundup.config.compose import as_config, resolved
+from groundup.config.compose import resolved
 from groundup.config.logs import log_failure, log_to_run, take_over_consoles
 from groundup.config.ranks import rank, ready_for_ranks
+from groundup.config.tree import Config
 from groundup.errors import UserError
 from groundup.runs.folder import RunFolder, State
 from groundup.runs.secrets import mask, mask_text
@@ -151,7 +152,7 @@ def call_without_folder(
         plain = resolved(cfg)
         if not checked:
             preflight(stage, plain, job.overrides, job.choices)
-        return call_stage(as_config(plain), job)
+        return call_stage(Config(plain), job)
 
 
 def prepare_and_call(plain: Mapping, job: Job) -> float | None:
@@ -159,10 +160,10 @@ def prepare_and_call(plain: Mapping, job: Job) -> float | None:
         job.folder.write_config(plain)
         job.folder.write_command(["groundup", job.stage, *job.overrides])
     with ready_for_ranks(job):
-        return call_stage(as_config(plain), job)
+        return call_stage(Config(plain), job)
 
 
-def call_stage(cfg: DictConfig, job: Job) -> float | None:
+def call_stage(cfg: Config, job: Job) -> float | None:
     """Import the stage (torch, Lightning and all) and run it."""
     from groundup.cli import STAGES
 

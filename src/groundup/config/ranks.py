@@ -80,16 +80,16 @@ def leave_process_group() -> None:
 
 def run_rank() -> int:
     """The whole life of a rank that Lightning started. Returns the exit code."""
-    from groundup.config.compose import as_config
     from groundup.config.job import Job, call_stage
     from groundup.config.logs import log_failure, log_to_run
+    from groundup.config.tree import Config
     from groundup.runs.secrets import mask_text
 
     job = Job.from_dict(json.loads(os.environ[RANK_JOB]) | {"rank": rank()})
     try:
         with log_to_run(job.folder.log, rank=job.rank), ready_for_ranks(job):
             try:
-                call_stage(as_config(job.folder.read_config()), job)
+                call_stage(Config(job.folder.read_config()), job)
             except Exception as error:
                 log_failure(error)
                 raise

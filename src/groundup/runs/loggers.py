@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from lightning.pytorch.loggers import Logger
 
 from groundup.errors import UserError
 from groundup.runs.csv_logger import CsvLogger
 from groundup.runs.folder import RunFolder
-from groundup.runs.wandb_logger import wandb_logger
+from groundup.runs.wandb_logger import Wandb
 
 log = logging.getLogger(__name__)
-__all__ = ["CsvLogger", "close_loggers", "open_loggers", "tensorboard_logger", "wandb_logger"]
+__all__ = ["CsvLogger", "TensorBoard", "Wandb", "close_loggers", "open_loggers"]
 
 
 def open_loggers(
@@ -29,18 +30,18 @@ def open_loggers(
     return [CsvLogger(run, step), *(logger for logger in made if logger is not None)]
 
 
-def tensorboard_logger(run: RunFolder) -> Logger:
-    """Event files in ``<run>/tensorboard``; look at them with ``tensorboard --logdir logs``.
+@dataclass(frozen=True)
+class TensorBoard:
+    """Event files in ``<run>/tensorboard``; look at them with ``tensorboard --logdir logs``."""
 
-    Raises:
-        UserError: TensorBoard is not installed.
-    """
-    from lightning.pytorch.loggers import TensorBoardLogger
+    def __call__(self, run: RunFolder) -> Logger:
+        """Raises UserError when TensorBoard is not installed."""
+        from lightning.pytorch.loggers import TensorBoardLogger
 
-    try:
-        return TensorBoardLogger(save_dir=str(run.path), name="", version="tensorboard")
-    except ModuleNotFoundError:
-        raise UserError("logger=tensorboard needs TensorBoard. Run: pip install tensorboard") from None
+        try:
+            return TensorBoardLogger(save_dir=str(run.path), name="", version="tensorboard")
+        except ModuleNotFoundError:
+            raise UserError("logger=tensorboard needs TensorBoard. Run: pip install tensorboard") from None
 
 
 def close_loggers(loggers: list[Logger], exit_code: int = 0) -> None:

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from netrc import NetrcParseError, netrc
 from typing import Literal
 from urllib.parse import urlsplit
@@ -20,17 +21,9 @@ log = logging.getLogger(__name__)
 _INIT_TIMEOUT = 15.0  # seconds for an answer of the server; W&B's own 90 s stall every run without a network
 
 
-def wandb_logger(
-    run: RunFolder,
-    mode: Literal["offline", "online", "disabled"] = "offline",
-    project: str = "groundup",
-    group: str | None = None,
-    name: str | None = None,
-    tags: Sequence[str] = (),
-    notes: str | None = None,
-    entity: str | None = None,
-) -> WandbLogger | None:
-    """The W&B logger of a run, or None (``disabled``, not installed, or it failed to start, with one warning).
+@dataclass(frozen=True)
+class Wandb:
+    """The W&B logger of a run; called with the run's folder.
 
     Files go to ``<run>/wandb``; the id is kept in ``<run>/wandb_id``, so that a resumed run continues the same W&B run. The
     configuration is that of ``config.yaml``. ``online`` without a key or without a network becomes ``offline``; ``wandb sync``
@@ -40,37 +33,49 @@ def wandb_logger(
         group: the W&B group; runs of a sweep share one.
         name: shown name; the folder's name when None.
     """
-    if mode == "disabled":
-        return None
-    if getattr(rank_zero_only, "rank", 0) != 0:
-        return _Logger(run=run, experiment=None)  # its experiment is Lightning's dummy on other ranks
-    try:
-        import wandb
 
-        if not hasattr(wandb, "init"):  # a folder named wandb in the working directory imports as an empty package
-            raise ImportError("wandb is not installed")
-    except ImportError as error:
-        _give_up(error)
-        return None
+    mode: Literal["offline", "online", "disabled"] = "offline"
+    project: str = "groundup"
+    group: str | None = None
+    name: str | None = None
+    tags: Sequence[str] = ()
+    notes: str | None = None
+    entity: str | None = None
 
-    os.environ["WANDB_SILENT"] = "true"
-    if wandb.run is not None:  # a job in the same process died without closing its run
-        wandb.finish(exit_code=1)
-    if mode == "online" and not _has_key():
-        log.warning("W&B: no API key, so this run is logged offline. Run `wandb login`, or set WANDB_API_KEY")
-        mode = "offline"
-    about = {"project": project, "group": group, "name": name, "tags": list(tags), "notes": notes, "entity": entity}
-    if mode == "online":
+    def __call__(self, run: RunFolder) -> WandbLogger | None:
+        """The logger, or None (``disabled``, not installed, or it failed to start, with one warning)."""
+        if self.mode == "disabled":
+            return None
+        if getattr(rank_zero_only, "rank", 0) != 0:
+            return _Logger(run=run, experiment=None)  # its experiment is Lightning's dummy on other ranks
         try:
-            return _start(wandb, run, "online", about)
-        except Exception as error:  # no network, a wrong key, ...: W&B has many kinds, and none may stop a run
-            log.warning("W&B: cannot go online (%s), so this run is logged offline", _line(error))
-            wandb.teardown()
-    try:
-        return _start(wandb, run, "offline", about)
-    except Exception as error:
-        _give_up(error)
-        return None
+            import wandb
+
+            if not hasattr(wandb, "init"):  # a folder named wandb in the working directory imports as an empty package
+                raise ImportError("wandb is not installed")
+        except ImportError as error:
+            _give_up(error)
+            return None
+
+        os.environ["WANDB_SILENT"] = "true"
+        if wandb.run is not None:  # a job in the same process died without closing its run
+            wandb.finish(exit_code=1)
+        about = {**asdict(self), "tags": list(self.tags)}
+        mode = about.pop("mode")
+        if mode == "online" and not _has_key():
+            log.warning("W&B: no API key, so this run is logged offline. Run `wandb login`, or set WANDB_API_KEY")
+            mode = "offline"
+        if mode == "online":
+            try:
+                return _start(wandb, run, "online", about)
+            except Exception as error:  # no network, a wrong key, ...: W&B has many kinds, and none may stop a run
+                log.warning("W&B: cannot go online (%s), so this run is logged offline", _line(error))
+                wandb.teardown()
+        try:
+            return _start(wandb, run, "offline", about)
+        except Exception as error:
+            _give_up(error)
+            return None
 
 
 def _start(wandb, run: RunFolder, mode: str, about: dict) -> WandbLogger:

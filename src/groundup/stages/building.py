@@ -10,9 +10,10 @@ import sys
 from typing import cast
 
 import torch
-from omegaconf import DictConfig
 
-from groundup.config.safe import instantiate, resolve
+from groundup.config.places import resolve
+from groundup.config.safe import instantiate
+from groundup.config.tree import Config
 from groundup.data.datamodule import TextDataModule
 from groundup.data.facts import Facts
 from groundup.data.seeding import mix
@@ -54,7 +55,7 @@ def prepare_process(threads: int | None) -> int:
     return threads or cores
 
 
-def check_model_fits(cfg: DictConfig) -> None:
+def check_model_fits(cfg: Config) -> None:
     """Raises UserError when the task needs another kind of model; before anything is read or built."""
     task, model = task_class(cfg), model_class(cfg)
     if model.kind not in task.accepts:
@@ -63,14 +64,14 @@ def check_model_fits(cfg: DictConfig) -> None:
         raise UserError(f"task={task_word(task)} needs {needed}, and {model.__name__} is not one. Try {choices}")
 
 
-def model_class(cfg: DictConfig) -> type[Backbone]:
+def model_class(cfg: Config) -> type[Backbone]:
     """The class of the config's model. Raises UserError for one that a config may not name."""
-    return cast(type[Backbone], resolve(cfg.model._target_, "model._target_"))
+    return cast(type[Backbone], resolve(cfg.model._target_, "model"))
 
 
-def task_class(cfg: DictConfig) -> type[Task]:
+def task_class(cfg: Config) -> type[Task]:
     """The class of the config's task. Raises UserError for one that a config may not name."""
-    return cast(type[Task], resolve(cfg.task._target_, "task._target_"))
+    return cast(type[Task], resolve(cfg.task._target_, "task"))
 
 
 def task_word(task: type[Task]) -> str:
@@ -79,7 +80,7 @@ def task_word(task: type[Task]) -> str:
 
 
 def build_data(
-    cfg: DictConfig,
+    cfg: Config,
     source: Source | None,
     tokenizer: Tokenizer | None = None,
     facts: Facts | None = None,
@@ -88,10 +89,10 @@ def build_data(
     """Rows, tokenizers and batches, ready to use. Tokenizers and facts of an earlier run go before the config's."""
     data = TextDataModule(
         source=source,
-        tokenizer=tokenizer or instantiate(cfg.tokenizer),
+        tokenizer=tokenizer or instantiate(cfg.tokenizer, "tokenizer"),
         target_tokenizer=target_tokenizer
-        or (instantiate(cfg.target_tokenizer) if cfg.get("target_tokenizer") else None),
-        batching=instantiate(cfg.batching),
+        or (instantiate(cfg.target_tokenizer, "target_tokenizer") if cfg.get("target_tokenizer") else None),
+        batching=instantiate(cfg.batching, "batching"),
         cache_dir=cfg.paths.cache,
         seed=cfg.seed,
         num_workers=cfg.num_workers,
@@ -104,7 +105,7 @@ def build_data(
     return data
 
 
-def build_task(cfg: DictConfig, facts: Facts) -> Task:
+def build_task(cfg: Config, facts: Facts) -> Task:
     """A model with random weights that follow from the seed, in its task.
 
     Raises UserError when task, model and data do not fit each other.
@@ -119,8 +120,8 @@ def build_task(cfg: DictConfig, facts: Facts) -> Task:
     sizes = {"vocab_size": facts.vocab_size}
     if model_class(cfg).kind == "encoder_decoder":
         sizes["target_vocab_size"] = facts.target_vocab_size or facts.vocab_size
-    model = instantiate(cfg.model, **sizes)
-    return instantiate(cfg.task, model=model, facts=facts)
+    model = instantiate(cfg.model, "model", **sizes)
+    return instantiate(cfg.task, "task", model=model, facts=facts)
 
 
 def connect(task: Task, data: TextDataModule) -> None:
@@ -129,11 +130,11 @@ def connect(task: Task, data: TextDataModule) -> None:
     task.tokenizer = data.target_tokenizer
 
 
-def add_optimization(task: Task, cfg: DictConfig, total_steps: int) -> None:
+def add_optimization(task: Task, cfg: Config, total_steps: int) -> None:
     """Tells the task how it is to be optimized."""
     task.optimization = Optimization(
-        optimizer=instantiate(cfg.optimizer),
-        scheduler=instantiate(cfg.scheduler),
+        optimizer=instantiate(cfg.optimizer, "optimizer"),
+        scheduler=instantiate(cfg.scheduler, "scheduler"),
         total_steps=total_steps,
         layer_decay=cfg.layer_decay,
         l1=cfg.l1,

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from omegaconf import DictConfig, open_dict
-
-from groundup.config.compose import as_config, resolved
 from groundup.config.job import Job
 from groundup.config.safe import instantiate
+from groundup.config.tree import Config
 from groundup.data.sources.source import Row, Source
 from groundup.errors import UserError
 from groundup.stages.building import build_data, connect, prepare_process
@@ -19,16 +17,16 @@ FILES = "groundup.data.sources.files.Files"
 SPLITS = ("train", "validation", "test", "hub")  # keys that name rows, not how they are read
 
 
-def run(cfg: DictConfig, job: Job) -> float:
+def run(cfg: Config, job: Job) -> float:
     """Scores the best checkpoint of ``run`` on a split and writes results and report to a folder of its own."""
     prepare_process(cfg.threads)
     loaded = load_run(cfg.run, cfg.paths.logs)
     trained = with_other_data(loaded.config, cfg, job.overrides)
-    source = Scored(instantiate(trained.data), loaded.config.data)
+    source = Scored(instantiate(trained.data, "data"), loaded.config.data)
     data = build_data(trained, source, loaded.tokenizer, loaded.facts, loaded.target_tokenizer)
     connect(loaded.task, data)
     if cfg.get("decoding"):
-        loaded.decode_by(instantiate(cfg.decoding))
+        loaded.decode_by(instantiate(cfg.decoding, "decoding"))
     present = data.source.splits()
     split = cfg.split or ("test" if "test" in present else "validation")
     if split not in present or split == "train":
@@ -37,9 +35,8 @@ def run(cfg: DictConfig, job: Job) -> float:
         raise UserError(f"split={split}: the data has {advice}")
     if cfg.baselines and loaded.task.baselines_are_trained:
         next(iter(data.texts("train")))  # a file that is gone shows now, not after the evaluation
-    with open_dict(cfg):
-        cfg.data, cfg.run = trained.data, str(loaded.folder.path)
-    job.folder.write_config(resolved(cfg))
+    cfg.data, cfg.run = trained.data, str(loaded.folder.path)
+    job.folder.write_config(cfg)
     job.folder.write_json("labels.json", list(loaded.facts.labels))
     results = {split: evaluate(loaded.task, data, split, cfg)}
     write_results(job.folder, loaded.task, data, results)
@@ -55,7 +52,7 @@ class Scored:
     Baselines are to learn from what the model has learned from: the split ``train`` is the run's own in any case.
     """
 
-    def __init__(self, scored: Source, trained: DictConfig) -> None:
+    def __init__(self, scored: Source, trained: Config) -> None:
         self._scored, self._trained = scored, trained
         self.columns, self.labels, self.streaming = scored.columns, scored.labels, scored.streaming
 
@@ -69,17 +66,17 @@ class Scored:
         return self._of(split).fingerprint(split)
 
     def _of(self, split: str) -> Source:
-        return instantiate(self._trained) if split == "train" else self._scored
+        return instantiate(self._trained, "data") if split == "train" else self._scored
 
 
-def with_other_data(trained: DictConfig, cfg: DictConfig, overrides: Sequence[str] = ()) -> DictConfig:
+def with_other_data(trained: Config, cfg: Config, overrides: Sequence[str] = ()) -> Config:
     """The run's config, its data replaced where the command line names other data.
 
     ``data=NAME`` replaces all of it but the cleaning, which belongs to the model; ``data.test=FILE`` alone keeps the
     run's columns, too. What ``overrides`` say of the cleaning counts before what the run did.
     """
-    given = {key: value for key, value in resolved(cfg)["data"].items() if value is not None}
-    config = resolved(trained)
+    given = {key: value for key, value in cfg.data.items() if value is not None}
+    config = dict(trained)
     saved = config["data"]
     if "_target_" in given:
         typed = [word.lstrip("+").partition("=")[0] for word in overrides]
@@ -89,10 +86,10 @@ def with_other_data(trained: DictConfig, cfg: DictConfig, overrides: Sequence[st
     elif any(name in given for name in SPLITS):
         kept = {key: value for key, value in saved.items() if key not in SPLITS}
         if saved["_target_"] != FILES:  # a set made by code has settings of its own, and names its rows by their roles
-            named = {role: role for role in instantiate(trained.data).columns if role != "group"}
+            named = {role: role for role in instantiate(trained.data, "data").columns if role != "group"}
             kept = {"clean": saved.get("clean"), **named}
         config["data"] = {"_target_": FILES, **kept, **given}
     else:
         config["data"] = {**saved, **given}
-    config["paths"], config["num_workers"] = resolved(cfg)["paths"], 0
-    return as_config(config)
+    config["paths"], config["num_workers"] = cfg.paths, 0
+    return Config(config)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lightning.pytorch import Trainer
-from omegaconf import DictConfig
 
+from groundup.config.tree import Config
 from groundup.data.datamodule import TextDataModule
 from groundup.metrics.estimate import RESAMPLES, Estimate
 from groundup.runs.folder import RunFolder
@@ -16,7 +16,7 @@ from groundup.tasks.base import Task
 Evaluated = tuple[dict[str, Estimate], list[dict]]  # metrics of a split, and one prediction a row
 
 
-def evaluate(task: Task, data: TextDataModule, split: str, hardware: DictConfig) -> Evaluated:
+def evaluate(task: Task, data: TextDataModule, split: str, hardware: Config) -> Evaluated:
     """One full pass over a split, in one process: metrics with 95 % intervals, and one prediction a row."""
     trainer = Trainer(
         accelerator=hardware.accelerator,

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig
 
 from groundup.config.job import Job
 from groundup.config.safe import instantiate
+from groundup.config.tree import Config
 from groundup.data.seeding import mix
 from groundup.decoding.decoding import Decoding
 from groundup.decoding.sampling import Sampler
@@ -23,11 +23,11 @@ from groundup.tasks.causal_lm import CausalLM
 from groundup.tasks.sequence_to_sequence import SequenceToSequence
 
 
-def run(cfg: DictConfig, job: Job) -> None:
+def run(cfg: Config, job: Job) -> None:
     """Writes ``samples`` texts for ``prompt``; the same seed writes the same text."""
     prepare_process(cfg.threads)
     loaded = load_run(cfg.run, cfg.paths.logs)
-    decoding, texts = instantiate(cfg.decoding), []
+    decoding, texts = instantiate(cfg.decoding, "decoding"), []
     if isinstance(loaded.task, SequenceToSequence) and not any(word.startswith("decoding") for word in job.overrides):
         decoding = loaded.task.decoding
     for number in range(cfg.samples):

@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import Tensor
 
-from groundup.config.compose import resolved
+from groundup.config.tree import Config
 from groundup.data.tokenizer import Tokenizer
 from groundup.errors import UserError
 from groundup.runs.checkpoints import load_checkpoint
@@ -27,7 +26,7 @@ PARTS = ("encoder", "decoder")
 Parents = dict[str, RunFolder]  # part -> the run it comes from
 
 
-def open_parents(cfg: DictConfig, stages: Sequence[str]) -> Parents:
+def open_parents(cfg: Config, stages: Sequence[str]) -> Parents:
     """The runs that ``cfg.init_from`` names; they are written back, as ``last`` would be another run tomorrow."""
     named = {WHOLE: cfg.init_from} if isinstance(cfg.init_from, str) else dict(cfg.init_from or {})
     parents = {part: open_run(name, Path(cfg.paths.logs), stages) for part, name in named.items() if name}
@@ -42,7 +41,7 @@ def open_parents(cfg: DictConfig, stages: Sequence[str]) -> Parents:
     return parents
 
 
-def inherit(cfg: DictConfig, parents: Parents, overrides: Sequence[str]) -> None:
+def inherit(cfg: Config, parents: Parents, overrides: Sequence[str]) -> None:
     """Puts the earlier runs' sizes, models and tokenizers into ``cfg``; dropout and the like may still be set.
 
     Raises UserError when the command line asks for another architecture or tokenizer.
@@ -79,8 +78,8 @@ def adopt_weights(task: Task, parents: Parents) -> list[str]:
     return [_adopt(task, part, parent) for part, parent in parents.items()]
 
 
-def _inherit_all(cfg: DictConfig, parent: RunFolder, overrides: Sequence[str]) -> None:
-    theirs, mine = parent.read_config(), resolved(cfg)
+def _inherit_all(cfg: Config, parent: RunFolder, overrides: Sequence[str]) -> None:
+    theirs = parent.read_config()
     free = []
     for override in overrides:
         key = override.lstrip("+").partition("=")[0]
@@ -89,37 +88,33 @@ def _inherit_all(cfg: DictConfig, parent: RunFolder, overrides: Sequence[str]) -
             continue
         if group == "model" and name.rpartition(".")[2] in FREE:
             free.append(key)
-        elif _differs(mine[group], theirs.get(group)):
+        elif _differs(cfg[group], theirs.get(group)):
             raise UserError(
                 f"{override}: init_from={parent.path} comes with its own {group}, which differs. Leave out {override}, "
                 "or train from random weights without init_from"
             )
-    kept = {key: OmegaConf.select(cfg, key) for key in free}
-    with open_dict(cfg):
-        for group in INHERITED:
-            if group in cfg:
-                cfg[group] = theirs.get(group)
-        for key, value in kept.items():
-            OmegaConf.update(cfg, key, value)
+    kept = {key: cfg.at(key) for key in free}
+    for group in INHERITED:
+        if group in cfg:
+            cfg[group] = theirs.get(group)
+    for key, value in kept.items():
+        cfg.put(key, value)
 
 
-def _inherit_parts(cfg: DictConfig, parents: Parents) -> None:
+def _inherit_parts(cfg: Config, parents: Parents) -> None:
     if not all(part in cfg.model for part in PARTS):
         raise UserError(
             "init_from.encoder and init_from.decoder make an encoder-decoder. Try model=transformer_encoder_decoder"
         )
-    with open_dict(cfg):
-        for part, parent in parents.items():
-            theirs = parent.read_config()["model"]
-            node = theirs.get(part) or {**theirs, "_partial_": True}
-            kind = str(node["_target_"]).rpartition(".")[2]
-            if part not in kind.lower():
-                raise UserError(
-                    f"init_from.{part}={parent.path} is a {kind}. Give a run of a model that is, or has, one"
-                )
-            cfg.model[part] = {**node, "cross_attention": True} if part == "decoder" else node
-        if len(parents) == len(PARTS) and parents["encoder"].path != parents["decoder"].path:
-            cfg.model.shared_embedding = False  # each comes with its own
+    for part, parent in parents.items():
+        theirs = parent.read_config()["model"]
+        node = theirs.get(part) or {**theirs, "_partial_": True}
+        kind = str(node["_target_"]).rpartition(".")[2]
+        if part not in kind.lower():
+            raise UserError(f"init_from.{part}={parent.path} is a {kind}. Give a run of a model that is, or has, one")
+        cfg.model[part] = {**node, "cross_attention": True} if part == "decoder" else node
+    if len(parents) == len(PARTS) and parents["encoder"].path != parents["decoder"].path:
+        cfg.model.shared_embedding = False  # each comes with its own
 
 
 def _adopt(task: Task, part: str, parent: RunFolder) -> str:

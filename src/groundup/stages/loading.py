@@ -9,10 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
-from groundup.config.compose import as_config
 from groundup.config.safe import instantiate
+from groundup.config.tree import Config
 from groundup.data.clean import Clean
 from groundup.data.encoding import PAIR_ROLES, TEXT_ROLES
 from groundup.data.facts import Facts
@@ -35,7 +33,7 @@ class LoadedRun:
     """A run folder opened: its config, its task with the best weights, its tokenizers and what it knew of the data."""
 
     folder: RunFolder
-    config: DictConfig
+    config: Config
     task: Task
     tokenizer: Tokenizer
     facts: Facts
@@ -45,7 +43,7 @@ class LoadedRun:
     def clean(self) -> Clean | None:
         """What was done to every text before the run's tokenizer saw it."""
         settings = self.config.data.get("clean")
-        return instantiate(settings) if settings else None
+        return instantiate(settings, "data.clean") if settings else None
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -77,7 +75,7 @@ def load_run(reference: str | os.PathLike[str], logs: str | os.PathLike[str] = "
     Raises UserError when there is no such run, when it has no checkpoint, or when the checkpoint is damaged.
     """
     folder = open_run(reference, Path(logs), stage=TRAINED if str(reference) == "last" else None)
-    config = as_config(folder.read_config())
+    config = Config(folder.read_config())
     if "model" not in config:
         raise UserError(f"{folder.path} is a run of `groundup {folder.status().get('stage')}` and holds no model")
     checkpoint = load_checkpoint(best_checkpoint(folder))

@@ -6,12 +6,11 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 
-from omegaconf import DictConfig
-
 from groundup.cli import STAGES
 from groundup.config.check import check
-from groundup.config.compose import compose_with_choices, resolved
+from groundup.config.compose import compose_with_choices
 from groundup.config.job import Job, run_job
+from groundup.config.tree import Config
 from groundup.errors import UserError
 from groundup.runs.folder import RunFolder
 from groundup.runs.table import show_table
@@ -22,11 +21,11 @@ log = logging.getLogger(__name__)
 REFERENCE = re.compile(r"\{(\w+)\}")  # {name} of an earlier step; {key: value} is left to Hydra
 
 
-def run(cfg: DictConfig, job: Job) -> None:
+def run(cfg: Config, job: Job) -> None:
     """Runs each step that is not done yet; an interrupted training step goes on where it stopped."""
     if not cfg.steps:
         raise UserError("a pipeline needs steps. Try groundup pipeline experiment=demo")
-    steps = resolved(cfg.steps)
+    steps = cfg.steps
     folders = {name: RunFolder(job.folder.path / name) for name in steps}
     look_ahead(steps, folders)
     for number, (name, step) in enumerate(steps.items(), 1):
@@ -59,7 +58,7 @@ def look_ahead(steps: Mapping[str, dict], folders: Mapping[str, RunFolder]) -> N
                 raise UserError(f"{{{strange[0]}}} is no earlier step. Earlier steps: {names}")
             overrides = fill(step["overrides"], folders)
             config, choices = compose_with_choices(step["stage"], overrides)
-            check(resolved(config), step["stage"], overrides, choices)
+            check(config, step["stage"], overrides, choices)
         except UserError as error:
             raise UserError(f"step {name}: {error}") from None
         done.append(name)
@@ -70,7 +69,7 @@ def fill(overrides: Sequence[str], folders: Mapping[str, RunFolder]) -> list[str
     return [REFERENCE.sub(lambda found: str(folders[found[1]].path), override) for override in overrides]
 
 
-def conclude(cfg: DictConfig, job: Job, steps: dict, folders: dict[str, RunFolder]) -> None:
+def conclude(cfg: Config, job: Job, steps: dict, folders: dict[str, RunFolder]) -> None:
     """One table of all steps that have results, baselines first, printed and written to the folder."""
     rows: dict[str, dict] = {}
     for name in steps:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
 
 from groundup.config.job import Job
 from groundup.config.safe import instantiate
+from groundup.config.tree import Config
 from groundup.data.datamodule import TextDataModule
 from groundup.data.forms import statuses
 from groundup.data.seeding import mix
@@ -33,7 +33,7 @@ ABOUT = ("status", "unknown_tokens")  # what is told of a row beside the task's 
 MEANING = {"truncated": "longer than the model reads, and cut", "empty": "nothing in them to read"}
 
 
-def run(cfg: DictConfig, job: Job) -> None:
+def run(cfg: Config, job: Job) -> None:
     """Reads ``input``; writes ``output``: .jsonl with the row's own columns and the prediction, or .txt with the text."""
     prepare_process(cfg.threads)
     source, output = Path(cfg.input), Path(cfg.output)
@@ -42,7 +42,7 @@ def run(cfg: DictConfig, job: Job) -> None:
         loaded = load_run(cfg.run, cfg.paths.logs)
         check_task(loaded, output)
         if cfg.get("decoding"):
-            loaded.decode_by(instantiate(cfg.decoding))
+            loaded.decode_by(instantiate(cfg.decoding, "decoding"))
         begin_with(loaded, cfg.prefix)
         columns = columns_of(source, loaded, {role: cfg[role] for role in ("text", "text_pair", "source")})
         for where, row in read(source, "line"):  # a broken last line shows before the first answer

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from omegaconf import DictConfig
-
 from groundup.config.job import Job
+from groundup.config.tree import Config
 from groundup.stages.training import train
 
 
-def run(cfg: DictConfig, job: Job) -> float:
+def run(cfg: Config, job: Job) -> float:
     """Trains, evaluates and reports; returns the monitored metric, for sweeps."""
     return train(cfg, job)

@@ -6,10 +6,9 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from omegaconf import DictConfig
-
-from groundup.config.compose import compose, resolved
+from groundup.config.compose import compose
 from groundup.config.job import Job, run_job
+from groundup.config.tree import Config
 from groundup.errors import UserError
 from groundup.runs.folder import RunFolder
 from groundup.runs.reference import open_run
@@ -18,7 +17,7 @@ log = logging.getLogger(__name__)
 RESUMABLE = ("pretrain", "finetune", "pipeline")
 
 
-def run(cfg: DictConfig, job: Job) -> float | None:
+def run(cfg: Config, job: Job) -> float | None:
     """Runs the stage of the folder again, in the folder, with the config that was saved there."""
     folder = open_run(cfg.run, Path(cfg.paths.logs), stage=RESUMABLE)
     status = folder.status()
@@ -46,7 +45,7 @@ def drift(saved: Mapping, stage: str, overrides: list[str]) -> list[str]:
         today = compose(stage, overrides)
     except UserError as error:
         return [f"today's configuration no longer takes this command: {error}"]
-    then, now = leaves(saved), leaves(resolved(today))
+    then, now = leaves(saved), leaves(today)
     settled: tuple[str, ...] = ("budget.", "threads", "paths.")  # the run counted or chose these itself
     if saved.get("init_from"):  # and took these from the run it began with
         settled += ("model.", "size.", "tokenizer.")

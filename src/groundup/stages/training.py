@@ -9,12 +9,10 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from omegaconf import DictConfig, open_dict
-
-from groundup.config.compose import resolved
 from groundup.config.job import Job
 from groundup.config.ranks import leave_process_group
 from groundup.config.safe import instantiate
+from groundup.config.tree import Config
 from groundup.data.datamodule import TextDataModule
 from groundup.runs.checkpoints import load_checkpoint
 from groundup.runs.folder import RunFolder
@@ -42,7 +40,7 @@ from groundup.training.resume import LAST, PREVIOUS, saved_step
 log = logging.getLogger(__name__)
 
 
-def train(cfg: DictConfig, job: Job) -> float:
+def train(cfg: Config, job: Job) -> float:
     """Trains as the config says, evaluates the best checkpoint, and returns the monitored metric."""
     threads = prepare_process(cfg.threads)
     # A run that died before its first checkpoint begins again, which gives the same weights.
@@ -53,7 +51,7 @@ def train(cfg: DictConfig, job: Job) -> float:
     prefer_named_budget(cfg, job.overrides)
     written = checkpoint is not None or not job.is_main
     tokenizer, target = saved_tokenizers(job.folder) if written else inherited_tokenizers(parents)
-    data = build_data(cfg, instantiate(cfg.data), tokenizer, target_tokenizer=target)
+    data = build_data(cfg, instantiate(cfg.data, "data"), tokenizer, target_tokenizer=target)
     task = build_task(cfg, data.facts)
     connect(task, data)
     for line in adopt_weights(task, parents):
@@ -61,8 +59,7 @@ def train(cfg: DictConfig, job: Job) -> float:
 
     steps, budget = count_steps(cfg, data, task)
     add_optimization(task, cfg, steps)
-    with open_dict(cfg):
-        cfg.threads, cfg.budget = threads, {"steps": steps, "tokens": None, "epochs": None, "minutes": None}
+    cfg.threads, cfg.budget = threads, {"steps": steps, "tokens": None, "epochs": None, "minutes": None}
     if job.is_main and checkpoint is None:
         describe(cfg, job.folder, data, task)
     log.info("budget: %s", budget)
@@ -86,7 +83,7 @@ def was_saved(folder: RunFolder) -> bool:
     return any((folder.checkpoints / name).exists() for name in (LAST, PREVIOUS))
 
 
-def prefer_named_budget(cfg: DictConfig, overrides: Sequence[str]) -> None:
+def prefer_named_budget(cfg: Config, overrides: Sequence[str]) -> None:
     """``budget.steps=100`` on the command line replaces the unit that the stage counts in by default."""
     named = {
         override.partition("=")[0].removeprefix("budget.") for override in overrides if override.startswith("budget.")
@@ -95,23 +92,23 @@ def prefer_named_budget(cfg: DictConfig, overrides: Sequence[str]) -> None:
         cfg.budget = {unit: amount if unit in named else None for unit, amount in cfg.budget.items()}
 
 
-def count_steps(cfg: DictConfig, data: TextDataModule, task: Task) -> tuple[int, str]:
+def count_steps(cfg: Config, data: TextDataModule, task: Task) -> tuple[int, str]:
     """The budget as optimizer steps, and a line that says how it was counted."""
 
     def seconds_per_step() -> float:
         trial = copy.deepcopy(task)
         add_optimization(trial, cfg, total_steps=10_000)
-        return measure_seconds_per_step(trial, data, partial(instantiate, cfg.trainer))
+        return measure_seconds_per_step(trial, data, partial(instantiate, cfg.trainer, "trainer"))
 
     devices = cfg.trainer.get("devices", 1)
     world = (devices if isinstance(devices, int) else 1) * cfg.trainer.get("num_nodes", 1)
     return to_steps(cfg.budget, cfg.trainer.accumulate_grad_batches, data, seconds_per_step, world)
 
 
-def describe(cfg: DictConfig, folder: RunFolder, data: TextDataModule, task: Task) -> None:
+def describe(cfg: Config, folder: RunFolder, data: TextDataModule, task: Task) -> None:
     """Writes what makes the folder enough to use the run, before the first step."""
     parameters = sum(p.numel() for p in task.parameters())
-    folder.write_config(resolved(cfg))
+    folder.write_config(cfg)
     data.tokenizer.save(folder.tokenizer)
     if data.facts.target_vocab_size is not None:
         data.target_tokenizer.save(folder.target_tokenizer)
@@ -126,17 +123,17 @@ def describe(cfg: DictConfig, folder: RunFolder, data: TextDataModule, task: Tas
     log.info("model: %s, %s parameters; task: %s", type(task.model).__name__, f"{parameters:,}", type(task).__name__)
 
 
-def wanted_loggers(cfg: DictConfig, job: Job) -> dict:
+def wanted_loggers(cfg: Config, job: Job) -> dict:
     """Loggers by name, as functions of the run folder; the runs of a sweep share its group in W&B."""
     wanted = {}
     for name, node in (cfg.logger or {}).items():
         grouped = {"group": job.group} if name == "wandb" and job.group and node.get("group") is None else {}
-        wanted[name] = instantiate(node, **grouped)
+        wanted[name] = instantiate(node, f"logger.{name}", **grouped)
     return wanted
 
 
 def run_training(
-    cfg: DictConfig,
+    cfg: Config,
     folder: RunFolder,
     data: TextDataModule,
     task: Task,
@@ -145,9 +142,9 @@ def run_training(
     checkpoint: Path | None,
 ) -> None:
     """Trains to the last step, from a checkpoint if there is one."""
-    callbacks = {name: instantiate(node) for name, node in (cfg.callbacks or {}).items() if node}
+    callbacks = {name: instantiate(node, f"callbacks.{name}") for name, node in (cfg.callbacks or {}).items() if node}
     checkpoints = Checkpoints(folder.checkpoints, cfg.monitor, cfg.monitor_mode, cfg.checkpoint_every)
-    build = partial(instantiate, cfg.trainer)
+    build = partial(instantiate, cfg.trainer, "trainer")
     trainer = make_trainer(
         build, folder.path, data, checkpoints, callbacks, loggers, steps, cfg.validate_every, cfg.seed
     )
@@ -160,7 +157,7 @@ def run_training(
     log.info("trained to step %d in %.1f s", trainer.global_step, time.perf_counter() - begun)
 
 
-def conclude(cfg: DictConfig, folder: RunFolder, data: TextDataModule) -> float:
+def conclude(cfg: Config, folder: RunFolder, data: TextDataModule) -> float:
     """Evaluates the best checkpoint on every split it did not train on, and writes and prints the results."""
     task = build_task(cfg, data.facts)  # the trained one may be spread over processes, or compiled
     connect(task, data)

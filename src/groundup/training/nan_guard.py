@@ -12,7 +12,6 @@ from torch import Tensor
 
 from groundup.errors import UserError
 
-
 LOWEST_SCALE = 1e-4  # of 16-mixed; it begins at 65,536, and thirty halvings mean more than a gradient that is too large
 
 

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from groundup.data.cache import Cache
 from groundup.data.clean import Clean
-from groundup.data.sources.source import SPLITS, Row, roles
+from groundup.data.sources.source import SPLITS, Row, Source, roles
 from groundup.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _TIMELESS = 1 / 3  # of the rows have a date only
 _SMALLER = 20  # validation, and each group of test, has one row for so many of train
 
 
-class Dates:
+class Dates(Source):
     """``Wednesday, 4 March 2026, 5:03 pm`` -> ``2026年3月4日星期三 下午5:03``, between any two locales of CLDR.
 
     The source is written in the many formats of its language and regions, the target in one: its full date where the

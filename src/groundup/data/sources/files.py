@@ -16,13 +16,13 @@ from groundup.data.clean import Clean
 from groundup.data.sources import hub as hugging_face
 from groundup.data.sources.formats import Located, format_of, read
 from groundup.data.sources.held_out import cut, place
-from groundup.data.sources.source import SPLITS, Row, cleaned, extract
+from groundup.data.sources.source import SPLITS, Row, Source, cleaned, extract
 from groundup.errors import UserError
 
 log = logging.getLogger(__name__)
 
 
-class Files:
+class Files(Source):
     """Files of each split (a path, a glob or a list, mixed formats allowed), or a data set of the hub.
 
     root: joined to relative paths. Without it, and with ``hub``, rows come from the hub by that id, except for splits

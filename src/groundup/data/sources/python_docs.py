@@ -19,7 +19,7 @@ from groundup.data.sources import python_docs_extract, python_docs_summary, pyth
 from groundup.data.sources.python_docs_extract import Docstring, extract
 from groundup.data.sources.python_docs_summary import summaries
 from groundup.data.sources.python_docs_topics import TOPICS, topic_of
-from groundup.data.sources.source import SPLITS, Row, roles
+from groundup.data.sources.source import SPLITS, Row, Source, roles
 from groundup.errors import UserError
 
 _ROLES = {"text": ("text",), "topic": ("text", "label"), "summary": ("source", "target")}
@@ -30,7 +30,7 @@ _OVERLAP = 1 / 3  # of a docstring's passages: with more of them in train, it is
 _WORD = re.compile(r"\w+")
 
 
-class PythonDocs:
+class PythonDocs(Source):
     """Docstrings of the standard library and the language reference of the Python that runs this.
 
     name: ``text`` has a document per module (or page of the reference), for language models; ``topic`` has a docstring
