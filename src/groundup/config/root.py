@@ -85,6 +85,9 @@ class Root(Strict):
     text: str | None = None
     text_pair: str | None = None
     source: str | None = None
+    encoding: str | None = None
+    delimiter: str | None = None
+    columns: list[str] | None = None
     prefix: str = ""
     batch_size: Count = 64
     accelerator: str | None = None

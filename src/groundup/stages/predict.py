@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from groundup.config.tree import Config
 from groundup.data.datamodule import TextDataModule
 from groundup.data.forms import statuses
 from groundup.data.seeding import mix
-from groundup.data.sources.formats import format_of, read
+from groundup.data.sources.formats import Reading, format_of, read
 from groundup.data.sources.source import Row, roles
 from groundup.errors import UserError
 from groundup.stages.building import build_data, connect, prepare_process
@@ -29,6 +30,10 @@ from groundup.tasks.sequence_to_sequence import SequenceToSequence
 log = logging.getLogger(__name__)
 BATCHES = 64  # that are sorted by length together: what padding costs is little from here on
 CHARACTERS = 1 << 22  # held at a time, at most; a longer text is alone
+COLUMNS, READING = (
+    ("text", "text_pair", "source"),
+    ("encoding", "delimiter", "columns"),
+)  # options of the data, and ours
 ABOUT = ("status", "unknown_tokens")  # what is told of a row beside the task's answer
 MEANING = {"truncated": "longer than the model reads, and cut", "empty": "nothing in them to read"}
 
@@ -44,12 +49,12 @@ def run(cfg: Config, job: Job) -> None:
         if cfg.get("decoding"):
             loaded.decode_by(instantiate(cfg.decoding, "decoding"))
         begin_with(loaded, cfg.prefix)
-        columns = columns_of(source, loaded, {role: cfg[role] for role in ("text", "text_pair", "source")})
-        for where, row in read(source, "line"):  # a broken last line shows before the first answer
-            roles(row, columns, None, where)
+        columns = columns_of(source, loaded, {role: cfg[role] for role in COLUMNS})
+        reading = reading_of(loaded, cfg)
+        check_rows(source, reading, columns)  # a broken last line shows before the first answer
         taken, counts = {*loaded.task.answers, *ABOUT}, Counter[str]()
         renamed: set[str] = set()
-        raw, rows = itertools.tee(read(source, "line"))
+        raw, rows = itertools.tee(read(source, reading))
         named = (roles(row, columns, None, where) for where, row in rows)
         predictions = predict_rows(loaded, named, cfg.batch_size, cfg.accelerator, cfg.seed)
         for (_, row), prediction in zip(raw, predictions, strict=True):
@@ -101,6 +106,21 @@ def columns_of(path: Path, loaded: LoadedRun, named: Mapping[str, str | None]) -
     own = trained if trained["_target_"] == FILES else {}  # a set made by code names its rows by their roles
     found = {role: named[role] or own.get(role) for role in loaded.reads}
     return {role: str(column) for role, column in found.items() if column is not None} or {first: first}
+
+
+def reading_of(loaded: LoadedRun, cfg: Config) -> Reading:
+    """How the file is read: as named on the command line, else as the files of training; a line of a .txt is a text."""
+    own = loaded.config.data if loaded.config.data["_target_"] == FILES else {}
+    return Reading("line", **{name: cfg[name] or own.get(name) for name in READING})
+
+
+def check_rows(path: Path, reading: Reading, columns: Mapping[str, str]) -> None:
+    """Raises UserError for a file that cannot be read to its end, naming options as this command has them."""
+    try:
+        for where, row in read(path, reading):
+            roles(row, columns, None, where)
+    except UserError as error:
+        raise UserError(re.sub(rf"\bdata\.(?=({'|'.join((*COLUMNS, *READING))})\b)", "", str(error))) from error
 
 
 def set_apart(row: Mapping[str, Any], taken: Collection[str]) -> dict[str, Any]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import glob
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,9 +16,10 @@ from pydantic import Field
 from groundup.data.cache import Cache
 from groundup.data.clean import Clean
 from groundup.data.sources import hub as hugging_face
-from groundup.data.sources.formats import Located, format_of, read
+from groundup.data.sources.formats import Located, Reading, format_of, read
 from groundup.data.sources.held_out import cut, place
-from groundup.data.sources.source import SPLITS, Row, Source, cleaned, extract
+from groundup.data.sources.source import SPLITS, Row, Source, cleaned, extract, label_text
+from groundup.data.sources.tally import Tally
 from groundup.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -33,6 +36,9 @@ class Files(Source):
     labels: class names in a fixed order. validation_share: part of train to hold out when there is no validation file:
     rows by their content (so that duplicates stay together), pairs by their source, the end of each .txt document.
     txt: a .txt is one document, or one row a line. streaming: read at each pass instead of keeping the rows in memory.
+    encoding, delimiter, columns: what the files do not say of themselves, see ``formats.Reading``.
+    Rows without a label are left out where there is a label column, and told, as are those whose text is empty.
+    many_classes: for a label that is another one in most rows, which is taken for a mistake otherwise.
     """
 
     def __init__(
@@ -44,7 +50,7 @@ class Files(Source):
         hub: str | None = None,
         hub_config: str | None = None,
         hub_columns: dict[str, str] | None = None,
-        text: str = "text",
+        text: str | None = None,
         text_pair: str | None = None,
         label: str | None = None,
         source: str | None = None,
@@ -54,14 +60,20 @@ class Files(Source):
         labels: Sequence[str] | None = None,
         validation_share: Annotated[float, Field(gt=0, lt=1)] | None = None,
         txt: Literal["file", "line"] = "file",
+        encoding: str | None = None,
+        delimiter: str | None = None,
+        columns: Sequence[str] | None = None,
+        many_classes: bool = False,
         streaming: bool = False,
         clean: Clean | None = None,
     ):
-        texts = _sides(source, target, references) or {"text": text, "text_pair": text_pair}
-        columns = {**texts, "label": label, "group": group}
-        self.columns = {role: column for role, column in columns.items() if column is not None}
-        self.labels = None if labels is None else [str(name) for name in labels]
-        self.validation_share, self.txt, self.streaming, self.clean = validation_share, txt, streaming, clean
+        texts = _sides(source, target, references) or {"text": text or "text", "text_pair": text_pair}
+        named = {**texts, "label": label, "group": group}
+        self.columns = {role: column for role, column in named.items() if column is not None}
+        self.labels = None if labels is None else _distinct(labels)
+        self.reading = Reading(txt, encoding, delimiter, columns)
+        self.validation_share, self.streaming, self.clean = validation_share, streaming, clean
+        self.many_classes = many_classes
         self.root = Path(root).expanduser() if root else Path()
         given = {"train": train, "validation": validation, "test": test}
         self.files = {
@@ -75,8 +87,9 @@ class Files(Source):
             raise UserError(
                 "no data: name a file, as in data.train=train.csv (or a hub id, as in data.hub=stanfordnlp/imdb)"
             )
+        self.reading.refuse_idle([name for names in self.files.values() for name in names])
         self._rows: dict[str, list[Row]] = {}
-        self._told = False  # of what is held out
+        self._told: set[str] = set()  # splits of which was said what is left out; "share": what is held out
 
     def splits(self) -> list[str]:
         present = self._present()
@@ -87,17 +100,17 @@ class Files(Source):
         if self.streaming:
             return _Stream(self, split)
         if split not in self._rows:
-            self._rows[split] = list(self._read(split))
+            self._rows[split] = list(_Stream(self, split))
         return self._rows[split]
 
     def fingerprint(self, split: str) -> str:
         origin, shared = self._origin(split)
         share = self.validation_share if shared else None
-        settings = [self.columns, self.clean.as_dict() if self.clean else None, share, self.txt]
+        settings = [self.columns, self.clean.as_dict() if self.clean else None, share, asdict(self.reading)]
         if self.hub and origin not in self.files:
             content = [self.hub.fingerprint(origin)]
         else:
-            content = [_file_hash(path) for path in self._paths(origin)]
+            content = [(format_of(path), _file_hash(path)) for path in self.paths(origin)]
         return Cache.key("files", split, origin, settings, content)
 
     def _present(self) -> list[str]:
@@ -109,8 +122,8 @@ class Files(Source):
             return split, False
         present = self._present()
         share = self.validation_share is not None and "validation" not in present
-        if share and "train" in present and not self._told:
-            self._told = True
+        if share and "train" in present and "share" not in self._told:
+            self._told.add("share")
             log.info("validation: %g %% of train held out, %s", 100 * (self.validation_share or 0), self._which())
         if split in present:
             return split, share and split == "train"
@@ -124,42 +137,52 @@ class Files(Source):
         where = f"{self.hub.name} on the hub" if self.hub else "the data"
         raise UserError(f"{where} has no {split} split (it has {', '.join(present)}); name one: data.{split}=FILE")
 
-    def _read(self, split: str) -> Iterator[Row]:
+    def read(self, split: str, tally: Tally) -> Iterator[Row]:
+        """One pass over the rows of a split. ``tally`` counts what is left out."""
         origin, share = self._origin(split)
         held_out = split == "validation"
-        empty = True
         for where, raw in self._raw(origin):
-            document = self.txt == "file" and where.removesuffix(".gz").endswith(".txt")
+            document = self.reading.txt == "file" and where.removesuffix(".gz").endswith(".txt")
             if share and document:
                 raw = {"text": cut(raw["text"], self.validation_share or 0, held_out)}
             row = extract(raw, self.columns, where)
             # By the text as it stands in the file: cleaning must not move rows from one split to the other.
             if share and not document and (place(row) < (self.validation_share or 0)) != held_out:
                 continue
-            empty = False
-            yield cleaned(row, self.clean) if self.clean else row
-        if empty:
-            raise UserError(
-                f"data.validation_share={self.validation_share} of train leaves no rows for {split}: train is too small; "
-                "name a file, as in data.validation=dev.csv, or set another share"
+            row = cleaned(row, self.clean) if self.clean else row
+            if tally.keeps(row, where):
+                yield row
+        if not tally.rows:
+            raise self._nothing_in(split, share)
+        if split == "train" and "label" in self.columns and not (self.many_classes or self.labels):
+            tally.refuse_many(self.columns["label"])
+
+    def _nothing_in(self, split: str, share: bool) -> UserError:
+        if not share:
+            return UserError(
+                f"{split}: no row has a label in column '{self.columns.get('label')}': try data.label=COLUMN"
             )
+        return UserError(
+            f"data.validation_share={self.validation_share} of train leaves no rows for {split}: train is too small; "
+            "name a file, as in data.validation=dev.csv, or set another share"
+        )
 
     def _raw(self, origin: str) -> Iterator[Located]:
         if self.hub and origin not in self.files:
             yield from self.hub.rows(origin)
             return
-        for path in self._paths(origin):
-            if self.streaming and self.txt == "file" and format_of(path) == ".txt":
+        for path in self.paths(origin):
+            if self.streaming and self.reading.txt == "file" and format_of(path) == ".txt":
                 raise UserError(
                     f"{path} is one document and would fill the memory: add data.txt=line to stream its lines"
                 )
-            yield from read(path, self.txt)
+            yield from read(path, self.reading)
 
     def _which(self) -> str:
-        documents = self.txt == "file" and any(".txt" in name for name in self.files.get("train", ()))
+        documents = self.reading.txt == "file" and any(".txt" in name for name in self.files.get("train", ()))
         return "the end of each .txt" if documents else "by content"
 
-    def _paths(self, split: str) -> list[Path]:
+    def paths(self, split: str) -> list[Path]:
         paths = []
         for name in self.files[split]:
             path = self.root / Path(name).expanduser()
@@ -179,13 +202,25 @@ def _exists(name: str) -> bool:
 
 
 class _Stream:
-    """Rows read anew at each pass."""
+    """Rows read anew at each pass; the first one tells what is left out."""
 
     def __init__(self, source: Files, split: str):
         self._source, self._split = source, split
 
     def __iter__(self) -> Iterator[Row]:
-        return self._source._read(self._split)
+        source, split, tally = self._source, self._split, Tally()
+        yield from source.read(split, tally)
+        if split not in source._told:
+            source._told.add(split)
+            for line in tally.lines(split):
+                log.warning("%s", line)
+
+
+def _distinct(labels: Sequence[str]) -> list[str]:
+    names = [label_text(name) for name in labels]
+    if twice := next((name for name, count in Counter(names).items() if count > 1), None):
+        raise UserError(f"data.labels names '{twice}' {names.count(twice)} times: name each class once")
+    return names
 
 
 def _sides(source: str | None, target: str | None, references: str | None) -> dict[str, str | None]:
@@ -200,6 +235,6 @@ def _sides(source: str | None, target: str | None, references: str | None) -> di
 
 def _file_hash(path: Path) -> str:
     if not path.is_file():
-        next(read(path, "file"))  # says what is wrong with it
+        next(read(path, Reading()))  # says what is wrong with it
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

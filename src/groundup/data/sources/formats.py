@@ -2,21 +2,56 @@
 
 from __future__ import annotations
 
-import codecs
-import contextlib
-import csv
 import gzip
 import json
-import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
+from groundup.data.sources.encodings import known_encoding, open_text
+from groundup.data.sources.tables import known_delimiter, read_table, refuse_repeated
 from groundup.errors import UserError
 
 FORMATS = (".txt", ".csv", ".tsv", ".jsonl", ".parquet")
 Located = tuple[str, dict[str, Any]]  # where it stands (file and line), the raw row
+
+
+@dataclass(frozen=True)
+class Reading:
+    r"""What files do not say of themselves. Raises UserError for values that mean nothing.
+
+    txt: a .txt is one document (``file``), or a row a ``line``. encoding: of files that are not UTF-8 (nor begin with a
+    byte order mark). delimiter: of .csv and .tsv, ``tab`` or ``\t`` for a tab; None: see ``tables.delimiter_of``.
+    columns: names of the columns of .csv and .tsv that have no header.
+    """
+
+    txt: Literal["file", "line"] = "file"
+    encoding: str | None = None
+    delimiter: str | None = None
+    columns: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        values = {
+            "encoding": None if self.encoding is None else known_encoding(self.encoding),
+            "delimiter": None if self.delimiter is None else known_delimiter(self.delimiter),
+            "columns": tuple(self.columns) if self.columns else None,
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+        refuse_repeated(self.columns or (), "data.columns")
+
+    def refuse_idle(self, files: Sequence[str]) -> None:
+        """Raises UserError for an option that none of the files can follow."""
+        suffixes = {Path(name.removesuffix(".gz")).suffix.lower() for name in files}
+        unknown = suffixes - {*FORMATS}  # of a pattern, as in parts/*
+        serves = {"encoding": {*FORMATS} - {".parquet"}, "delimiter": {".csv", ".tsv"}, "columns": {".csv", ".tsv"}}
+        for name, formats in serves.items():
+            if getattr(self, name) is not None and not suffixes & (formats | unknown):
+                raise UserError(
+                    f"data.{name} is for {' '.join(sorted(formats))} files, and the data has none. Leave data.{name} out"
+                )
 
 
 def format_of(path: Path) -> str:
@@ -28,106 +63,81 @@ def format_of(path: Path) -> str:
     return suffix
 
 
-def read(path: Path, txt: Literal["file", "line"]) -> Iterator[Located]:
-    """Raw rows, read lazily. Raises UserError: missing, unreadable, not UTF-8, broken line, no rows."""
+def read(path: Path, reading: Reading) -> Iterator[Located]:
+    """Raw rows, read lazily. Raises UserError: missing, unreadable, in another encoding, broken, changing, no rows."""
     suffix = format_of(path)
-    if not path.is_file():
-        raise _missing(path)
     empty = True
     try:
+        if not path.is_file():
+            raise _missing(path)
+        before = path.stat()
         if suffix == ".parquet":
             rows = _parquet(path)
+        elif suffix == ".txt":
+            rows = _txt(path, reading)
+        elif suffix == ".jsonl":
+            rows = _jsonl(path, reading)
         else:
-            rows = {".txt": _txt, ".csv": _csv, ".tsv": _tsv, ".jsonl": _jsonl}[suffix](path, txt)
+            rows = read_table(path, suffix, reading.encoding, reading.delimiter, reading.columns)
         for row in rows:
             empty = False
             yield row
-    except UnicodeDecodeError as error:
-        raise _not_utf8(path) from error
+        after = path.stat()
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{path}: damaged or cut off gzip file ({error}); fetch it again") from error
-    except PermissionError as error:
-        raise UserError(f"{path}: no permission to read it; try chmod u+r {path}") from error
+    except OSError as error:
+        advice = f"; try chmod u+r {path}" if isinstance(error, PermissionError) else ""
+        raise UserError(f"{path} cannot be read: {error.strerror or error}{advice}") from error
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise UserError(f"{path} was changed while it was read; wait until it is complete")
     if empty:
         raise UserError(f"{path}: no rows; the file is empty or has a header only")
 
 
-@contextlib.contextmanager
-def _open(path: Path, newline: str = "\n") -> Iterator[IO[str]]:
-    """Text with its line ends as they are (a lone carriage return ends no line); a byte order mark is dropped."""
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8-sig", newline=newline) as file:
-        yield file
-
-
-def _txt(path: Path, txt: str) -> Iterator[Located]:
-    with _open(path) as file:
-        if txt == "file":
+def _txt(path: Path, reading: Reading) -> Iterator[Located]:
+    with open_text(path, reading.encoding) as file:
+        if reading.txt == "file":
             if text := file.read():
                 yield str(path), {"text": text}
         else:
-            for number, line in enumerate(_lines(file), 1):
-                yield f"{path} line {number}", {"text": line}
+            for number, line in enumerate(file, 1):
+                yield f"{path} line {number}", {"text": _without_end(line)}
 
 
-def _lines(file: IO[str]) -> Iterator[str]:
-    r"""Lines without their end, which is \n or \r\n (str.splitlines would also cut at U+2028 and form feeds)."""
-    for line in file:
-        yield line.removesuffix("\n").removesuffix("\r")
+def _without_end(line: str) -> str:
+    r"""A line without its end, which is \n or \r\n (str.splitlines would also cut at U+2028 and form feeds)."""
+    return line.removesuffix("\n").removesuffix("\r")
 
 
-def _jsonl(path: Path, _: str) -> Iterator[Located]:
-    with _open(path) as file:
-        for number, line in enumerate(_lines(file), 1):
+def _jsonl(path: Path, reading: Reading) -> Iterator[Located]:
+    with open_text(path, reading.encoding) as file:
+        for number, line in enumerate(file, 1):
             where = f"{path} line {number}"
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = json.loads(line, object_pairs_hook=_object)
             except json.JSONDecodeError as error:
                 raise UserError(
                     f"{where}: broken JSON ({error.msg} at column {error.colno}); mend this line"
                 ) from error
+            except ValueError as error:  # a key that stands twice; a number longer than Python reads
+                reason = str(error).split(";")[0]
+                raise UserError(f"{where}: {reason[0].lower()}{reason[1:]}; mend this line") from error
             except RecursionError as error:
                 raise UserError(f"{where}: JSON nested too deeply") from error
             if not isinstance(row, dict):
-                raise UserError(f'{where}: a JSON {type(row).__name__}, not an object such as {{"text": "..."}}')
+                kind = "array" if isinstance(row, list) else type(row).__name__
+                raise UserError(f'{where}: a JSON {kind}, not an object such as {{"text": "..."}}; one object a line')
             yield where, row
 
 
-def _csv(path: Path, _: str) -> Iterator[Located]:
-    yield from _table(path, {"delimiter": ",", "strict": True})
-
-
-def _tsv(path: Path, _: str) -> Iterator[Located]:
-    # Quote characters in a .tsv are text: in most public sets a lone " would otherwise swallow the rows after it.
-    yield from _table(path, {"delimiter": "\t", "quoting": csv.QUOTE_NONE, "quotechar": None})
-
-
-def _table(path: Path, dialect: dict[str, Any]) -> Iterator[Located]:
-    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # the default refuses a text of more than 128 kB
-    with _open(path, newline="") as file:  # as the csv module asks: it finds the row ends itself
-        reader = csv.reader(file, **dialect)
-        header: list[str] | None = None
-        while True:
-            where = f"{path} line {reader.line_num + 1}"
-            try:
-                cells = next(reader, None)
-            except csv.Error as error:
-                raise UserError(f"{where}: not valid {path.name} ({error}); a quote is open or misplaced") from error
-            if cells is None:
-                return
-            if not cells:  # an empty line
-                continue
-            if header is None:
-                header = [name.strip() for name in cells]
-            elif len(cells) != len(header):
-                raise UserError(
-                    f"{where}: {len(cells)} cells, but the header has {len(header)} ({', '.join(header)}); "
-                    "put texts with separators in quotes (.csv), or use .jsonl"
-                )
-            else:
-                yield where, dict(zip(header, cells, strict=True))
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"two values for '{next(name for name in names if names.count(name) > 1)}'")
+    return row
 
 
 def _parquet(path: Path) -> Iterator[Located]:
@@ -136,54 +146,27 @@ def _parquet(path: Path) -> Iterator[Located]:
 
     try:
         file = pyarrow.parquet.ParquetFile(path)
+        refuse_repeated(file.schema_arrow.names, str(path))
         number = 0
         for batch in file.iter_batches(batch_size=1024):
             for row in batch.to_pylist():
                 number += 1
                 yield f"{path} row {number}", row
-    except pyarrow.ArrowInvalid as error:
-        raise UserError(f"{path}: not a parquet file ({error})") from error
+    except (pyarrow.ArrowException, OSError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise UserError(f"{path}: not a parquet file, or a damaged one ({reason}); fetch it again") from error
 
 
 def _missing(path: Path) -> UserError:
     if path.is_dir():
         return UserError(f"{path} is a folder: name its files, as in data.train='{path}/*.jsonl'")
+    if path.exists():
+        return UserError(f"{path} is a pipe or a device: write its text to a file first")
+    if path.is_symlink():
+        return UserError(f"{path} is a link to {path.readlink()}, which is not there")
     folder = path.parent
-    while not folder.is_dir():
+    while not folder.is_dir():  # the root is one
         folder = folder.parent
     near = sorted(entry.name for entry in folder.iterdir())[:8] if folder == path.parent else []
     there = f"{folder} has {', '.join(near)}" if near else f"the nearest folder that exists is {folder.absolute()}"
     return UserError(f"no file {path}; {there}. Set data.root=FOLDER, or data.train=FILE and so on")
-
-
-def _not_utf8(path: Path) -> UserError:
-    """Find the first bad byte: the decoder counts from the start of its buffer, not of the file."""
-    opener = gzip.open if path.suffix == ".gz" else open
-    offset, number, head, guess = 0, 0, b"", "LATIN1"
-    with opener(path, "rb") as file:
-        for line in file:
-            number += 1
-            head = head or line[:2]
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                offset += error.start
-                guess = "UTF-16" if head in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else _guess(line)
-                break
-            offset += len(line)
-    source = f"zcat {path} | iconv" if path.suffix == ".gz" else f"iconv {path}"
-    plain = path.with_suffix("") if path.suffix == ".gz" else path
-    target = plain.with_name(f"{plain.stem}.utf8{plain.suffix}")
-    return UserError(
-        f"{path}: not UTF-8 at byte {offset} (line {number}). Try: {source} -f {guess} -t UTF-8 > {target}"
-    )
-
-
-def _guess(line: bytes) -> str:
-    """GB18030 when the line reads as Chinese in it, else LATIN1, which any byte is."""
-    try:
-        text = line.decode("gb18030")
-    except UnicodeDecodeError:
-        return "LATIN1"
-    wide = [character for character in text if ord(character) > 127]
-    return "GB18030" if wide and all("\u3000" <= c <= "\u9fff" or "\uff00" <= c <= "\uffef" for c in wide) else "LATIN1"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from groundup.data.clean import Clean, valid_unicode
+from groundup.data.sources.tables import DELIMITERS, shortened
 from groundup.errors import UserError
 
 SPLITS = ("train", "validation", "test")
@@ -46,8 +48,8 @@ def roles(row: Mapping[str, Any], columns: Mapping[str, str], clean: Clean | Non
     """A raw row under its roles' names: text cleaned, numbers and truth values as strings, empty texts kept.
 
     A column may be a path into nested ones, as in ``translation.en``. ``references`` may hold a list, one text, or
-    nothing, and becomes a list. ``where`` names file and line in messages. Raises UserError when a column is missing,
-    has no value, or holds anything else than a text.
+    nothing, and becomes a list. No value, and NaN, is an empty text or label. ``where`` names file and line in messages.
+    Raises UserError when a column is missing, has no value on one side of a pair, or holds anything else than a text.
     """
     row = extract(row, columns, where)
     return cleaned(row, clean) if clean else row
@@ -72,8 +74,10 @@ def extract(row: Mapping[str, Any], columns: Mapping[str, str], where: str) -> R
         if role == "references":
             result[role] = [_text(one, role, column, where) for one in _listed(value)]
             continue
-        if value is None or (role in NAMES and value == ""):
-            raise UserError(f"{where}: no value in column '{column}' (data.{role}): fill it in, or remove the row")
+        if value is None or value != value or (role == "group" and value == ""):  # NaN is no value either
+            if role not in ("label", "text", "text_pair"):
+                raise UserError(f"{where}: no value in column '{column}' (data.{role}): fill it in, or remove the row")
+            value = ""
         result[role] = _text(value, role, column, where)
     return result
 
@@ -99,9 +103,12 @@ def missing_column(
             f"as in data.train=pairs.tsv data.source=en data.target=zh"
         )
     free = [name for name in names if name not in taken] or names
+    if len(names) == 1 and (mark := next((mark for mark in DELIMITERS if mark in names[0]), None)):
+        typed = "tab" if mark == "\t" else f"'{mark}'"
+        return UserError(f"{where}: no column '{column}', one column '{names[0]}'. Try data.delimiter={typed}")
     near = difflib.get_close_matches(column, free, n=1, cutoff=0.5) or free[:1]
     hint = f"; try data.{role}={near[0]}" if near else ""
-    return UserError(f"{where}: no column '{column}'; it has {', '.join(names) or 'none'}{hint}")
+    return UserError(f"{where}: no column '{column}'; it has {shortened(names) or 'none'}{hint}")
 
 
 def _paths(row: Mapping[str, Any]) -> Iterator[str]:
@@ -117,8 +124,21 @@ def _text(value: Any, role: str, column: str, where: str) -> str:
         inner = f"; try data.{role}={column}.{next(iter(value))}" if isinstance(value, Mapping) and value else ""
         kind = "dict" if isinstance(value, Mapping) else "list"
         raise UserError(f"{where}: column '{column}' (data.{role}) holds a {kind}, not a text{inner}")
-    text = valid_unicode(str(value))
-    return text.strip() if role in NAMES else text
+    if isinstance(value, bytes):
+        try:
+            value = value.decode()
+        except UnicodeDecodeError:
+            raise UserError(f"{where}: column '{column}' (data.{role}) holds bytes that are not UTF-8 text") from None
+    if role in NAMES:
+        return label_text(value)
+    return valid_unicode(str(value))
+
+
+def label_text(value: Any) -> str:
+    """The name of a class: the same for 1 and 1.0, and for an accent that is part of its letter or stands after it."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return unicodedata.normalize("NFC", valid_unicode(str(value))).strip()
 
 
 def _listed(value: Any) -> list[Any]:
