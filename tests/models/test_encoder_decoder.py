@@ -192,7 +192,7 @@ def test_a_mistake_in_a_file_names_the_file():
 
 def test_two_vocabularies_cannot_share_a_table():
     sides = partial(RecurrentEncoder, width=8), partial(RecurrentDecoder, width=8, cross_attention=True)
-    with pytest.raises(UserError, match=r"vocabularies of 30 and 11.*Try model\.shared_embedding=false"):
+    with pytest.raises(UserError, match=r"30 and 11 tokens.*Try model\.shared_embedding=false"):
         EncoderDecoder(V, *sides, target_vocab_size=11)
 
 

@@ -129,11 +129,13 @@ def test_pretraining_of_an_encoder_decoder_is_taken_over(task, pairs, data, grou
     assert "validation/perplexity" in read_json(parent / "metrics.json")
     child = groundup("finetune", *data, f"init_from={parent}", "wandb.mode=disabled", "threads=1", "budget.steps=3")
     assert "0 tensors" not in (child / "run.log").read_text(encoding="utf-8")
-    assert "new: none" in (child / "run.log").read_text(encoding="utf-8")
+    assert "new, with random weights: none" in (child / "run.log").read_text(encoding="utf-8")
     child = groundup(
         "finetune", *data, f"init_from={parent}", "task.pointer=true", "wandb.mode=disabled", "budget.steps=3"
     )
-    assert "new: pointer.key.weight, pointer.share" in (child / "run.log").read_text(encoding="utf-8")
+    assert "new, with random weights: pointer.key.weight, pointer.share" in (child / "run.log").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_encoder_and_decoder_come_from_runs_of_their_own(pairs, data, groundup, read_json):

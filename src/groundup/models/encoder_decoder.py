@@ -19,8 +19,9 @@ class EncoderDecoder(Backbone):
     """Any encoder of ours with any decoder that looks at a memory. Source: Sutskever et al. 2014; Vaswani et al. 2017.
 
     ``encoder`` and ``decoder`` are called with their ``vocab_size``: that of the source, and ``target_vocab_size`` (None:
-    the same). ``shared_embedding``: one table for both sides (Press and Wolf 2017), so also for the output where the head
-    is tied to ``decoder``. Where the two widths differ, ``bridge`` maps the encoder's to the decoder's.
+    they have one vocabulary). ``shared_embedding``: one table for both sides (Press and Wolf 2017), so also for the
+    output where the head is tied to ``decoder``; it needs one vocabulary, as tokens of two have equal ids by chance
+    alone. Where the two widths differ, ``bridge`` maps the encoder's to the decoder's.
 
     Raises UserError for parts that do not fit together.
     """
@@ -49,6 +50,11 @@ class EncoderDecoder(Backbone):
         limits = [part.max_length for part in (self.encoder, self.decoder) if part.max_length is not None]
         self.max_length = min(limits, default=None)
         if shared_embedding:
+            if target_vocab_size is not None:
+                raise UserError(
+                    f"source and target have vocabularies of their own ({vocab_size} and {target_vocab_size} tokens), so "
+                    "they cannot share one embedding. Try model.shared_embedding=false"
+                )
             self.share_embedding()
         self.bridge: nn.Module = nn.Identity()
         if self.encoder.width != self.width:
@@ -57,15 +63,11 @@ class EncoderDecoder(Backbone):
 
     def share_embedding(self) -> None:
         source, target = self.encoder.embedding, self.decoder.embedding
-        for what, a, b in (
-            ("vocabularies", source.num_embeddings, target.num_embeddings),
-            ("embedding widths", source.embedding_dim, target.embedding_dim),
-        ):
-            if a != b:
-                raise UserError(
-                    f"source and target have {what} of {a} and {b}, so they cannot share one embedding. "
-                    "Try model.shared_embedding=false"
-                )
+        if source.embedding_dim != target.embedding_dim:
+            raise UserError(
+                f"source and target have embedding widths of {source.embedding_dim} and {target.embedding_dim}, so they "
+                "cannot share one embedding. Try model.shared_embedding=false"
+            )
         self.encoder.embedding = target  # one module under two names: whatever is loaded or trained, it stays one
 
     @property

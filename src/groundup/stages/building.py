@@ -119,7 +119,7 @@ def build_task(cfg: Config, facts: Facts) -> Task:
     torch.manual_seed(mix(cfg.seed, INITIALISATION))
     sizes = {"vocab_size": facts.vocab_size}
     if model_class(cfg).kind == "encoder_decoder":
-        sizes["target_vocab_size"] = facts.target_vocab_size or facts.vocab_size
+        sizes["target_vocab_size"] = facts.target_vocab_size
     model = instantiate(cfg.model, "model", **sizes)
     return instantiate(cfg.task, "task", model=model, facts=facts)
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from groundup.config.tree import Config
@@ -47,82 +48,138 @@ def inherit(cfg: Config, parents: Parents, overrides: Sequence[str]) -> None:
     Raises UserError when the command line asks for another architecture or tokenizer.
     """
     if WHOLE in parents:
-        _inherit_all(cfg, parents[WHOLE], overrides)
+        theirs = parents[WHOLE].read_config()
+        _take(cfg, {group: (parents[WHOLE], theirs.get(group)) for group in INHERITED if group in cfg}, overrides)
     elif parents:
-        _inherit_parts(cfg, parents)
+        _inherit_parts(cfg, parents, overrides)
 
 
-def inherited_tokenizers(parents: Parents) -> tuple[Tokenizer | None, Tokenizer | None]:
-    """Those of source and target. None for the target: the same."""
-    if not parents:
-        return None, None
-    files: list[Path | None]
+def inherited_tokenizers(cfg: Config, parents: Parents) -> tuple[Tokenizer | None, Tokenizer | None]:
+    """Those of source and target; None: the one that ``cfg`` describes, and where it describes none, the source's."""
     if WHOLE in parents:
-        files = [parents[WHOLE].tokenizer, parents[WHOLE].target_tokenizer]
+        files = {"tokenizer": parents[WHOLE].tokenizer, "target_tokenizer": parents[WHOLE].target_tokenizer}
     else:
-        both = [parents.get(part) for part in PARTS]
-        files = [one.tokenizer if one else None for one in both]
-        files = files if files[0] else [files[1], None]
-    source, target = (Tokenizer.load(file) if file and file.exists() else None for file in files)
-    return source, None if target is None or target.fingerprint == source.fingerprint else target  # type: ignore[union-attr]
+        files = {group: file for group, (_, file, _) in _tokenizers_of_parts(cfg, parents).items()}
+    source, target = (_load(files.get(group)) for group in ("tokenizer", "target_tokenizer"))
+    return source, target
 
 
 def adopt_weights(task: Task, parents: Parents) -> list[str]:
-    """Copies what fits from the earlier runs' best weights into ``task``; a line for each says what did and did not.
+    """Copies what fits from the earlier runs' best weights into ``task``; lines say what came, what did not, what is new.
 
     Every tensor of a body (``model.*``) must fit: a body half loaded is not a pretrained one. Heads may differ, and
-    what a decoder has for its encoder alone begins anew.
+    what a decoder has for its encoder alone begins anew. A head with a row for each label takes the rows of labels that
+    both runs know, found by name.
 
     Raises UserError when a body does not fit.
     """
-    return [_adopt(task, part, parent) for part, parent in parents.items()]
+    if not parents:
+        return []
+    lines, loaded = [], set()
+    for part, parent in parents.items():
+        line, names = _adopt(task, part, parent)
+        lines.append(line)
+        loaded |= names
+    ours = task.state_dict()
+    places = {ours[name].data_ptr() for name in loaded}  # a shared table has two names
+    new = [name for name, value in ours.items() if name not in loaded and value.data_ptr() not in places]
+    return [*lines, f"new, with random weights: {_names(new, most=8)}"]
 
 
-def _inherit_all(cfg: Config, parent: RunFolder, overrides: Sequence[str]) -> None:
-    theirs = parent.read_config()
-    free = []
+def _take(cfg: Config, coming: Mapping[str, tuple[RunFolder, Any]], overrides: Sequence[str]) -> None:
+    """Puts what comes from runs into ``cfg`` (key -> its run and its value), and keeps what is ``FREE`` to be set.
+
+    Raises UserError where the command line asks for something else.
+    """
+    kept = {}
     for override in overrides:
-        key = override.lstrip("+").partition("=")[0]
-        group, _, name = key.partition(".")
-        if group not in INHERITED:
+        key = override.lstrip("+").partition("=")[0].rpartition("@")[2]
+        place = next((place for place in coming if key == place or key.startswith(f"{place}.")), None)
+        if place is None:
             continue
-        if group == "model" and name.rpartition(".")[2] in FREE:
-            free.append(key)
-        elif _differs(cfg[group], theirs.get(group)):
+        parent, value = coming[place]
+        if key.startswith("model.") and key.rpartition(".")[2] in FREE:
+            kept[key] = cfg.at(key)
+        elif _differs(cfg.at(place), value):
             raise UserError(
-                f"{override}: init_from={parent.path} comes with its own {group}, which differs. Leave out {override}, "
+                f"{override}: init_from={parent.path} comes with its own {place}, which differs. Leave out {override}, "
                 "or train from random weights without init_from"
             )
-    kept = {key: cfg.at(key) for key in free}
-    for group in INHERITED:
-        if group in cfg:
-            cfg[group] = theirs.get(group)
+    for place, (_, value) in coming.items():
+        cfg.put(place, value)
     for key, value in kept.items():
         cfg.put(key, value)
 
 
-def _inherit_parts(cfg: Config, parents: Parents) -> None:
+def _inherit_parts(cfg: Config, parents: Parents, overrides: Sequence[str]) -> None:
     if not all(part in cfg.model for part in PARTS):
         raise UserError(
             "init_from.encoder and init_from.decoder make an encoder-decoder. Try model=transformer_encoder_decoder"
         )
+    coming: dict[str, tuple[RunFolder, Any]] = {}
     for part, parent in parents.items():
         theirs = parent.read_config()["model"]
         node = theirs.get(part) or {**theirs, "_partial_": True}
         kind = str(node["_target_"]).rpartition(".")[2]
         if part not in kind.lower():
             raise UserError(f"init_from.{part}={parent.path} is a {kind}. Give a run of a model that is, or has, one")
-        cfg.model[part] = {**node, "cross_attention": True} if part == "decoder" else node
-    if len(parents) == len(PARTS) and parents["encoder"].path != parents["decoder"].path:
+        coming[f"model.{part}"] = (parent, {**node, "cross_attention": True} if part == "decoder" else node)
+    tokenizers = _tokenizers_of_parts(cfg, parents)
+    coming |= {group: (parent, settings) for group, (parent, _, settings) in tokenizers.items()}
+    _take(cfg, coming, overrides)
+    runs = {parent.path for parent in parents.values()}
+    if len(runs) == 1 and len(parents) == len(PARTS):
+        cfg.model.shared_embedding = parents["encoder"].read_config()["model"].get("shared_embedding", False)
+    elif len(runs) > 1 or "target_tokenizer" in tokenizers:
         cfg.model.shared_embedding = False  # each comes with its own
 
 
-def _adopt(task: Task, part: str, parent: RunFolder) -> str:
-    theirs = load_checkpoint(best_checkpoint(parent))["state_dict"]
+def _tokenizers_of_parts(cfg: Config, parents: Parents) -> dict[str, tuple[RunFolder, Path | None, Any]]:
+    """Which tokenizers come with the parts: group -> the run, the file, the settings that it was made with.
+
+    An encoder's is that of its run's source. A decoder's is that of what its run wrote; where nothing asks for two, it
+    serves the source as well. None for the target: the source's is the same.
+    """
+    found: dict[str, tuple[RunFolder, Path | None, Any]] = {}
+    if encoder := parents.get("encoder"):
+        found["tokenizer"] = (encoder, encoder.tokenizer, encoder.read_config()["tokenizer"])
+    if decoder := parents.get("decoder"):
+        two = decoder.target_tokenizer.exists()
+        group = "target_tokenizer" if two else "tokenizer"
+        file = decoder.target_tokenizer if two else decoder.tokenizer
+        if not (encoder or two or cfg.get("target_tokenizer")):
+            found["tokenizer"] = (decoder, file, decoder.read_config()[group])
+        elif encoder and Tokenizer.load(encoder.tokenizer).fingerprint == Tokenizer.load(file).fingerprint:
+            found["target_tokenizer"] = (decoder, None, None)
+        else:
+            found["target_tokenizer"] = (decoder, file, decoder.read_config()[group])
+    return found
+
+
+def _load(file: Path | None) -> Tokenizer | None:
+    return Tokenizer.load(file) if file and file.exists() else None
+
+
+def _adopt(task: Task, part: str, parent: RunFolder) -> tuple[str, set[str]]:
+    """A line that says what came from a run, and the names of the tensors."""
+    checkpoint = load_checkpoint(best_checkpoint(parent))
+    theirs, labels, known = checkpoint["state_dict"], task.facts.labels, tuple(checkpoint["facts"].get("labels", ()))
     if part != WHOLE:
         theirs = _of_part(theirs, part)
     ours = task.state_dict()
-    loaded = {name: value for name, value in theirs.items() if name in ours and ours[name].shape == value.shape}
+    common = {name: value for name, value in theirs.items() if name in ours}
+    both = [label for label in labels if label in known]
+    if labels != known:
+        rows = (
+            torch.tensor([labels.index(label) for label in both]),
+            torch.tensor([known.index(label) for label in both]),
+        )
+        for name in task.label_tensors & common.keys():
+            if both and ours[name].shape[1:] == common[name].shape[1:]:
+                common[name] = ours[name].index_copy(0, rows[0], common[name][rows[1]])
+            else:
+                del common[name]
+    loaded = {name: value for name, value in common.items() if ours[name].shape == value.shape}
     missing = sorted(ours.keys() - theirs.keys())
     unexpected = sorted(theirs.keys() - ours.keys())
     mismatched = sorted(ours.keys() & theirs.keys() - loaded.keys())
@@ -132,13 +189,11 @@ def _adopt(task: Task, part: str, parent: RunFolder) -> str:
             f"init_from={parent.path} has another architecture: {_names(wrong)} would keep random weights. "
             "Leave out model=... and size=... to take the architecture of the run"
         )
-    task.load_state_dict({**ours, **loaded})
-    new = missing if part == WHOLE else [name for name in missing if name.startswith(f"model.{part}.")]
-    where = f"init_from.{part}" if part else "init_from"
-    return (
-        f"{where} {parent.path}: {len(loaded)} tensors loaded; new: {_names(new)}; "
-        f"left behind: {_names(unexpected)}; of another shape: {_names(mismatched)}"
-    )
+    task.load_state_dict(loaded, strict=False)
+    line = f"{f'init_from.{part}' if part else 'init_from'} {parent.path}: {len(loaded)} tensors loaded"
+    if labels != known and task.label_tensors & loaded.keys():
+        line += f", of the head the rows of {_names(both)}, new those of {_names([one for one in labels if one not in both])}"
+    return f"{line}; left behind: {_names(sorted([*unexpected, *mismatched]))}", set(loaded)
 
 
 def _of_part(weights: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:

@@ -50,7 +50,7 @@ def train(cfg: Config, job: Job) -> float:
     check_model_fits(cfg)
     prefer_named_budget(cfg, job.overrides)
     written = checkpoint is not None or not job.is_main
-    tokenizer, target = saved_tokenizers(job.folder) if written else inherited_tokenizers(parents)
+    tokenizer, target = saved_tokenizers(job.folder) if written else inherited_tokenizers(cfg, parents)
     data = build_data(cfg, instantiate(cfg.data, "data"), tokenizer, target_tokenizer=target)
     task = build_task(cfg, data.facts)
     connect(task, data)

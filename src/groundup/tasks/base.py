@@ -67,6 +67,7 @@ class Task(LightningModule):
     ]  # "packed" (a stream of text), "labelled" (one example a row), "paired" or "prompted" (a pair a row)
     accepts: ClassVar[tuple[str, ...]] = ("encoder", "decoder")  # kinds of model
     answers: ClassVar[tuple[str, ...]] = ()  # what ``predict_batch`` tells of a row; empty: nothing of a text by itself
+    label_tensors: ClassVar[frozenset[str]] = frozenset()  # names of parameters with a row for each label
     baselines_are_trained: ClassVar[bool] = True  # so that they take time, and must be asked for
     tokenizer: Tokenizer | None = None  # of what the task writes; set before evaluation
 

@@ -36,6 +36,7 @@ class Classification(Task):
 
     form = "labelled"
     answers = ("predicted", "probability", "probabilities")
+    label_tensors = frozenset({"head.linear.weight", "head.linear.bias"})
     class_weights: Tensor | None  # (C,)
 
     def __init__(
