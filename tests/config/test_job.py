@@ -108,7 +108,15 @@ def test_user_says_where_the_run_goes(toy):
 
 
 @pytest.mark.parametrize(
-    "wrong", [["model.width=0"], ["model.widht=4"], ["model=nosuch"], ["seed=-1"], ["run_name=${nowhere}"]]
+    "wrong",
+    [
+        ["model.width=0"],
+        ["model.widht=4"],
+        ["model=nosuch"],
+        ["seed=-1"],
+        ["run_name=${nowhere}"],
+        ["init_from=nosuch"],
+    ],
 )
 @pytest.mark.parametrize("where", [[], ["hydra.run.dir=new/run"]])
 def test_wrong_value_leaves_no_folder(toy, wrong, where):

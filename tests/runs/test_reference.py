@@ -10,10 +10,14 @@ from groundup.runs.folder import RunFolder
 from groundup.runs.reference import best_checkpoint, last_checkpoint, newest_runs, open_run
 
 
-def make(folder, started, stage="pretrain"):
+def make(folder, started, stage="pretrain", state="done", weights=True, task="CausalLM"):
     run = RunFolder(folder)
-    run.write_config({"seed": 1})
-    run.write_json("status.json", {"state": "done", "stage": stage, "started": started})
+    trained = stage in ("pretrain", "finetune")
+    model = {"model": {}, "task": {"_target_": f"groundup.tasks.any.{task}"}} if trained else {}
+    run.write_config({"seed": 1, **model})
+    run.write_json("status.json", {"state": state, "stage": stage, "started": started})
+    if weights and trained:
+        save(run, "best.ckpt")
     return run
 
 
@@ -46,14 +50,60 @@ def flip_a_bit(path):
 def test_last_is_the_run_that_was_started_last(logs):
     assert [run.path.name for run in newest_runs(logs)] == ["b", "0", "one", "d", "a"]
     assert open_run("last", logs).path == logs / "pretrain/default/b"
-    assert open_run("last", logs, stage="finetune").path == logs / "finetune/sweep/c/0"
-    assert open_run("last", logs, stage=("pipeline", "finetune")).path.name == "0"
+
+
+@pytest.mark.parametrize(
+    ("use", "chosen", "passed"),
+    [
+        ("evaluate", "writer", "evaluation is a run of `groundup evaluate` and holds no model"),
+        ("predict", "writer", "evaluation is a run of `groundup evaluate` and holds no model"),
+        ("generate", "writer", "evaluation is a run of `groundup evaluate` and holds no model"),
+        ("init_from", "writer", "evaluation is a run of `groundup evaluate` and holds no model"),
+        ("resume", "killed", "evaluation is a run of `groundup evaluate`, which has nothing to resume"),
+    ],
+)
+def test_last_is_the_newest_run_that_can_do_what_is_asked(tmp_path, caplog, use, chosen, passed):
+    make(tmp_path / "old", 1)
+    make(tmp_path / "stopped_early", 2, state="interrupted", weights=False)
+    make(tmp_path / "writer", 3)
+    make(tmp_path / "killed", 4, state="interrupted", weights=False)
+    make(tmp_path / "mistake", 5, "finetune", state="failed", weights=False)
+    make(tmp_path / "evaluation", 6, "evaluate")
+    with caplog.at_level("INFO"):
+        assert open_run("last", tmp_path, use).path.name == chosen
+    key = "init_from" if use == "init_from" else "run"
+    assert caplog.messages == [f"{key}=last is {tmp_path / chosen}; the newer {tmp_path}/{passed}"]
+
+
+def test_last_for_generate_is_a_run_that_writes(tmp_path, caplog):
+    make(tmp_path / "writer", 1)
+    make(tmp_path / "classifier", 2, "finetune", task="Classification")
+    with caplog.at_level("INFO"):
+        assert open_run("last", tmp_path, "generate").path.name == "writer"
+        assert open_run("last", tmp_path, "predict").path.name == "classifier"
+    assert "the newer" in caplog.messages[0] and caplog.messages[1] == f"run=last is {tmp_path / 'classifier'}"
+
+
+def test_last_that_nothing_can_serve_says_why(tmp_path):
+    make(tmp_path / "mistake", 1, state="failed", weights=False)
+    with pytest.raises(
+        UserError, match=r"no run below .* can be resumed; .*mistake, failed before its first checkpoint"
+    ):
+        open_run("last", tmp_path, "resume")
+    with pytest.raises(UserError, match=r"no run below .* can serve here; .*mistake, holds no checkpoint"):
+        open_run("last", tmp_path, "evaluate")
+
+
+@pytest.mark.parametrize("started", ["yesterday", None, [1], {"a": 1}])
+def test_a_status_that_somebody_edited_does_not_stop_the_search(tmp_path, started):
+    make(tmp_path / "a", 5e9)
+    make(tmp_path / "b", started)
+    assert {run.path.name for run in newest_runs(tmp_path)} == {"a", "b"}
 
 
 def test_a_run_without_status_is_dated_by_its_configuration(logs):
     (logs / "pretrain/default/a/status.json").unlink()
     assert open_run("last", logs).path.name == "a"
-    assert open_run("last", logs, stage="pretrain").path.name == "a"
 
 
 def test_a_folder_a_name_below_logs_and_a_checkpoint_are_references(logs, monkeypatch):
@@ -75,10 +125,8 @@ def test_an_unknown_run_names_the_newest_three(logs, tmp_path):
     assert "\n" not in str(error.value)
     with pytest.raises(UserError, match=r"holds no config\.yaml"):
         open_run(logs / "pretrain/default/unfinished", logs)
-    with pytest.raises(UserError, match="no run below"):
+    with pytest.raises(UserError, match="there is no run yet"):
         open_run("last", tmp_path / "empty")
-    with pytest.raises(UserError, match="no serve run below"):
-        open_run("last", logs, stage="serve")
 
 
 def test_a_checkpoint_outside_a_run_is_refused(tmp_path):
@@ -88,7 +136,7 @@ def test_a_checkpoint_outside_a_run_is_refused(tmp_path):
 
 
 def test_a_damaged_checkpoint_falls_back_with_one_warning(tmp_path, caplog):
-    run = make(tmp_path, 1)
+    run = make(tmp_path, 1, weights=False)
     previous, last = save(run, "previous.ckpt"), save(run, "last.ckpt")
     assert last_checkpoint(run) == last
     flip_a_bit(last)
@@ -101,7 +149,7 @@ def test_a_damaged_checkpoint_falls_back_with_one_warning(tmp_path, caplog):
 
 @pytest.mark.parametrize("harm", ["empty", "cut", "noise", "bit"])
 def test_every_damage_is_seen(tmp_path, harm):
-    run = make(tmp_path, 1)
+    run = make(tmp_path, 1, weights=False)
     path = save(run, "last.ckpt")
     data = path.read_bytes()
     if harm == "bit":
@@ -113,7 +161,7 @@ def test_every_damage_is_seen(tmp_path, harm):
 
 
 def test_best_falls_back_to_last_when_none_was_marked_best(tmp_path):
-    run = make(tmp_path, 1)
+    run = make(tmp_path, 1, weights=False)
     last = save(run, "last.ckpt")
     assert best_checkpoint(run) == last
     best = save(run, "best.ckpt")
@@ -121,14 +169,14 @@ def test_best_falls_back_to_last_when_none_was_marked_best(tmp_path):
 
 
 def test_a_run_that_never_saved_says_why(tmp_path):
-    run = make(tmp_path, 1)
+    run = make(tmp_path, 1, weights=False)
     run.set_status("failed", why="no space left")
     with pytest.raises(UserError, match=r"no checkpoint .*failed: no space left"):
         last_checkpoint(run)
 
 
 def test_a_named_checkpoint_is_never_swapped_for_another(tmp_path):
-    run = make(tmp_path, 1)
+    run = make(tmp_path, 1, weights=False)
     save(run, "previous.ckpt")
     flip_a_bit(save(run, "last.ckpt"))
     with pytest.raises(UserError, match=r"cannot read .*last\.ckpt.*damaged"):

@@ -109,7 +109,7 @@ def test_pipeline_that_failed_goes_on_where_it_stopped(moment, finished, experim
 
         def dies(self, trainer, *rest):
             saved(self, trainer, *rest)
-            if "bilstm" in str(self.dirpath) and trainer.global_step == 5:
+            if "bilstm" in str(self.folder) and trainer.global_step == 5:
                 self._save_last(trainer)
                 raise OSError("the power went out")
 

@@ -105,7 +105,7 @@ def run_job(
     )
     plain = resolved(cfg)
     if not checked:
-        preflight(stage, plain, job.overrides, job.choices)
+        preflight(stage, plain, job.overrides, job.choices, resuming=resuming)
     about: dict[str, object] = {"stage": stage, "overrides": list(overrides)}
     about |= {"choices": dict(choices)} if choices else {}
     about |= {} if job_num is None else {"job_num": job_num}

@@ -2,18 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from groundup.config.check import check, check_keys
+from groundup.config.steps import check_steps
+from groundup.errors import UserError
+from groundup.runs.reference import Use, find_run, unfit
 
 
-def preflight(stage: str, plain: Mapping, overrides: Sequence[str], choices: Mapping[str, str | None]) -> None:
+def preflight(
+    stage: str,
+    plain: Mapping,
+    overrides: Sequence[str],
+    choices: Mapping[str, str | None],
+    *,
+    resuming: bool = False,
+    later: Sequence[Path] = (),
+) -> None:
     """Check a resolved configuration (see ``compose.resolved``).
 
-    ``overrides`` and ``choices``: as in ``Job``.
+    ``overrides``, ``choices``, ``resuming``: as in ``Job``; what only the beginning of a run needs may be gone by now.
+    ``later``: folders that earlier steps of a pipeline have yet to make.
 
     Raises:
         UserError: the first mistake; nothing was written.
     """
     check_keys(plain, stage, overrides, choices)
+    if not resuming:
+        check_runs(stage, plain, later)
+        if "steps" in plain:
+            check_steps(plain["steps"])
     check(plain, stage, overrides, choices)  # imports what the configuration names, torch with it: keep it last
+
+
+def check_runs(stage: str, plain: Mapping, later: Sequence[Path] = ()) -> None:
+    """Raises UserError for a run that is not there, or cannot do what is asked."""
+    for key, reference, use in named_runs(stage, plain):
+        if any(str(folder) in reference for folder in later):
+            continue
+        run, _ = find_run(reference, Path(plain["paths"]["logs"]), use)
+        if use != "resume" and (why := unfit(run, use)):  # `resume` has more to say
+            raise UserError(f"{key}={reference}: {run.path} {why}")
+
+
+def named_runs(stage: str, plain: Mapping) -> Iterator[tuple[str, str, Use]]:
+    """(key, reference, use) of each run that a configuration names."""
+    if plain.get("run"):
+        yield "run", str(plain["run"]), stage  # type: ignore[misc]
+    parents = plain.get("init_from")
+    if isinstance(parents, str):
+        yield "init_from", parents, "init_from"
+    for part, parent in (parents if isinstance(parents, Mapping) else {}).items():
+        if parent:
+            yield f"init_from.{part}", str(parent), "init_from"

@@ -96,7 +96,12 @@ class RunFolder:
 
     def status(self) -> dict:
         """What ``status.json`` says; a run whose process is gone without a word counts as interrupted."""
-        status = self.read_json("status.json", {})
+        try:
+            status = self.read_json("status.json", {})
+        except ValueError:  # somebody edited it
+            status = {}
+        if not isinstance(status, dict):
+            status = {}
         if status.get("state") == "running" and not _alive(status):
             status |= {"state": "interrupted", "why": f"process {status.get('pid')} ended without a word (killed?)"}
         return status

@@ -4,62 +4,107 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 from groundup.errors import UserError
 from groundup.runs.checkpoints import damage
 from groundup.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
+Use = Literal["evaluate", "predict", "generate", "init_from", "resume"]  # what a run is opened for
+RESUMABLE = ("pretrain", "finetune", "pipeline")  # stages that can go on where they stopped
+WITHOUT_TEXT = ("MaskedLM", "Classification")  # tasks that write none
+CHECKPOINTS = ("best.ckpt", "last.ckpt", "previous.ckpt")
 _NOT_RUNS = {"checkpoints", "wandb", "tensorboard", "samples", ".hydra"}
 
 
-def open_run(ref: str | os.PathLike[str], logs: Path, stage: str | Sequence[str] | None = None) -> RunFolder:
-    """The run that ``ref`` names.
+def open_run(ref: str | os.PathLike[str], logs: Path, use: Use = "evaluate") -> RunFolder:
+    """``find_run``; says which run ``last`` is."""
+    run, said = find_run(ref, logs, use)
+    if said:
+        log.info("%s", said)
+    return run
+
+
+def find_run(ref: str | os.PathLike[str], logs: Path, use: Use) -> tuple[RunFolder, str | None]:
+    """The run that ``ref`` names, and a line that says which one ``last`` is.
 
     Args:
-        ref: a run folder (as it is, or below ``logs``), a checkpoint in its ``checkpoints/``, or ``last``:
-            the run below ``logs`` that was started last.
+        ref: a run folder (as it is, or below ``logs``), a checkpoint in its ``checkpoints/``, or ``last``: of the runs
+            below ``logs`` that can serve ``use``, the one that was started last.
         logs: the folder of all runs; sweeps and pipelines may nest them deeper.
-        stage: for ``last``: only runs of this stage, or of one of these stages.
 
     Raises:
         UserError: there is no such run; the line names the three newest ones.
     """
     if str(ref) == "last":
-        newest = newest_runs(logs, stage)
-        if not newest:
-            raise UserError(f"run=last: no {_stages(stage)}run below {logs} yet. Start one, or say run=FOLDER")
-        return newest[0]
+        return _last_run(logs, use)
     for path in (Path(ref).expanduser(), Path(logs) / ref):
         if path.is_file() and path.suffix == ".ckpt":
             for folder in path.resolve().parents[:2]:
                 if (folder / "config.yaml").is_file():
-                    return RunFolder(folder, checkpoint=path)
+                    return RunFolder(folder, checkpoint=path), None
             raise UserError(f"{path} lies in no run folder: no config.yaml beside it or one level up. Say run=FOLDER")
         if (path / "config.yaml").is_file():
-            return RunFolder(path)
-    known = [str(run.path) for run in newest_runs(logs, stage)[:3]]
+            return RunFolder(path), None
+    known = [str(run.path) for run in islice((run for run in newest_runs(logs) if not unfit(run, use)), 3)]
     hint = f"The newest runs: {', '.join(known)}" if known else f"There is none below {logs} yet"
     problem = "holds no config.yaml, so it is no run" if Path(ref).expanduser().is_dir() else "does not exist"
     raise UserError(f"run {ref}: {problem}. {hint}")
 
 
-def newest_runs(logs: Path, stage: str | Sequence[str] | None = None) -> list[RunFolder]:
+def unfit(run: RunFolder, use: Use) -> str | None:
+    """Why a run cannot serve ``use``, as the end of a sentence; None when it can. Reads no tensor."""
+    status = run.status()
+    stage, state = status.get("stage"), status.get("state", "interrupted")
+    kept = run.checkpoint is not None or any((run.checkpoints / name).exists() for name in CHECKPOINTS)
+    if use == "resume":
+        if stage not in RESUMABLE:
+            return f"is a run of `groundup {stage}`, which has nothing to resume. Run it again"
+        if state == "failed" and not kept and stage != "pipeline":
+            return f"failed before its first checkpoint ({status.get('why')}). Start it anew"
+        return None if state in ("interrupted", "failed") else f"is {state}"
+    try:
+        config = run.read_config()
+    except Exception as error:  # it may come from anyone, and must not hide the other runs
+        return f"has a config.yaml that cannot be read ({type(error).__name__})"
+    if "model" not in config:
+        return f"is a run of `groundup {stage}` and holds no model"
+    if not kept:
+        why = f": {status['why']}" if status.get("why") else ""
+        return f"holds no checkpoint (it is {state}{why}). Train it first, or choose another run"
+    task = str((config.get("task") or {}).get("_target_")).rpartition(".")[2]
+    if use == "generate" and task in WITHOUT_TEXT:
+        return f"was trained for {task}, which writes no text. Use a run of `groundup pretrain task=causal_lm`"
+    return None
+
+
+def newest_runs(logs: Path) -> list[RunFolder]:
     """All runs below ``logs`` that have a configuration, the one started last first."""
-    wanted = {stage} if isinstance(stage, str) else set(stage or ())
     found = []
     for folder in _folders(Path(logs)):
         run = RunFolder(folder)
-        try:
-            status = run.read_json("status.json", {})
-        except ValueError:  # a status.json that somebody edited must not hide the other runs
-            status = {}
-        its_stage = status.get("stage") or folder.relative_to(logs).parts[:1]
-        if not wanted or its_stage in wanted or (isinstance(its_stage, tuple) and wanted & set(its_stage)):
-            found.append((status.get("started") or run.config_file.stat().st_mtime, str(folder), run))
+        started = run.status().get("started")
+        if not isinstance(started, int | float):
+            started = run.config_file.stat().st_mtime
+        found.append((started, str(folder), run))
     return [run for *_, run in sorted(found, key=lambda item: item[:2], reverse=True)]
+
+
+def _last_run(logs: Path, use: Use) -> tuple[RunFolder, str]:
+    key = "init_from=last" if use == "init_from" else "run=last"
+    newest, newer = newest_runs(logs), ""
+    for run in newest:
+        why = unfit(run, use)
+        if why is None:
+            return run, f"{key} is {run.path}{newer}"
+        newer = newer or f"; the newer {run.path} {why.partition('. ')[0]}"
+    nothing = f"the newest, {newest[0].path}, {unfit(newest[0], use)}" if newest else "there is no run yet"
+    can = "can be resumed" if use == "resume" else "can serve here"
+    raise UserError(f"{key}: no run below {logs} {can}; {nothing}")
 
 
 def last_checkpoint(run: RunFolder) -> Path:
@@ -77,7 +122,7 @@ def best_checkpoint(run: RunFolder) -> Path:
     Raises:
         UserError: there is none, or all are damaged.
     """
-    return _first_sound(run, ["best.ckpt", "last.ckpt", "previous.ckpt"])
+    return _first_sound(run, list(CHECKPOINTS))
 
 
 def _first_sound(run: RunFolder, names: list[str]) -> Path:
@@ -111,7 +156,3 @@ def _folders(logs: Path) -> Iterator[Path]:
         children[:] = [name for name in children if name not in _NOT_RUNS and not name.startswith(".")]
         if "config.yaml" in files:
             yield Path(folder)
-
-
-def _stages(stage: str | Sequence[str] | None) -> str:
-    return "" if not stage else (stage if isinstance(stage, str) else " or ".join(stage)) + " "

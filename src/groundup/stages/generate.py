@@ -26,7 +26,7 @@ from groundup.tasks.sequence_to_sequence import SequenceToSequence
 def run(cfg: Config, job: Job) -> None:
     """Writes ``samples`` texts for ``prompt``; the same seed writes the same text."""
     prepare_process(cfg.threads)
-    loaded = load_run(cfg.run, cfg.paths.logs)
+    loaded = load_run(cfg.run, cfg.paths.logs, "generate")
     decoding, texts = instantiate(cfg.decoding, "decoding"), []
     if isinstance(loaded.task, SequenceToSequence) and not any(word.startswith("decoding") for word in job.overrides):
         decoding = loaded.task.decoding

@@ -27,14 +27,10 @@ PARTS = ("encoder", "decoder")
 Parents = dict[str, RunFolder]  # part -> the run it comes from
 
 
-def open_parents(cfg: Config, stages: Sequence[str]) -> Parents:
+def open_parents(cfg: Config) -> Parents:
     """The runs that ``cfg.init_from`` names; they are written back, as ``last`` would be another run tomorrow."""
     named = {WHOLE: cfg.init_from} if isinstance(cfg.init_from, str) else dict(cfg.init_from or {})
-    parents = {part: open_run(name, Path(cfg.paths.logs), stages) for part, name in named.items() if name}
-    for parent in parents.values():
-        if "model" not in parent.read_config():
-            stage = parent.status().get("stage")
-            raise UserError(f"init_from={parent.path} holds no model: it is a run of `groundup {stage}`")
+    parents = {part: open_run(name, Path(cfg.paths.logs), "init_from") for part, name in named.items() if name}
     if WHOLE in parents:
         cfg.init_from = str(parents[WHOLE].path)
     elif parents:

@@ -20,12 +20,10 @@ from groundup.decoding.decoding import Decoding
 from groundup.errors import UserError
 from groundup.runs.checkpoints import load_checkpoint
 from groundup.runs.folder import RunFolder
-from groundup.runs.reference import best_checkpoint, open_run
+from groundup.runs.reference import Use, best_checkpoint, open_run
 from groundup.stages.building import build_task, saved_tokenizers
 from groundup.tasks.base import Task
 from groundup.tasks.sequence_to_sequence import SequenceToSequence
-
-TRAINED = ("pretrain", "finetune")  # stages whose runs hold a model
 
 
 @dataclass
@@ -69,12 +67,16 @@ class LoadedRun:
         self.task.decoding = decoding
 
 
-def load_run(reference: str | os.PathLike[str], logs: str | os.PathLike[str] = "logs") -> LoadedRun:
-    """Opens a run folder, a checkpoint in one, or ``last``. The model is in evaluation mode, on the CPU.
+def load_run(
+    reference: str | os.PathLike[str], logs: str | os.PathLike[str] = "logs", use: Use = "evaluate"
+) -> LoadedRun:
+    """Opens a run folder, a checkpoint in one, or ``last``: the newest that can serve ``use``.
+
+    The model is in evaluation mode, on the CPU.
 
     Raises UserError when there is no such run, when it has no checkpoint, or when the checkpoint is damaged.
     """
-    folder = open_run(reference, Path(logs), stage=TRAINED if str(reference) == "last" else None)
+    folder = open_run(reference, Path(logs), use)
     config = Config(folder.read_config())
     if "model" not in config:
         raise UserError(f"{folder.path} is a run of `groundup {folder.status().get('stage')}` and holds no model")

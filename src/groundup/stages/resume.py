@@ -11,19 +11,18 @@ from groundup.config.job import Job, run_job
 from groundup.config.tree import Config
 from groundup.errors import UserError
 from groundup.runs.folder import RunFolder
-from groundup.runs.reference import open_run
+from groundup.runs.reference import RESUMABLE, open_run, unfit
 
 log = logging.getLogger(__name__)
-RESUMABLE = ("pretrain", "finetune", "pipeline")
 
 
 def run(cfg: Config, job: Job) -> float | None:
     """Runs the stage of the folder again, in the folder, with the config that was saved there."""
-    folder = open_run(cfg.run, Path(cfg.paths.logs), stage=RESUMABLE)
+    folder = open_run(cfg.run, Path(cfg.paths.logs), "resume")
     status = folder.status()
     stage = status.get("stage")
     if stage not in RESUMABLE:
-        raise UserError(f"{folder.path} is a run of `groundup {stage}`, which has nothing to resume. Run it again")
+        raise UserError(f"{folder.path} {unfit(folder, 'resume')}")
     if status["state"] == "done":
         log.info("%s is done already; nothing to resume. See %s", folder.path, folder.report)
         return None

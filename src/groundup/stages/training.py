@@ -30,7 +30,6 @@ from groundup.stages.building import (
 )
 from groundup.stages.evaluation import Evaluated, compare_with_baselines, evaluate, print_results, write_results
 from groundup.stages.inheritance import adopt_weights, inherit, inherited_tokenizers, open_parents
-from groundup.stages.loading import TRAINED
 from groundup.tasks.base import Task
 from groundup.training.budget import measure_seconds_per_step, to_steps
 from groundup.training.checkpoints import Checkpoints
@@ -45,7 +44,7 @@ def train(cfg: Config, job: Job) -> float:
     threads = prepare_process(cfg.threads)
     # A run that died before its first checkpoint begins again, which gives the same weights.
     checkpoint = last_checkpoint(job.folder) if job.resuming and was_saved(job.folder) else None
-    parents = open_parents(cfg, TRAINED) if checkpoint is None else {}
+    parents = open_parents(cfg) if checkpoint is None else {}
     inherit(cfg, parents, job.overrides)
     check_model_fits(cfg)
     prefer_named_budget(cfg, job.overrides)
