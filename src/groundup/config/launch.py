@@ -170,7 +170,9 @@ def report_failure(
         traceback.print_exception(error)
     if line is not None:
         print(mask_text(f"{prefix or 'error: '}{line}"), file=sys.stderr)
-        return 1 if isinstance(error, OSError) else 2
+        return (
+            1 if isinstance(error, OSError) and error.errno else 2
+        )  # Hydra's missing choice is an OSError without one
     last = traceback.format_exception_only(error)[0].strip().replace("\n", " ")
     where = f" (traceback: {os.path.relpath(log)})" if log is not None else ""
     print(mask_text(f"{prefix}{last}{where}"), file=sys.stderr)
