@@ -6,6 +6,8 @@ PYTHON ?= python3
 PIP_ARGS ?=
 # worker processes: one a core; each takes about 1 GB
 PYTEST_ARGS ?= -n 2
+# threads of each worker; the tests hold for any number
+THREADS ?= 1
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt $(PIP_ARGS)
@@ -22,7 +24,7 @@ demo: $(STAMP)-runtime
 	$(BIN)/groundup pipeline experiment=demo
 
 test: $(STAMP)-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS) --cov --cov-report=term
+	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest $(PYTEST_ARGS) --cov --cov-report=term
 
 lint: $(STAMP)-dev
 	$(BIN)/ruff check .

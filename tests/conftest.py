@@ -19,10 +19,10 @@ os.environ.update(
     HF_DATASETS_CACHE=str(SCRATCH / "huggingface" / "datasets"),
     WANDB_MODE="offline",
     WANDB_SILENT="true",
-    OMP_NUM_THREADS="1",  # test workers share the cores; more threads only wait for each other
     TOKENIZERS_PARALLELISM="false",
     NO_COLOR="1",
 )
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # test workers share the cores; more threads only wait for each other
 os.environ.pop("WANDB_API_KEY", None)
 os.environ.pop("COLUMNS", None)
 
@@ -34,7 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
         import torch
     except ImportError:
         return
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from seed import SEED
 
 from groundup.cli import conf_dir
 from groundup.config.check import check
@@ -89,7 +90,7 @@ def base(tmp_path_factory) -> list[str]:
                 writer.writerow([" ".join(generator.choices(words, k=generator.randint(3, 20))), "abc"[number % 3]])
     return [
         "data=files", f"data.train={folder / 'train.csv'}", f"data.validation={folder / 'dev.csv'}", "data.label=label",
-        "tokenizer=word", "size=nano", "wandb.mode=disabled",
+        "tokenizer=word", "size=nano", "wandb.mode=disabled", f"seed={SEED}",
     ]  # fmt: skip
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import random
 from pathlib import Path
 
 import pytest
+from seed import SEED
 
 from groundup import cli
 
@@ -56,16 +58,17 @@ def data_overrides(reviews) -> list[str]:
     ]
 
 
-SMALL = ["size=nano", "tokenizer.vocab_size=300", "wandb.mode=disabled", "threads=1"]
+SMALL = ["size=nano", "tokenizer.vocab_size=300", "wandb.mode=disabled", f"threads={os.environ['OMP_NUM_THREADS']}"]
 
 
 @pytest.fixture(scope="session")
 def groundup(tmp_path_factory):
-    """Runs a command line in this process, in a folder of its own, and returns that folder."""
+    """Runs a command line in this process, in a folder of its own, and returns that folder. Training follows ``SEED``."""
 
     def call(*arguments: str, code: int = 0, folder: Path | None = None) -> Path:
         folder = folder or tmp_path_factory.mktemp("run")
-        assert cli.run([*arguments, f"hydra.run.dir={folder}"]) == code
+        seed = [f"seed={SEED}"] if arguments[0] in ("pretrain", "finetune") else []
+        assert cli.run([arguments[0], *seed, *arguments[1:], f"hydra.run.dir={folder}"]) == code
         return folder
 
     return call
@@ -93,7 +96,7 @@ def language_model(groundup, data_overrides) -> Path:
 def finetuned(groundup, data_overrides, pretrained) -> Path:
     """A classifier that starts from ``pretrained``."""
     return groundup(
-        "finetune", *data_overrides, "data.label=subject", "wandb.mode=disabled", "threads=1", f"init_from={pretrained}",
+        "finetune", *data_overrides, "data.label=subject", *SMALL[2:], f"init_from={pretrained}",
         "budget.epochs=12", "validate_every=30", "optimizer.lr=3e-3", "baselines=true",
     )  # fmt: skip
 

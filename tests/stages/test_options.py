@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from seed import SEED
 
 from groundup import cli
 from groundup.runs.metrics_csv import read_metrics
@@ -58,7 +59,7 @@ def test_workers_change_nothing(finetune, plain_run):
 
 
 def test_seed_changes_order_and_weights(finetune, plain_run):
-    other = finetune("seed=2")
+    other = finetune(f"seed={SEED + 1}")
     assert not torch.equal(weights(other)["head.linear.weight"], weights(plain_run)["head.linear.weight"])
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
+from seed import SEED
 from torch.utils.data import DataLoader
 
 from groundup.data.batching import Bucketed, Packed
@@ -64,7 +65,7 @@ def make_task() -> Callable[..., Task]:
     """The task of a data module with a two-layer Transformer, always with the same weights."""
 
     def make(name: str, data: TextDataModule, lr: float = 0.1, dropout: float = 0.0, **words: Any) -> Task:
-        torch.manual_seed(0)
+        torch.manual_seed(SEED)
         model_class = TransformerDecoder if name == "causal_lm" else TransformerEncoder
         model = model_class(data.facts.vocab_size, width=32, layers=2, heads=2, dropout=dropout)
         words = {"dropout": dropout, **words} if name == "classification" else words
@@ -90,6 +91,30 @@ def quiet_trainer() -> Callable[..., Trainer]:
         use_distributed_sampler=False,
         max_epochs=-1,
     )
+
+
+class Until(Callback):
+    """Stops a training once ``reached`` says so; it is asked every ten steps."""
+
+    def __init__(self, reached: Callable[[Task], bool]):
+        self.reached = reached
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        if trainer.global_step % 10 == 0:
+            with torch.no_grad():
+                trainer.should_stop = self.reached(pl_module.eval())
+            pl_module.train()
+
+
+@pytest.fixture(scope="session")
+def learn(train) -> Callable[..., None]:
+    """Trains a task on one batch until ``reached(task)``, so that no figure hangs on the number of steps."""
+
+    def run(task: Task, batch: dict, reached: Callable[[Task], bool], most: int = 3000) -> None:
+        trainer = train(task, [batch], most, gradient_clip_val=1.0, callbacks=[Until(reached)])
+        assert trainer.global_step < most, f"not learned in {most} steps"
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
+from seed import SEED
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -211,8 +212,7 @@ def train(
     devices: int = 1,
 ) -> tuple[ToyTask, Trainer]:
     """Trains the toy in ``run``, with everything that a real run has."""
-    torch.manual_seed(1)
-    torch.set_num_threads(1)
+    torch.manual_seed(SEED)
     run.mkdir(exist_ok=True)
     task, data = ToyTask(optimizer, lr, schedule), ToyData(num_workers=workers)
     callbacks: dict[str, Callback | None] = {
