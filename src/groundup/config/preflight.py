@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from groundup.config.check import check, check_keys
+from groundup.config.hardware import check_hardware
 from groundup.config.steps import check_steps
 from groundup.errors import UserError
 from groundup.runs.reference import Use, find_run, unfit
@@ -33,6 +34,7 @@ def preflight(
         check_runs(stage, plain, later)
         if "steps" in plain:
             check_steps(plain["steps"])
+    check_hardware(plain)
     check(plain, stage, overrides, choices)  # imports what the configuration names, torch with it: keep it last
 
 

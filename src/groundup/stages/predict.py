@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from groundup.config.hardware import accelerator_here
 from groundup.config.job import Job
 from groundup.config.safe import instantiate
 from groundup.config.tree import Config
@@ -196,8 +197,6 @@ def predict_block(
 
 def device_of(accelerator: str) -> torch.device:
     """The device that Lightning's name of an accelerator stands for. Raises UserError when there is none."""
-    there = {"gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    wanted = next(name for name, found in there.items() if found) if accelerator == "auto" else accelerator
-    if not there.get(wanted, False):
+    if (here := accelerator_here(accelerator)) is None:
         raise UserError(f"accelerator={accelerator}: there is none here. Try accelerator=cpu")
-    return torch.device({"gpu": "cuda"}.get(wanted, wanted))
+    return torch.device(here)
