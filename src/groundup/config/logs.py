@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from groundup.runs.atomic import no_link
 from groundup.runs.secrets import mask_text
 
 LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -20,6 +21,13 @@ class Masked(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return mask_text(super().format(record))
+
+
+class RunLog(logging.FileHandler):
+    """Appends to ``run.log``; a link that stands in its place is not followed (OSError)."""
+
+    def _open(self):
+        return open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=no_link)
 
 
 class Terminal(logging.StreamHandler):
@@ -52,7 +60,7 @@ def log_to_run(file: Path | None, rank: int = 0) -> Iterator[None]:
     """
     root = logging.getLogger()
     outer, level = root.handlers[:], root.level
-    handler = logging.NullHandler() if file is None else logging.FileHandler(file, encoding="utf-8")
+    handler = logging.NullHandler() if file is None else RunLog(file, encoding="utf-8")
     handler.setFormatter(Masked(LINE if rank == 0 else f"[rank {rank}] {LINE}"))
     handler.setLevel(logging.INFO if rank == 0 else logging.WARNING)
     nested = any(isinstance(other, Terminal) for other in outer)

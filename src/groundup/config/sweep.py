@@ -15,7 +15,7 @@ from hydra.experimental.callback import Callback
 
 from groundup.config.gate import remove_empty
 from groundup.metrics.directions import direction
-from groundup.runs.atomic import write_text
+from groundup.runs.atomic import replacing, write_text
 from groundup.runs.folder import RunFolder
 from groundup.runs.secrets import mask, mask_text
 
@@ -139,7 +139,7 @@ def columns(rows: Sequence[Row], ranking: Ranking) -> list[str]:
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
     metrics = sorted({name for row in rows for name in row.metrics})
-    with open(path, "w", encoding="utf-8", newline="") as file:
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["job", *rows[0].changed, "status", *metrics, "why"])
         for row in rows:

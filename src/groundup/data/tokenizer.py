@@ -17,6 +17,7 @@ from groundup.data.cache import Cache, code_version
 from groundup.data.clean import valid_unicode
 from groundup.data.vocabulary import CHARACTERS, SPECIALS, Kind, learn
 from groundup.errors import UserError
+from groundup.runs.atomic import write_text
 
 # Undo, when decoding words, the spaces that stand between pieces: inside CJK text, before closing marks, after opening.
 _WIDE = r"\u2e80-\u2fdf\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff"
@@ -87,7 +88,7 @@ class Tokenizer:
         return cls(backend)
 
     def save(self, path: Path | str) -> None:
-        Path(path).write_text(self._content, encoding="utf-8")
+        write_text(Path(path), self._content)
 
     def encode(self, text: str) -> list[int]:
         """Ids of the text alone; no special token is added."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,14 +16,15 @@ from groundup.errors import UserError
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of ``path``; on success it is flushed to disk and renamed to ``path``.
 
-    The temporary file is hidden, ends in ``.tmp`` and is removed when the body fails.
+    The temporary file is hidden, ends in ``.tmp``, has a name that nobody can foresee (so that no link waits there), and is
+    removed when the body fails. A link at ``path`` itself is replaced, and what it points to stays as it is.
 
     Raises:
         UserError: the disk is full.
         OSError: it names ``path``, not the temporary file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = new_beside(path)
     try:
         yield temporary
         with open(temporary, "rb") as file:
@@ -44,6 +46,16 @@ def write_text(path: Path, text: str) -> None:
     """Replace the content of ``path`` (UTF-8) in one step."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def new_beside(path: Path) -> Path:
+    """A hidden path in the folder of ``path`` that nobody can foresee: nothing is there, and no link waits there."""
+    return path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.tmp")
+
+
+def no_link(path: str | os.PathLike[str], flags: int) -> int:
+    """Opener for ``open(..., opener=no_link)`` that refuses to follow a link at ``path`` (OSError ELOOP)."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def full_disk(error: OSError, path: Path) -> UserError | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import shlex
 import socket
 import time
@@ -15,6 +14,7 @@ from pathlib import Path, PurePath
 from typing import Literal
 
 from groundup.runs.atomic import write_text
+from groundup.runs.reading import damaged, number_pattern, read_json, read_yaml
 from groundup.runs.secrets import mask
 
 State = Literal["running", "done", "failed", "interrupted"]
@@ -58,16 +58,21 @@ class RunFolder:
         """Save the resolved configuration as plain YAML, secrets masked."""
         import yaml
 
-        text = yaml.dump(mask(plain(config)), Dumper=_yaml(yaml)[0], sort_keys=False, allow_unicode=True, width=120)
+        text = yaml.dump(mask(plain(config)), Dumper=_dumper(yaml), sort_keys=False, allow_unicode=True, width=120)
         write_text(self.config_file, text)
 
     def read_config(self) -> dict:
-        """The saved configuration; an empty dict when the run died before it was written."""
-        import yaml
+        """The saved configuration; an empty dict when the run died before it was written.
 
-        if not self.config_file.is_file():
+        Raises:
+            UserError: the file is none that ``write_config`` made.
+        """
+        if not self.config_file.exists():
             return {}
-        return yaml.load(self.config_file.read_text(encoding="utf-8"), Loader=_yaml(yaml)[1]) or {}
+        config = read_yaml(self.config_file) or {}
+        if not isinstance(config, dict):
+            raise damaged(self.config_file, "no mapping of keys")
+        return config
 
     def write_command(self, arguments: Iterable[str]) -> None:
         """Save the command line that can be pasted into a shell, secrets masked."""
@@ -113,9 +118,18 @@ class RunFolder:
         write_text(self.path / name, json.dumps(finite(plain(value)), ensure_ascii=False, indent=2) + "\n")
 
     def read_json(self, name: str, default: object = None):
-        """The content of the JSON file ``name``, or ``default`` when there is none."""
+        """The content of the JSON file ``name``, or ``default`` when there is none.
+
+        Raises:
+            UserError: the file is damaged, or none that a run wrote; ``default`` says which type is expected.
+        """
         file = self.path / name
-        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else default
+        if not file.exists():
+            return default
+        value = read_json(file)
+        if default is not None and not isinstance(value, type(default)):
+            raise damaged(file, f"it holds a {type(value).__name__}, not a {type(default).__name__}")
+        return value
 
     def write_predictions(self, rows: Iterable[Mapping[str, object]]) -> None:
         """Save one JSON object a line in ``predictions.jsonl``."""
@@ -174,17 +188,12 @@ def _alive(status: Mapping) -> bool:
     return True
 
 
-def _yaml(yaml):
-    """(Dumper, Loader) that agree with OmegaConf: ``3e-3`` is a number, and the text "3e-3" gets its quotes."""
+def _dumper(yaml) -> type:
+    """Writes what ``read_yaml`` reads: ``3e-3`` is a number there, so the text "3e-3" gets its quotes."""
 
     class Dumper(yaml.SafeDumper):
         def ignore_aliases(self, data):
             return True
 
-    class Loader(yaml.SafeLoader):
-        pass
-
-    for side in (Dumper, Loader):
-        number = re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$")
-        side.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+0123456789."))
-    return Dumper, Loader
+    Dumper.add_implicit_resolver(*number_pattern())
+    return Dumper

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from groundup.runs.atomic import full_disk, write_text
+from groundup.runs.atomic import full_disk, no_link, write_text
 
 
 class MetricsCsv:
@@ -39,7 +39,7 @@ class MetricsCsv:
             self._rewrite([*(rows[:-1] if same_row else rows), row])
             return
         try:
-            with open(self.path, "r+b") as file:
+            with open(self.path, "r+b", opener=no_link) as file:
                 starts = self._last_starts if same_row else file.seek(0, io.SEEK_END)
                 file.seek(starts)
                 file.write(self._line(row))

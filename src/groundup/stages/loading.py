@@ -22,6 +22,7 @@ from groundup.runs.checkpoints import load_checkpoint
 from groundup.runs.folder import RunFolder
 from groundup.runs.reference import Use, best_checkpoint, open_run
 from groundup.stages.building import build_task, saved_tokenizers
+from groundup.stages.stored import check_stored, stored_facts
 from groundup.tasks.base import Task
 from groundup.tasks.sequence_to_sequence import SequenceToSequence
 
@@ -80,8 +81,10 @@ def load_run(
     config = Config(folder.read_config())
     if "model" not in config:
         raise UserError(f"{folder.path} is a run of `groundup {folder.status().get('stage')}` and holds no model")
-    checkpoint = load_checkpoint(best_checkpoint(folder))
-    facts = Facts.from_dict(checkpoint["facts"])
+    file = best_checkpoint(folder)
+    checkpoint = load_checkpoint(file)
+    check_stored(config, checkpoint, file)
+    facts = stored_facts(checkpoint, file)
     task = build_task(config, facts)
     task.load_state_dict(checkpoint["state_dict"])
     tokenizer, target = saved_tokenizers(folder)

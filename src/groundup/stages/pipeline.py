@@ -8,6 +8,7 @@ from groundup.config.compose import compose_with_choices
 from groundup.config.job import Job, run_job
 from groundup.config.steps import fill
 from groundup.config.tree import Config
+from groundup.runs.atomic import write_text
 from groundup.runs.folder import RunFolder
 from groundup.runs.table import show_table
 from groundup.stages.resume import resume_folder
@@ -46,4 +47,4 @@ def conclude(cfg: Config, job: Job, steps: dict, folders: dict[str, RunFolder]) 
         if "label" in step:  # steps without one only prepare for others
             rows[step["label"]] = folders[name].read_json("metrics.json", {})
     job.folder.write_json("results.json", rows)
-    (job.folder.path / "results.md").write_text(show_table(rows, list(cfg.metrics)), encoding="utf-8")
+    write_text(job.folder.path / "results.md", show_table(rows, list(cfg.metrics)))

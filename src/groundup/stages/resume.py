@@ -11,6 +11,7 @@ from groundup.config.job import Job, run_job
 from groundup.config.tree import Config
 from groundup.errors import UserError
 from groundup.runs.folder import RunFolder
+from groundup.runs.reading import require_own_files
 from groundup.runs.reference import RESUMABLE, open_run, unfit
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,12 @@ def run(cfg: Config, job: Job) -> float | None:
 
 
 def resume_folder(folder: RunFolder, stage: str) -> float | None:
-    """Resumes one folder; says which keys of today's configuration differ from the saved ones."""
+    """Resumes one folder; says which keys of today's configuration differ from the saved ones.
+
+    Raises:
+        UserError: the folder holds links or anything but files, which would be written through.
+    """
+    require_own_files(folder.path)
     saved = folder.read_config()
     overrides = folder.status().get("overrides", [])
     for line in drift(saved, stage, overrides):

@@ -21,6 +21,8 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from groundup.data.seeding import mix, seed_step
 from groundup.errors import UserError
+from groundup.runs.atomic import new_beside
+from groundup.runs.checkpoints import load_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +111,7 @@ class AtomicIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary = new_beside(path)
         try:
             with open(temporary, "wb") as file:
                 torch.save(checkpoint, file)
@@ -130,22 +132,22 @@ class AtomicIO(TorchCheckpointIO):
         _flush_folder(path.parent)
 
     def load_checkpoint(self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True) -> Any:
-        # weights_only whatever the caller or TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD says: a checkpoint may come from anyone
-        return torch.load(path, map_location=map_location or "cpu", weights_only=True)
+        # As data, whatever the caller or TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD says: a checkpoint may come from anyone
+        return load_checkpoint(path, map_location or "cpu")
 
 
 def saved_step(path: str | Path) -> int:
     """Optimizer steps done when a checkpoint was saved; its tensors are not read."""
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"]
+    return load_checkpoint(path, mmap=True)["global_step"]
 
 
 def _keep_previous(last: Path) -> None:
     """last.ckpt -> previous.ckpt by a second name for the same file: there is no moment without a ``last.ckpt``."""
     if not last.exists():
         return
-    previous, link = last.with_name(PREVIOUS), last.with_name(f".{PREVIOUS}.{os.getpid()}.tmp")
+    previous = last.with_name(PREVIOUS)
+    link = new_beside(previous)
     try:
-        link.unlink(missing_ok=True)
         os.link(last, link)
     except OSError:  # a file system without hard links: a short moment with previous.ckpt only
         os.replace(last, previous)

@@ -13,6 +13,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from pydantic import Field
 
 from groundup.decoding.sampling import Sampler
+from groundup.runs.atomic import write_text
 from groundup.tasks.causal_lm import CausalLM
 from groundup.training.ema import EMA
 
@@ -74,10 +75,8 @@ class Samples(Callback):
             ]
 
     def _write(self, trainer: Trainer, texts: Sequence[str]) -> None:
-        folder = Path(trainer.default_root_dir) / "samples"
-        folder.mkdir(parents=True, exist_ok=True)
-        file = folder / f"step_{trainer.global_step:09d}.txt"
-        file.write_text(_RULE.join(texts) + "\n", encoding="utf-8")
+        file = Path(trainer.default_root_dir) / "samples" / f"step_{trainer.global_step:09d}.txt"
+        write_text(file, _RULE.join(texts) + "\n")
 
     def _show(self, trainer: Trainer, rows: Sequence[dict[str, Any]]) -> None:
         for row in spread(rows, self.rows):

@@ -1,0 +1,113 @@
+"""Whether the model that a run's config describes is the one in its checkpoint, found out before any memory is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch.nn.modules import module as registration
+
+from groundup.data.facts import Facts
+from groundup.errors import UserError
+from groundup.runs.reading import damaged
+from groundup.stages.building import build_task
+
+SPARE_BYTES = 256 << 20  # of tables that are computed, not stored: the sines of positions
+SPARE_NUMBER = 10_000_000  # numbers of the config that no tensor needs to match, such as model.max_length
+MODULES_PER_TENSOR = 20
+
+
+class _TooLarge(Exception):
+    """More than what is stored was about to be made."""
+
+
+def stored_facts(checkpoint: Mapping[str, Any], path: Path) -> Facts:
+    """What the checkpoint says of the data. Raises UserError when it is none that a training of groundup saved."""
+    facts, weights = checkpoint.get("facts"), checkpoint.get("state_dict")
+    tensors = isinstance(weights, Mapping) and all(isinstance(value, torch.Tensor) for value in weights.values())
+    if not (isinstance(facts, Mapping) and tensors):
+        raise damaged(path, "it lacks the model's weights or what the model knew of its data")
+    try:
+        return Facts.from_dict(facts)
+    except TypeError as error:
+        raise damaged(path, str(error)) from None
+
+
+def check_stored(cfg: DictConfig, checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Raises UserError unless ``cfg`` describes the very tensors of the checkpoint at ``path``.
+
+    The model is built of shapes alone, and the building stops as soon as it has more than what is stored: a config that
+    asks for a billion layers costs nothing.
+    """
+    facts = stored_facts(checkpoint, path)
+    theirs = {name: value for name, value in checkpoint["state_dict"].items() if value.dim()}
+    total = sum(value.numel() for value in theirs.values())
+    model = OmegaConf.to_container(cfg.model)
+    for key, number in _numbers(model, "model"):
+        if number > max(total, SPARE_NUMBER):
+            raise UserError(f"{path} holds {total:,} numbers, but config.yaml beside it says {key}={number}. {_ADVICE}")
+    try:
+        with _no_more_than(total, len(theirs)), torch.device("meta"):
+            ours = {name: value for name, value in build_task(cfg, facts).state_dict().items() if value.dim()}
+    except _TooLarge as large:
+        raise UserError(f"{path} holds {total:,} numbers, but config.yaml beside it asks for {large}. {_ADVICE}") from None
+    for name in sorted(ours.keys() | theirs.keys()):
+        one, other = (tuple(side[name].shape) if name in side else "nothing" for side in (ours, theirs))
+        if one != other:
+            raise UserError(f"{path} holds {other} as {name}, but config.yaml beside it asks for {one}. {_ADVICE}")
+
+
+_ADVICE = "They are not of one run: take both from the same"
+
+
+def _numbers(value: object, key: str) -> Iterator[tuple[str, int]]:
+    """Every whole number in a config, with its dotted key."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _numbers(item, f"{key}.{name}")
+    elif isinstance(value, list):
+        for item in value:
+            yield from _numbers(item, key)
+    elif isinstance(value, int):
+        yield key, value
+
+
+@contextmanager
+def _no_more_than(numbers: int, tensors: int) -> Iterator[None]:
+    """While the block runs, modules may register ``numbers`` parameters in ``tensors`` tensors, and little else."""
+    seen: set[int] = set()
+    made = {"parameters": 0, "bytes of tables": 0, "modules": 0}
+    limits = {
+        "parameters": numbers,
+        "bytes of tables": SPARE_BYTES + 8 * numbers,
+        "modules": MODULES_PER_TENSOR * (tensors + 10),
+    }
+
+    def add(what: str, amount: int) -> None:
+        made[what] += amount
+        if made[what] > limits[what]:
+            raise _TooLarge(f"more than {limits[what]:,} {what}")
+
+    def parameter(module: Any, name: str, value: Any) -> None:
+        if value is not None and id(value) not in seen:
+            seen.add(id(value))
+            add("parameters", value.numel())
+
+    def buffer(module: Any, name: str, value: Any) -> None:
+        if value is not None:
+            add("bytes of tables", value.numel() * value.element_size())
+
+    handles = (
+        registration.register_module_parameter_registration_hook(parameter),
+        registration.register_module_buffer_registration_hook(buffer),
+        registration.register_module_module_registration_hook(lambda *_: add("modules", 1)),
+    )
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
