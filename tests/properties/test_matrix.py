@@ -20,6 +20,7 @@ from groundup.config.files import groups
 from groundup.config.safe import instantiate
 from groundup.errors import UserError
 from groundup.stages.building import add_optimization, build_data, build_task, check_model_fits, connect
+from groundup.stages.stored import check_stored
 from groundup.training.checkpoints import Checkpoints
 from groundup.training.fit import fit, make_trainer
 from groundup.training.groups import parameter_groups
@@ -132,6 +133,7 @@ def test_legal_combination_trains(name, base, tmp_path):
     )
     held = [id(p) for group in parameter_groups(task, lr=1.0, log_table=False) for p in group["params"]]
     assert sorted(held) == sorted({id(parameter) for parameter in task.parameters()})
+    check_stored(cfg, {"state_dict": task.state_dict(), "facts": data.facts.as_dict()}, tmp_path)
     before = train(cfg, data, task.train(), tmp_path)
     unmoved = [name for name, parameter in task.named_parameters() if torch.equal(before[name], parameter)]
     assert unmoved == []

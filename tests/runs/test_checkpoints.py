@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import pickle
+import tracemalloc
 import zipfile
 
 import pytest
@@ -11,6 +13,7 @@ import torch
 
 from groundup.errors import UserError
 from groundup.runs.checkpoints import load_checkpoint
+from groundup.training.resume import AtomicIO, saved_step
 
 
 class Payload:
@@ -78,3 +81,102 @@ def test_what_is_no_checkpoint_is_named(tmp_path):
         load_checkpoint(tmp_path / "tensor.ckpt")
     with pytest.raises(UserError, match="does not exist"):
         load_checkpoint(tmp_path / "none.ckpt")
+
+
+class Asks:
+    """Reduces to a call that torch.load allows and that asks for a gigabyte from a file of a few bytes."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+def shared(depth):
+    value = ["x"]
+    for _ in range(depth):
+        value = [value] * 9
+    return value
+
+
+def itself():
+    value = []
+    value.append(value)
+    return value
+
+
+def nested(depth):
+    value = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def test_a_value_larger_than_its_file_is_refused(tmp_path):
+    tracemalloc.start()
+    for number, value in enumerate((
+        Asks(bytearray, 1 << 30), Asks(torch.FloatTensor, 1 << 28), Asks(torch.Tensor, 1 << 28),
+        torch.zeros(1).expand(1 << 40), shared(12), itself(), nested(300), Asks(torch.nn.Parameter, 3),
+    )):  # fmt: skip
+        path = tmp_path / f"{number}.ckpt"
+        torch.save({"state_dict": {}, "extra": value}, path)
+        tracemalloc.reset_peak()
+        with pytest.raises(UserError, match="refused to load"):
+            load_checkpoint(path)
+        assert tracemalloc.get_traced_memory()[1] < 50 << 20
+    tracemalloc.stop()
+
+
+def rewritten(path, **words):
+    """The same archive, written anew with other options."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {part.filename: archive.read(part) for part in archive.infolist()}
+    with zipfile.ZipFile(path, "w", **words) as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_compressed_checkpoint_is_not_inflated(method, tmp_path):
+    path = tmp_path / "bomb.ckpt"
+    torch.save({"state_dict": {"w": torch.zeros(1 << 22)}}, path)
+    rewritten(path, compression=method)
+    assert path.stat().st_size < 1 << 20
+    for read in (load_checkpoint, saved_step, AtomicIO().load_checkpoint):
+        with pytest.raises(UserError, match="compressed"):
+            read(path)
+
+
+def test_parts_that_lie_on_each_other_are_refused(tmp_path):
+    path = tmp_path / "overlap.ckpt"
+    torch.save({"state_dict": {f"w{n}": torch.zeros(1 << 16) for n in range(9)}}, path)
+    with zipfile.ZipFile(path, "a") as archive:
+        largest = max(archive.infolist(), key=lambda part: part.file_size)
+        for n in range(20):
+            twin = copy.copy(largest)
+            twin.filename = f"{largest.filename}_{n}"
+            archive.filelist.append(twin)
+        archive._didModify = True
+    with pytest.raises(UserError, match="larger than the whole"):
+        load_checkpoint(path)
+
+
+def test_a_pipe_in_place_of_a_checkpoint_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.ckpt")
+    for read in (load_checkpoint, saved_step):
+        with pytest.raises(UserError, match="a pipe"):
+            read(tmp_path / "pipe.ckpt")
+
+
+def test_what_optimizers_and_loops_keep_comes_back(tmp_path):
+    content = {
+        "state": {0: {"exp_avg": torch.ones(2, dtype=torch.bfloat16), "step": torch.tensor(3.0)}},
+        "groups": [{"betas": (0.9, 0.95), "params": [0], "names": {"a", "b"}, "lr": 1e-3}] * 2,
+        "view": torch.arange(10)[2:5], "half": torch.nn.Parameter(torch.ones(3)), "dtype": torch.float32,
+        "size": torch.Size([2, 3]), "device": torch.device("cpu"), "bytes": b"abc", "big": 2**70, "inf": float("inf"),
+    }  # fmt: skip
+    torch.save(content, tmp_path / "good.ckpt")
+    loaded = load_checkpoint(tmp_path / "good.ckpt")
+    assert loaded["groups"] == content["groups"] and loaded["size"] == (2, 3) and loaded["bytes"] == b"abc"
+    assert torch.equal(loaded["view"], torch.arange(2, 5)) and loaded["big"] == 2**70

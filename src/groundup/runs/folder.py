@@ -13,6 +13,7 @@ from enum import Enum
 from pathlib import Path, PurePath
 from typing import Literal
 
+from groundup.errors import UserError
 from groundup.runs.atomic import write_text
 from groundup.runs.reading import damaged, number_pattern, read_json, read_yaml
 from groundup.runs.secrets import mask
@@ -103,9 +104,7 @@ class RunFolder:
         """What ``status.json`` says; a run whose process is gone without a word counts as interrupted."""
         try:
             status = self.read_json("status.json", {})
-        except ValueError:  # somebody edited it
-            status = {}
-        if not isinstance(status, dict):
+        except UserError:  # somebody edited it
             status = {}
         if status.get("state") == "running" and not _alive(status):
             status |= {"state": "interrupted", "why": f"process {status.get('pid')} ended without a word (killed?)"}

@@ -25,7 +25,9 @@ def read_text(path: Path, most: int = MOST) -> str:
     require_regular(path)
     try:
         if (size := path.stat().st_size) > most:
-            raise UserError(f"{path} has {size:,} bytes, and at most {most:,} are read. It is none of a run of groundup")
+            raise UserError(
+                f"{path} has {size:,} bytes, and at most {most:,} are read. It is none of a run of groundup"
+            )
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise damaged(path, f"byte {error.start} is no UTF-8") from None
@@ -87,7 +89,11 @@ def require_own_files(folder: Path) -> None:
 
 def number_pattern() -> tuple[str, re.Pattern[str], list[str]]:
     """Tag, pattern and first characters of floats as OmegaConf reads them, for a YAML reader and writer that agree."""
-    return "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$"), list("-+0123456789.")
+    return (
+        "tag:yaml.org,2002:float",
+        re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$"),
+        list("-+0123456789."),
+    )
 
 
 def _loader(yaml) -> type:

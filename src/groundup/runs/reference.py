@@ -69,8 +69,8 @@ def unfit(run: RunFolder, use: Use) -> str | None:
         return None if state in ("interrupted", "failed") else f"is {state}"
     try:
         config = run.read_config()
-    except Exception as error:  # it may come from anyone, and must not hide the other runs
-        return f"has a config.yaml that cannot be read ({type(error).__name__})"
+    except UserError as error:
+        return f"cannot be used: {error}"
     if "model" not in config:
         return f"is a run of `groundup {stage}` and holds no model"
     if not kept:

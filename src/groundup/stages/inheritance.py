@@ -18,6 +18,7 @@ from groundup.errors import UserError
 from groundup.runs.checkpoints import load_checkpoint
 from groundup.runs.folder import RunFolder
 from groundup.runs.reference import best_checkpoint, open_run
+from groundup.stages.stored import check_stored
 from groundup.tasks.base import Task
 
 INHERITED = ("size", "model", "tokenizer", "target_tokenizer")
@@ -31,6 +32,9 @@ def open_parents(cfg: Config) -> Parents:
     """The runs that ``cfg.init_from`` names; they are written back, as ``last`` would be another run tomorrow."""
     named = {WHOLE: cfg.init_from} if isinstance(cfg.init_from, str) else dict(cfg.init_from or {})
     parents = {part: open_run(name, Path(cfg.paths.logs), "init_from") for part, name in named.items() if name}
+    for parent in parents.values():
+        file = best_checkpoint(parent)
+        check_stored(Config(parent.read_config()), load_checkpoint(file, mmap=True), file)
     if WHOLE in parents:
         cfg.init_from = str(parents[WHOLE].path)
     elif parents:

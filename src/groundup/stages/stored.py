@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
 from torch.nn.modules import module as registration
 
+from groundup.config.tree import Config
 from groundup.data.facts import Facts
 from groundup.errors import UserError
 from groundup.runs.reading import damaged
@@ -21,7 +21,7 @@ SPARE_NUMBER = 10_000_000  # numbers of the config that no tensor needs to match
 MODULES_PER_TENSOR = 20
 
 
-class _TooLarge(Exception):
+class _TooLargeError(Exception):
     """More than what is stored was about to be made."""
 
 
@@ -37,7 +37,7 @@ def stored_facts(checkpoint: Mapping[str, Any], path: Path) -> Facts:
         raise damaged(path, str(error)) from None
 
 
-def check_stored(cfg: DictConfig, checkpoint: Mapping[str, Any], path: Path) -> None:
+def check_stored(cfg: Config, checkpoint: Mapping[str, Any], path: Path) -> None:
     """Raises UserError unless ``cfg`` describes the very tensors of the checkpoint at ``path``.
 
     The model is built of shapes alone, and the building stops as soon as it has more than what is stored: a config that
@@ -46,15 +46,16 @@ def check_stored(cfg: DictConfig, checkpoint: Mapping[str, Any], path: Path) -> 
     facts = stored_facts(checkpoint, path)
     theirs = {name: value for name, value in checkpoint["state_dict"].items() if value.dim()}
     total = sum(value.numel() for value in theirs.values())
-    model = OmegaConf.to_container(cfg.model)
-    for key, number in _numbers(model, "model"):
+    for key, number in _numbers(cfg.model, "model"):
         if number > max(total, SPARE_NUMBER):
             raise UserError(f"{path} holds {total:,} numbers, but config.yaml beside it says {key}={number}. {_ADVICE}")
     try:
         with _no_more_than(total, len(theirs)), torch.device("meta"):
             ours = {name: value for name, value in build_task(cfg, facts).state_dict().items() if value.dim()}
-    except _TooLarge as large:
-        raise UserError(f"{path} holds {total:,} numbers, but config.yaml beside it asks for {large}. {_ADVICE}") from None
+    except _TooLargeError as large:
+        raise UserError(
+            f"{path} holds {total:,} numbers, but config.yaml beside it asks for {large}. {_ADVICE}"
+        ) from None
     for name in sorted(ours.keys() | theirs.keys()):
         one, other = (tuple(side[name].shape) if name in side else "nothing" for side in (ours, theirs))
         if one != other:
@@ -90,7 +91,7 @@ def _no_more_than(numbers: int, tensors: int) -> Iterator[None]:
     def add(what: str, amount: int) -> None:
         made[what] += amount
         if made[what] > limits[what]:
-            raise _TooLarge(f"more than {limits[what]:,} {what}")
+            raise _TooLargeError(f"more than {limits[what]:,} {what}")
 
     def parameter(module: Any, name: str, value: Any) -> None:
         if value is not None and id(value) not in seen:
