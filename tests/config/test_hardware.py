@@ -83,6 +83,14 @@ def test_devices_that_are_not_there(machine):
         assert "on a CPU it is the number of processes. Try trainer.devices=1" in str(refusal(devices=devices))
 
 
+def test_parameters_are_spread_over_a_plain_number_of_gpus(machine):
+    machine(cuda=2)
+    fsdp = {"data_parallel_size": "auto"}
+    said = "trainer.devices=auto: trainer=fsdp needs a plain number. Try trainer.devices=2"
+    assert refusal(accelerator="gpu", devices="auto", strategy=fsdp) == said
+    assert refusal(accelerator="gpu", devices=2, strategy={"data_parallel_size": 2}) is None
+
+
 def test_the_name_of_an_accelerator_that_is_here(machine):
     machine(cuda=2)
     assert [accelerator_here(name) for name in ("cpu", "gpu", "auto", "mps")] == ["cpu", "cuda", "cuda", None]

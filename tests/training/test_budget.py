@@ -12,6 +12,7 @@ from toy_run import Constant, ToyData, ToyTask, fingerprint
 
 from groundup.errors import UserError
 from groundup.training.budget import measure_seconds_per_step, to_steps
+from groundup.training.fit import Processes, count_processes
 
 DATA = SimpleNamespace(batches_per_epoch=100, tokens_per_batch=50.0)
 
@@ -82,3 +83,26 @@ def test_measuring_leaves_the_run_alone() -> None:
     assert torch.equal(before[1], after[1])
     assert before[2:] == after[2:]
     assert (data.total_batches, data.start_batch) == (5, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"devices": 1}, Processes(1, 1)),
+        ({"devices": "2"}, Processes(2, 2)),
+        ({"devices": "auto"}, Processes(1, 1)),
+        ({"devices": 2, "num_nodes": 3, "strategy": "ddp"}, Processes(2, 6)),
+        ({"accelerator": "cuda", "devices": -1}, Processes(4, 4)),
+        ({"accelerator": "gpu", "devices": "auto"}, Processes(4, 4)),
+        ({"accelerator": "gpu", "devices": [0, 3]}, Processes(2, 2)),
+        ({"accelerator": "gpu", "devices": "1,2,3"}, Processes(3, 3)),
+    ],
+)
+def test_processes_are_counted_as_lightning_counts_them(options, expected, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    assert count_processes(partial(Trainer, **{"accelerator": "cpu", **options})) == expected
+
+
+def test_what_lightning_refuses_is_one_line():
+    with pytest.raises(UserError, match=r"trainer: .*strategy='sideways'"):
+        count_processes(partial(Trainer, accelerator="cpu", strategy="sideways"))

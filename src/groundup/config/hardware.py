@@ -70,6 +70,13 @@ def check_hardware(config: Mapping[str, Any]) -> None:
     check_precision(node.get("precision"), f"{prefix}precision", on_cpu=here == "cpu")
     if prefix and "devices" in node:
         check_devices(node["devices"], here)
+        strategy = node.get("strategy")
+        shared_by = strategy.get("data_parallel_size", 1) if isinstance(strategy, Mapping) else 1
+        if not (isinstance(shared_by, int) and shared_by > 0):  # counted from devices: fsdp.yaml
+            raise UserError(
+                f"trainer.devices={said(shared_by)}: trainer=fsdp needs a plain number. Try trainer.devices="
+                f"{gpus().get(here, 2)}"
+            )
 
 
 def check_precision(value: Any, key: str, on_cpu: bool) -> None:
@@ -86,27 +93,32 @@ def check_precision(value: Any, key: str, on_cpu: bool) -> None:
     raise UserError(f"{key}={name}: must be one of {', '.join(PRECISIONS)}" + (f". Try {key}={near}" if near else ""))
 
 
+def said(devices: Any) -> str:
+    """As it is typed."""
+    return str(devices).replace(" ", "")
+
+
 def check_devices(devices: Any, here: str) -> None:
     """Raises UserError for a number of processes, or a list of GPUs, that this machine does not have.
 
     Numbers, numbers as text, ``auto``, and for GPUs also ``-1`` (all) and lists of their numbers.
     """
-    said = str(devices).replace(" ", "")
+    typed = said(devices)
     if here == "cpu":
-        if said != "auto" and not (said.isdigit() and int(said) > 0):
-            raise UserError(f"trainer.devices={said}: on a CPU it is the number of processes. Try trainer.devices=1")
+        if typed != "auto" and not (typed.isdigit() and int(typed) > 0):
+            raise UserError(f"trainer.devices={typed}: on a CPU it is the number of processes. Try trainer.devices=1")
         return
     count = gpus().get(here)
-    if count is None or said in ("auto", "-1"):
+    if count is None or typed in ("auto", "-1"):
         return
-    numbers = said.strip("[]").split(",")
-    listed = isinstance(devices, list | tuple) or "," in said
-    if not all(number.isdigit() for number in numbers) or (not listed and said == "0"):
+    numbers = typed.strip("[]").split(",")
+    listed = isinstance(devices, list | tuple) or "," in typed
+    if not all(number.isdigit() for number in numbers) or (not listed and typed == "0"):
         raise UserError(
-            f"trainer.devices={said}: must be a number of GPUs, -1 (all of them) or a list of their numbers"
+            f"trainer.devices={typed}: must be a number of GPUs, -1 (all of them) or a list of their numbers"
         )
-    most = max(map(int, numbers)) + 1 if listed else int(said)
+    most = max(map(int, numbers)) + 1 if listed else int(typed)
     if most > count:
         there = f"there are {count} GPUs" if count > 1 else "there is one GPU"
         wanted = f"trainer.devices={'auto' if count > 1 else 1}"
-        raise UserError(f"trainer.devices={said}: {there} here{', numbered from 0' if listed else ''}. Try {wanted}")
+        raise UserError(f"trainer.devices={typed}: {there} here{', numbered from 0' if listed else ''}. Try {wanted}")

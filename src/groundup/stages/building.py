@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import logging
-import os
 import sys
 from typing import cast
 
 import torch
 
+from groundup.config.hardware import cores
 from groundup.config.places import resolve
 from groundup.config.safe import instantiate
 from groundup.config.tree import Config
@@ -24,6 +24,7 @@ from groundup.models.backbone import Backbone
 from groundup.runs.folder import RunFolder
 from groundup.tasks.base import Optimization, Task
 
+log = logging.getLogger(__name__)
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h of glibc
 INITIALISATION = 1  # keeps the random numbers of the initial weights apart from those of the training steps
 ADVICE = {
@@ -34,25 +35,35 @@ ADVICE = {
 KINDS = {"encoder": "an encoder", "decoder": "a decoder", "encoder_decoder": "an encoder-decoder"}
 
 
-def prepare_process(threads: int | None) -> int:
-    """Fixes the number of CPU threads (None: all cores): sums over another number of threads differ in the last bit.
+def prepare_process(threads: int | None, processes: int = 1) -> int:
+    """Fixes the number of CPU threads: sums over another number of threads differ in the last bit.
 
-    Returns the number. Also keeps freed memory for the next step, and quiets Lightning's notes on hardware that is not
-    there; its warnings stay.
+    Args:
+        threads: of this process; None: all cores, shared with the others.
+        processes: that train together on this machine.
+
+    Returns the number of threads. Also keeps freed memory for the next step, and quiets Lightning's notes.
     """
-    lightning = logging.getLogger("lightning.pytorch")
-    lightning.setLevel(logging.WARNING)
-    lightning.handlers.clear()
-    lightning.propagate = True
+    quiet_lightning()
     if sys.platform == "linux":
         # Large tensors come and go at every step. Without these, each is fetched from the system and zeroed anew: 7 to
         # 10 % of a training step.
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).mallopt(M_MMAP_MAX, 0)
             ctypes.CDLL(None).mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(threads or cores)
-    return threads or cores
+    threads = threads or max(1, cores() // processes)
+    torch.set_num_threads(threads)
+    if processes > 1:
+        log.info("%d processes on %d cores, %d thread%s each", processes, cores(), threads, "s" * (threads > 1))
+    return threads
+
+
+def quiet_lightning() -> None:
+    """No notes on hardware that is not there; warnings stay."""
+    lightning = logging.getLogger("lightning.pytorch")
+    lightning.setLevel(logging.WARNING)
+    lightning.handlers.clear()
+    lightning.propagate = True
 
 
 def check_model_fits(cfg: Config) -> None:

@@ -26,6 +26,7 @@ from groundup.stages.building import (
     check_model_fits,
     connect,
     prepare_process,
+    quiet_lightning,
     saved_tokenizers,
 )
 from groundup.stages.evaluation import Evaluated, compare_with_baselines, evaluate, print_results, write_results
@@ -34,7 +35,7 @@ from groundup.stages.stored import check_stored
 from groundup.tasks.base import Task
 from groundup.training.budget import measure_seconds_per_step, to_steps
 from groundup.training.checkpoints import Checkpoints
-from groundup.training.fit import fit, make_trainer
+from groundup.training.fit import count_processes, fit, make_trainer
 from groundup.training.resume import LAST, PREVIOUS, saved_step
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,9 @@ log = logging.getLogger(__name__)
 
 def train(cfg: Config, job: Job) -> float:
     """Trains as the config says, evaluates the best checkpoint, and returns the monitored metric."""
-    threads = prepare_process(cfg.threads)
+    quiet_lightning()
+    processes = count_processes(partial(instantiate, cfg.trainer, "trainer"))
+    threads = prepare_process(cfg.threads, processes.here)
     # A run that died before its first checkpoint begins again, which gives the same weights.
     checkpoint = last_checkpoint(job.folder) if job.resuming and was_saved(job.folder) else None
     if checkpoint:
@@ -59,7 +62,7 @@ def train(cfg: Config, job: Job) -> float:
     for line in adopt_weights(task, parents):
         log.info("%s", line)
 
-    steps, budget = count_steps(cfg, data, task)
+    steps, budget = count_steps(cfg, data, task, processes.world)
     add_optimization(task, cfg, steps)
     cfg.threads, cfg.budget = threads, {"steps": steps, "tokens": None, "epochs": None, "minutes": None}
     if job.is_main and checkpoint is None:
@@ -94,7 +97,7 @@ def prefer_named_budget(cfg: Config, overrides: Sequence[str]) -> None:
         cfg.budget = {unit: amount if unit in named else None for unit, amount in cfg.budget.items()}
 
 
-def count_steps(cfg: Config, data: TextDataModule, task: Task) -> tuple[int, str]:
+def count_steps(cfg: Config, data: TextDataModule, task: Task, world: int) -> tuple[int, str]:
     """The budget as optimizer steps, and a line that says how it was counted."""
 
     def seconds_per_step() -> float:
@@ -102,8 +105,6 @@ def count_steps(cfg: Config, data: TextDataModule, task: Task) -> tuple[int, str
         add_optimization(trial, cfg, total_steps=10_000)
         return measure_seconds_per_step(trial, data, partial(instantiate, cfg.trainer, "trainer"))
 
-    devices = cfg.trainer.get("devices", 1)
-    world = (devices if isinstance(devices, int) else 1) * cfg.trainer.get("num_nodes", 1)
     return to_steps(cfg.budget, cfg.trainer.accumulate_grad_batches, data, seconds_per_step, world)
 
 

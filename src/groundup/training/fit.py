@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from groundup.errors import UserError
 from groundup.training.checkpoints import Checkpoints
 from groundup.training.resume import AtomicIO, ExactResume
 
@@ -22,6 +25,30 @@ class ValidateAtEnd(Callback):
     ) -> None:
         if trainer.global_step >= trainer.max_steps:
             trainer.should_stop = True  # Lightning validates when asked to stop, then stops
+
+
+@dataclass(frozen=True)
+class Processes:
+    """How many train together: ``here``, on this machine, and ``world``, on all of them."""
+
+    here: int
+    world: int
+
+
+def count_processes(build: Callable[..., Trainer]) -> Processes:
+    """Lightning's own count, which knows ``-1``, ``auto``, lists and text.
+
+    Args:
+        build: makes the trainer from keyword arguments; the one that is made here trains nothing.
+
+    Raises:
+        UserError: Lightning refuses the trainer's options.
+    """
+    try:
+        trainer = build(logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
+    except (MisconfigurationException, ModuleNotFoundError, ValueError) as error:
+        raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+    return Processes(trainer.num_devices, trainer.world_size)
 
 
 def make_trainer(
