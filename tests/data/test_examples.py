@@ -130,7 +130,7 @@ def test_unknown_tokens_are_counted(tokenizer):
 def test_texts_are_encoded_once_for_every_length_and_truncation(tokenizer, tmp_path, monkeypatch):
     rows = [{"text": LETTERS, "label": "no"}, {"text": "abc", "label": "yes"}]
     first = labelled(tokenizer, rows, cache=Cache(tmp_path))
-    monkeypatch.setattr(tokenizer, "encode_batch", lambda texts: pytest.fail("encoded again"))
+    monkeypatch.setattr(tokenizer, "encode_batch", lambda *_: pytest.fail("encoded again"))
     second = labelled(tokenizer, rows, cache=Cache(tmp_path), labels=("yes", "no"), max_length=9, truncation="tail")
     assert shown(tokenizer, first)[0] == f"[{LETTERS}|"
     assert shown(tokenizer, second) == ["[tuvwxyz|", "[abc|"]

@@ -156,7 +156,7 @@ def test_text_is_encoded_once_and_mapped_from_disk(tokenizer, tmp_path, monkeypa
     texts = documents([40, 50])
     first = packed(tokenizer, texts, cache=Cache(tmp_path))
     assert first.encoded.ids.dtype == np.uint16
-    monkeypatch.setattr(tokenizer, "encode_batch", lambda texts: pytest.fail("encoded again"))
+    monkeypatch.setattr(tokenizer, "encode_batch", lambda *_: pytest.fail("encoded again"))
     second = packed(tokenizer, texts, length=4, cache=Cache(tmp_path))
     assert np.array_equal(first.encoded.ids, second.encoded.ids)
     assert not second.encoded.ids.flags.owndata and not second.encoded.ids.flags.writeable
@@ -176,7 +176,7 @@ def test_a_worker_receives_a_path_instead_of_the_tokens(tokenizer, tmp_path):
 
 def test_large_vocabularies_take_four_bytes(tokenizer, monkeypatch):
     monkeypatch.setattr(tokenizer, "vocab_size", 1 << 17)
-    monkeypatch.setattr(tokenizer, "encode_batch", lambda texts: [[100_000] * len(text) for text in texts])
+    monkeypatch.setattr(tokenizer, "encode_batch", lambda texts, _: [[100_000] * len(text) for text in texts])
     dataset = packed(tokenizer, documents([5, 5]), 4)
     assert dataset.encoded.ids.dtype == np.uint32
     assert dataset[(-1, 0)]["labels"].tolist() == [100_000] * 4
@@ -187,7 +187,7 @@ class ByteTokenizer:
 
     vocab_size, unk_id, eos_id, fingerprint = 300, 1, 3, "bytes"
 
-    def encode_batch(self, texts: list[str]) -> list[list[int]]:
+    def encode_batch(self, texts: list[str], continued: list[bool]) -> list[list[int]]:
         return [list(text.encode()) for text in texts]
 
 
@@ -215,14 +215,16 @@ def test_memory_does_not_grow_with_a_streamed_corpus(tmp_path):
     assert peak < 12e6
 
 
-@pytest.mark.parametrize("kind", ["byte_bpe", "unigram", "wordpiece"])
+@pytest.mark.parametrize("kind", ["byte_bpe", "unigram", "wordpiece", "word"])
 def test_a_huge_document_is_cut_where_tokens_end(kind, monkeypatch):
     text = "\n\n".join(f"Chapter {n}.\n  It was a dark   and stormy night, {n} of them." for n in range(80))
     tokenizer = Tokenizer.train([text], kind, vocab_size=400)
     whole = packed(tokenizer, [text]).encoded.ids.tolist()
     monkeypatch.setattr("groundup.data.encoding.BLOCK", 100)
+    monkeypatch.setattr("groundup.data.pieces.PIECE", 100)
     assert packed(tokenizer, [text]).encoded.ids.tolist() == whole == tokenizer.encode(text)
-    monkeypatch.setattr("groundup.data.encoding.BLOCK", 7)  # words longer than a block: cut anywhere, nothing lost
+    monkeypatch.setattr("groundup.data.pieces.PIECE", 7)  # words longer than a piece: cut anywhere, nothing lost
     cut = packed(tokenizer, [text]).encoded.ids.tolist()
-    if kind == "byte_bpe":
-        assert tokenizer.decode(cut) == text
+    assert cut == tokenizer.encode(text)
+    if kind in ("byte_bpe", "unigram"):
+        assert tokenizer.decode(cut) == tokenizer.decode(whole) == text

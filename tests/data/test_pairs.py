@@ -176,7 +176,7 @@ def test_a_batch_is_padded_on_both_sides(tokenizer):
 def test_each_side_is_encoded_once_and_apart(tokenizer, tmp_path, monkeypatch):
     first = paired(tokenizer, cache=Cache(tmp_path))
     assert len([folder for folder in tmp_path.iterdir() if not folder.name.startswith(".")]) == 2
-    monkeypatch.setattr(tokenizer, "encode_batch", lambda texts: pytest.fail("encoded again"))
+    monkeypatch.setattr(tokenizer, "encode_batch", lambda *_: pytest.fail("encoded again"))
     second = paired(tokenizer, cache=Cache(tmp_path), form=PromptedText, max_length=20)
     assert shown(tokenizer, second)[0] == "[abc|01"
     assert shown(tokenizer, pickle.loads(pickle.dumps(first)), "labels") == shown(tokenizer, first, "labels")

@@ -2,12 +2,14 @@
 
 import itertools
 import json
+import math
 import subprocess
 import sys
 
 import pytest
 
 from groundup.data.cache import Cache
+from groundup.data.pieces import Sample
 from groundup.data.tokenizer import SPECIALS, Tokenizer, TokenizerSpec
 from groundup.errors import UserError
 
@@ -82,17 +84,20 @@ def test_saved_tokenizer_is_the_same(tokenizer, tmp_path):
     assert loaded.encode(NASTY[3] + CHINESE[0]) == tokenizer.encode(NASTY[3] + CHINESE[0])
 
 
-@pytest.mark.parametrize("kind", ["byte_bpe", "unigram", "char"])
-def test_what_is_fit_for_writing_restores_sentences_of_several_languages(kind):
+@pytest.mark.parametrize("split_digits", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_sentences_of_several_languages_are_restored(kind, split_digits):
     german = [
         "Ein blau-weißes T-Shirt kostet 3,50 €.",
         'Er sagte: "Ja, gern!"',
         "Zwei Männer (24) gehen über die Straße.",
     ]
     english = ["You must be back by 10 o'clock.", 'He said, "Let\'s go."', "A high-pitched voice?"]
-    chinese = ["Tom是我哥哥。", "我7点起床了。", "他说：“好！”"]
-    texts = german + english + chinese
-    tokenizer = Tokenizer.train(texts, kind, 600)
+    chinese = ["Tom是我哥哥。", "我7点起床了。", "他说：“好！”", "我 住 hotel 里 , 很好"]
+    code = ["os.path.join(a, b)", "x86 and/or utf8: 1st, 20-30 # ## (a ) [ b] it 's 'tis ' x", "2001-03-02 1 2 3 4,5"]
+    accents = ["e\u0301te\u0301 na\u0131ve", "שלום, עולם!", "الكتاب (جديد).", "हिन्दी - भाषा", "👩‍👩‍👧 🇨🇳!"]
+    texts = german + english + chinese + code + accents
+    tokenizer = Tokenizer.train(texts, kind, 900, split_digits=split_digits)
     assert [tokenizer.decode(tokenizer.encode(text)) for text in texts] == texts
 
 
@@ -147,10 +152,73 @@ def test_lowercase_ignores_case_in_training_and_encoding(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_training_and_use_lower_letters_alike(kind):
+    texts = ["ΟΔΟΣ İSTANBUL ΣΑΣ STRASSE Ǆ ⓐⒷ", "ὈΔΥΣΣΕΎΣ ΐ ΣΣ."]
+    tokenizer = Tokenizer.train(texts, kind, 500, lowercase=True)
+    for text in texts:
+        ids = tokenizer.encode(text)
+        assert tokenizer.unk_id not in ids and tokenizer.decode(ids) == text.lower()
+        assert tokenizer.encode(text.lower()) == ids
+
+
+@pytest.mark.parametrize("kind", ["word", "wordpiece"])
+def test_a_run_of_blanks_is_one_space(kind):
+    tokenizer = Tokenizer.train(["a b , ( c ) 好 d !"], kind, 200)
+    blanks = " \t a \n\r\n b  ,\u2028 (\u00a0c )\n\n好   d !\n"
+    assert tokenizer.decode(tokenizer.encode(blanks)) == "a b , ( c ) 好 d !"
+
+
+@pytest.mark.parametrize("kind", ["word", "wordpiece"])
+def test_what_is_decoded_only_grows(kind):
+    tokenizer = Tokenizer.train(ENGLISH + CHINESE, kind, 400)
+    ids = tokenizer.encode(ENGLISH[1] + " - " + CHINESE[0] + " x")
+    texts = [tokenizer.decode(ids[:count]) for count in range(len(ids) + 1)]
+    assert all(longer.startswith(shorter) for shorter, longer in itertools.pairwise(texts))
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_rare_entries_are_left_out(kind):
     often, once = ["ab ab ab ab"] * 3, ["zq"]
     tokenizer = Tokenizer.train(often + once, kind, 300, min_frequency=2)
     assert not {"z", "zq", "##q"} & set(tokenizer.tokens(range(263 if kind == "byte_bpe" else 7, tokenizer.vocab_size)))
+
+
+RUNS = {"letters": "acgt", "lines": "\n", "blanks": " ", "marks": "-=.", "characters": "早餐很", "words": "the dog, "}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("run", RUNS)
+def test_time_is_linear_in_a_run_of_any_kind(kind, run):
+    import random
+    import time
+
+    def seconds(size):
+        units = [RUNS[run]] * size if run == "words" else random.Random(1).choices(RUNS[run], k=size)
+        text = f"x{''.join(units)[:size]}"
+        start = time.process_time()
+        tokenizer = Tokenizer.train([text, "the end"], kind, 300)
+        ids = tokenizer.encode(text)
+        if kind in ("byte_bpe", "unigram", "char"):
+            assert tokenizer.decode(ids) == text
+        return time.process_time() - start
+
+    # With the square of the length, eight times the text took 64 times as long.
+    assert seconds(80_000) < 25 * seconds(10_000) + 0.5
+
+
+@pytest.mark.parametrize("kind", ["word", "byte_bpe", "wordpiece", "unigram"])
+def test_much_text_is_learned_from_by_a_sample_and_that_is_said(kind, monkeypatch, caplog):
+    monkeypatch.setattr("groundup.data.tokenizer._TEXT", 2000)
+    lines = [f"common {'early' if number < 900 else 'late'} line number {number}" for number in range(1000)]
+    caplog.set_level("INFO")
+    tokenizer = Tokenizer.train(iter(lines), kind, 330)
+    assert "tokenizer: learned from" in caplog.text and "evenly spread" in caplog.text
+    assert tokenizer.decode(tokenizer.encode("common line number early late")) == "common line number early late"
+    sampled = Sample(lines, 2000, 1 << 20)
+    assert 1000 < sum(map(len, sampled.texts)) <= 2000 and sampled.characters == sum(map(len, lines))
+    places = [lines.index(text) for text in sampled.texts]
+    assert len({later - earlier for earlier, later in itertools.pairwise(places)}) == 1  # evenly spread
+    assert Sample(lines, 1 << 20, 1 << 20).texts == lines and Sample(lines, 1 << 20, 500).share < 0.2
 
 
 def test_large_rows_are_fast_for_characters():
@@ -223,7 +291,7 @@ def test_messages_say_what_to_type(tmp_path):
 
     foreign = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0}, unk_token="a"))
     foreign.save(str(tmp_path / "foreign.json"))
-    with pytest.raises(UserError, match="<pad> <unk> <bos>"):
+    with pytest.raises(UserError, match=r"none of those that groundup writes.*tokenizer\.path=null"):
         Tokenizer.load(tmp_path / "foreign.json")
 
 
@@ -239,5 +307,86 @@ def test_split_digits_gives_every_digit_a_token(kind):
     assert all(sum(c in DIGITS for c in token) <= 1 for token in tokens)
     joined = Tokenizer.train(texts, kind, 400)
     assert any(sum(c in DIGITS for c in token) > 1 for token in joined.tokens(joined.encode("in 1999")))
-    if kind in ("byte_bpe", "unigram"):
-        assert tokenizer.decode(tokenizer.encode("in 1999 and 2001")) == "in 1999 and 2001"
+    assert tokenizer.decode(tokenizer.encode("in 1999 and 2001")) == "in 1999 and 2001"
+
+
+EVIL_REGEX = {"type": "Split", "pattern": {"Regex": "(x+x+)+y"}, "behavior": "Isolated", "invert": False}
+EXPANDING = {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 10_000}
+SOILED = {
+    "an expanding normalizer": lambda c: c.update(normalizer=EXPANDING),
+    "a normalizer in a sequence": lambda c: c.update(normalizer={"type": "Sequence", "normalizers": [EXPANDING]}),
+    "another regex": lambda c: c.update(pre_tokenizer=EVIL_REGEX),
+    "another decoder": lambda c: c.update(decoder={"type": "ByteFallback"}),
+    "a post-processor": lambda c: c.update(post_processor={"type": "ByteLevel"}),
+    "truncation": lambda c: c.update(truncation={"max_length": 1, "strategy": "LongestFirst", "stride": 0}),
+    "padding": lambda c: c.update(padding={"strategy": {"Fixed": 10**9}}),
+    "an added token": lambda c: c.update(added_tokens=[{"id": 9, "content": "a", "special": True}]),
+    "an unknown key": lambda c: c.update(python="print()"),
+    "no model": lambda c: c.pop("model"),
+    "a model that is a list": lambda c: c.update(model=[]),
+    "another model": lambda c: c["model"].update(type="WordPiece" if c["model"]["type"] == "BPE" else "BPE"),
+    "a large word": lambda c: c["model"].update(max_input_chars_per_word=10**9),
+    "no vocabulary": lambda c: c["model"].pop("vocab"),
+    "an empty vocabulary": lambda c: c["model"].update(vocab=type(c["model"]["vocab"])()),
+    "a number for a vocabulary": lambda c: c["model"].update(vocab=7),
+    "a gap in the ids": lambda c: change(c, lambda v: v.update(a=2**31), lambda v: v.append(["a"])),
+    "an id twice": lambda c: change(c, lambda v: v.update(new=7), lambda v: v.append(v[-1])),
+    "an id that is true": lambda c: change(c, lambda v: v.update({"<unk>": True}), lambda v: v.append([1, 1.0])),
+    "specials elsewhere": lambda c: change(c, lambda v: v.update({"<pad>": 1, "<unk>": 0}), lambda v: v.reverse()),
+    "half a character": lambda c: change(
+        c, lambda v: v.update({"\ud83d": len(v)}), lambda v: v.append(["\ud83d", -1.0])
+    ),
+    "an endless entry": lambda c: change(c, lambda v: v.update({"a" * 10**5: len(v)}), lambda v: v.append(["", -1.0])),
+    "merges": lambda c: c["model"].update(merges=[["a", "nowhere"]]),
+    "not a number": lambda c: change(c, lambda v: v.update(a=math.nan), lambda v: v.append(["qq", math.nan])),
+}
+
+
+def change(content, of_a_dict, of_a_list):
+    vocabulary = content["model"]["vocab"]
+    (of_a_dict if isinstance(vocabulary, dict) else of_a_list)(vocabulary)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("soil", SOILED)
+def test_a_file_with_anything_of_another_s_is_refused(kind, soil, tmp_path):
+    Tokenizer.train(ENGLISH, kind, 300).save(tmp_path / "tokenizer.json")
+    content = json.loads((tmp_path / "tokenizer.json").read_text())
+    SOILED[soil](content)
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"tokenizer\.json.*not a tokenizer\.json of groundup"):
+        Tokenizer.load(tmp_path / "tokenizer.json")
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[" * 100_000, '{"model": ' + "9" * 5000 + "}", "[]", "null", "", "\x00", '{"a": "\ufffd', b"\xff\xfe{}", b"\x80"],
+    ids=lambda content: repr(content[:12]),
+)
+def test_a_file_that_is_no_json_object_is_one_line(content, tmp_path):
+    path = tmp_path / "tokenizer.json"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError, match=r"not a tokenizer\.json") as refusal:
+        Tokenizer.load(path)
+    assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 500
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path):
+    with open(tmp_path / "tokenizer.json", "wb") as file:
+        file.truncate(10**10)
+    with pytest.raises(UserError, match="at most"):
+        Tokenizer.load(tmp_path / "tokenizer.json")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("lowercase", [False, True])
+@pytest.mark.parametrize("split_digits", [False, True])
+def test_a_file_of_ours_is_the_library_s_too(kind, lowercase, split_digits, tmp_path):
+    import tokenizers
+
+    ours = Tokenizer.train(ENGLISH + CHINESE + ["12 of 34"], kind, 400, lowercase, 1, split_digits)
+    ours.save(tmp_path / "tokenizer.json")
+    theirs = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    for text in [*ENGLISH, *CHINESE, "12 of 34"]:
+        assert theirs.encode(text).ids == ours.encode(text)
+    assert theirs.get_vocab_size() == ours.vocab_size

@@ -6,6 +6,7 @@ import json
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ import numpy as np
 import tokenizers
 
 from groundup.data.cache import Cache, code_version
+from groundup.data.pieces import cut
 from groundup.data.sources.source import Source
 from groundup.data.tokenizer import Tokenizer
 
 TEXT_ROLES = ("text", "text_pair")
 PAIR_ROLES = ("source", "target")
 BLOCK = 1 << 18  # characters tokenized at a time: bounds memory, also for a document of any size
+Piece = tuple[str, bool, bool]  # of a text: the first of it, the last of it
 
 
 class EncodedText:
@@ -100,7 +103,7 @@ def encode(
     names: dict[str, int] = {}
     count = {"rows": 0, "parts": 1, "bytes": 0, "unknown": 0}
 
-    def pieces() -> Iterator[tuple[str, bool]]:
+    def pieces() -> Iterator[Piece]:
         for row in rows:
             if count["rows"] == 0:
                 count["parts"] = len(roles) if row.get(roles[-1]) is not None else 1
@@ -108,14 +111,15 @@ def encode(
             label = row.get("label")
             labels.append(-1 if label is None or label == "" else names.setdefault(str(label), len(names)))
             for role in roles[: count["parts"]]:
-                yield from _cut(row.get(role) or "")
+                yield from _pieces(row.get(role) or "")
 
     with open(folder / "ids.bin", "wb") as file:
         size = 0
         for block in _blocks(pieces()):
-            texts = [text for text, _ in block]
+            texts = [text for text, _, _ in block]
             count["bytes"] += sum(len(text.encode("utf-8", errors="replace")) for text in texts)
-            for ids, (_, last) in zip(tokenizer.encode_batch(texts), block, strict=True):
+            encoded = tokenizer.encode_batch(texts, [not first for _, first, _ in block])
+            for ids, (_, _, last) in zip(encoded, block, strict=True):
                 count["unknown"] += ids.count(tokenizer.unk_id)
                 size += len(ids)
                 if last and (size > offsets[-1] or not stream):
@@ -134,23 +138,15 @@ def encode(
     (folder / "about.json").write_text(json.dumps(about, ensure_ascii=False), encoding="utf-8")
 
 
-def _cut(text: str) -> Iterator[tuple[str, bool]]:
-    """``text`` in pieces of at most ``BLOCK`` characters; True marks the last.
-
-    A cut falls before the space that begins a word, where no tokenizer joins what it parts.
-    """
-    start = 0
-    while len(text) - start > BLOCK:
-        end = text.rfind(" ", start + 1, start + BLOCK)
-        while end > start and text[end - 1].isspace():  # within white space, tokens may reach over it
-            end = text.rfind(" ", start + 1, end)
-        end = end if end > start else start + BLOCK
-        yield text[start:end], False
-        start = end
-    yield text[start:], True
+def _pieces(text: str) -> Iterator[Piece]:
+    first = True
+    for piece, following in pairwise(chain(cut(text), [None])):
+        assert piece is not None
+        yield piece, first, following is None
+        first = False
 
 
-def _blocks(pieces: Iterable[tuple[str, bool]]) -> Iterator[list[tuple[str, bool]]]:
+def _blocks(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
     block, size = [], 0
     for piece in pieces:
         block.append(piece)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-import re
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,38 +16,46 @@ from pydantic import Field
 
 from groundup.data.cache import Cache, code_version
 from groundup.data.clean import valid_unicode
-from groundup.data.vocabulary import CHARACTERS, SPECIALS, Kind, learn
+from groundup.data.pieces import Sample, cut
+from groundup.data.tokenizer_file import LARGEST, SPECIALS, Kind, check, in_word, pipeline, read
+from groundup.data.vocabulary import learn
 from groundup.errors import UserError
 from groundup.runs.atomic import write_text
 
-# Undo, when decoding words, the spaces that stand between pieces: inside CJK text, before closing marks, after opening.
-_WIDE = r"\u2e80-\u2fdf\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff"
-_GLUE = re.compile(rf"(?<=[{_WIDE}]) (?=[{_WIDE}])| (?=[.,;:!?%)\]}}’]|'(?:s|t|re|ve|m|ll|d)\b)|(?<=[(\[{{]) ")
+log = logging.getLogger(__name__)
+
+_TEXT = 1 << 25  # characters that a vocabulary is learned from, at most (of single characters: all)
+_DISTINCT = 6 << 20  # UTF-8 bytes of different words in them; a learner takes some hundred bytes of memory for each
+_DISTINCT_UNIGRAM = 4 << 20  # and 20 seconds a million, which Python counts
 
 
 class Tokenizer:
     """A Hugging Face ``tokenizers.Tokenizer`` with fixed special ids, whose names in a text are plain text.
 
-    ``byte_bpe`` decodes to exactly what was encoded, for any text; ``char`` too for every character of its training
-    texts. ``word``, ``wordpiece`` and ``unigram`` keep the words and normalise the spaces between them. What a
-    vocabulary lacks becomes ``unk_id``; nothing raises. The file that ``save`` writes is a plain ``tokenizer.json``.
+    ``byte_bpe`` decodes to exactly what was encoded, for any text; so does ``char`` for every character of its training
+    texts, ``unigram`` but for a space at the very beginning, ``word`` and ``wordpiece`` but for a run of blanks, which
+    becomes one space. What a vocabulary lacks becomes ``unk_id``; nothing raises. Time is linear in the text. The file
+    that ``save`` writes is a plain ``tokenizer.json``.
+
+    Raises UserError for a content that is not of a file of ours.
     """
 
     pad_id, unk_id, bos_id, eos_id, sep_id, mask_id, cls_id = range(len(SPECIALS))
 
-    def __init__(self, backend: tokenizers.Tokenizer):
-        vocabulary = backend.get_vocab(with_added_tokens=True)
-        if [vocabulary.get(name) for name in SPECIALS] != list(range(len(SPECIALS))):
-            raise UserError(
-                f"the tokenizer's first ids must be {' '.join(SPECIALS)}: train one with tokenizer.path=null"
-            )
-        self._backend = backend
-        self._content = backend.to_str()
-        self.kind: Kind = _kind(json.loads(self._content))
-        self.vocab_size = len(vocabulary)
+    def __init__(self, content: dict[str, Any]):
+        self.kind, self.lowercase, self.split_digits = check(content)
+        self._content = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
         self.fingerprint = hashlib.sha256(self._content.encode()).hexdigest()
+        # Python lowers the text, in training and in use: the library has another rule for some letters ("ΟΔΟΣ").
+        model = content["model"]
+        ours = {**content, "normalizer": pipeline(self.kind, False, self.split_digits)["normalizer"]}
+        self._backend = self._continuing = _backend(ours)
+        if self.kind == "unigram":  # it puts a space before a text, but not before what goes on with one
+            ours["pre_tokenizer"] = json.loads(json.dumps(ours["pre_tokenizer"]).replace('"first"', '"never"'))
+            self._continuing = _backend(ours)
+        self.vocab_size = len(model["vocab"])
         # A dict is 30 times faster than the backend's regex on one row of a megabyte, and gives the same ids.
-        self._characters = vocabulary if self.kind == "char" else None
+        self._characters: dict[str, int] | None = model["vocab"] if self.kind == "char" else None
 
     @classmethod
     def train(
@@ -61,62 +70,102 @@ class Tokenizer:
         """Learn a vocabulary of at most ``vocab_size`` entries (specials included); the same texts give the same one.
 
         ``split_digits``: each digit is a token. ``min_frequency``: rarer words, characters or merges are left out
-        (``unigram`` prunes by likelihood instead).
+        (``unigram`` prunes by likelihood instead). From much text a sample is taken, evenly spread, and the log says so.
         Raises UserError when there is no text, or ``vocab_size`` is too small for the kind.
         """
-        again = list(texts) if isinstance(texts, Iterator) else texts  # some kinds read them twice
 
         def passage() -> Iterator[str]:
-            for text in again:
+            for text in texts:
                 text = valid_unicode(text)
-                yield text.lower() if lowercase else text
+                yield from cut(text.lower() if lowercase else text)
 
-        if next(passage(), None) is None:
+        if kind == "char":
+            pieces: Iterable[str] = passage()
+            first = next(iter(pieces), None)
+            pieces = [] if first is None else itertools.chain([first], pieces)
+        else:
+            sample = Sample(passage(), _TEXT, _DISTINCT_UNIGRAM if kind == "unigram" else _DISTINCT)
+            pieces = sample.texts
+            if sample.share < 1:
+                log.info(
+                    "tokenizer: learned from %.1f %% of %s characters, evenly spread",
+                    100 * sample.share,
+                    f"{sample.characters:,}",
+                )
+        if not pieces:
             raise UserError("no text to train a tokenizer on: the train split is empty")
-        content = learn(kind, passage, vocab_size, min_frequency, lowercase, split_digits)
-        return cls(tokenizers.Tokenizer.from_str(json.dumps(content)))
+        return cls(learn(kind, pieces, vocab_size, min_frequency, lowercase, split_digits))
 
     @classmethod
     def load(cls, path: Path | str) -> Tokenizer:
-        """Read a ``tokenizer.json``. Raises UserError when it is missing, broken, or lacks the special tokens."""
-        if not Path(path).is_file():
-            raise UserError(f"no tokenizer at {path}: give a tokenizer.json, or tokenizer.path=null to train one")
+        """Read a ``tokenizer.json``, as data. Raises UserError when it is missing, broken, or none of ours."""
         try:
-            backend = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises a bare Exception
-            raise UserError(f"{path} is not a tokenizer.json ({error})") from error
-        return cls(backend)
+            return cls(read(Path(path)))
+        except UserError as error:
+            raise error if str(path) in str(error) else UserError(f"{path}: {error}") from error
 
     def save(self, path: Path | str) -> None:
         write_text(Path(path), self._content)
 
     def encode(self, text: str) -> list[int]:
         """Ids of the text alone; no special token is added."""
-        text = valid_unicode(text)
-        if self._characters is None:
-            return self._backend.encode(text, add_special_tokens=False).ids
-        if self._backend.normalizer is not None:
-            text = text.lower()
-        return [self._characters.get(character, self.unk_id) for character in text]
+        return self.encode_batch([text])[0]
 
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """``[encode(text) for text in texts]``, in parallel where the library can."""
+    def encode_batch(self, texts: Sequence[str], continued: Sequence[bool] = ()) -> list[list[int]]:
+        """``[encode(text) for text in texts]``, in parallel where the library can.
+
+        ``continued`` (as many as texts): those that go on with the text before them, as ``pieces.cut`` parts them.
+        """
+        pieces, goes_on, owners = [], [], []
+        for owner, text in enumerate(texts):
+            text = valid_unicode(text)
+            for number, piece in enumerate(cut(text.lower() if self.lowercase else text)):
+                pieces.append(piece)
+                goes_on.append(number > 0 or bool(continued and continued[owner]))
+                owners.append(owner)
         if self._characters is not None:
-            return [self.encode(text) for text in texts]
-        batch = self._backend.encode_batch_fast([valid_unicode(text) for text in texts], add_special_tokens=False)
-        return [encoding.ids for encoding in batch]
+            ids = [[self._characters.get(character, self.unk_id) for character in piece] for piece in pieces]
+        else:
+            ids = self._encode(pieces, goes_on)
+        if len(ids) == len(texts):
+            return ids
+        whole: list[list[int]] = [[] for _ in texts]
+        for owner, part in zip(owners, ids, strict=True):
+            whole[owner] += part
+        return whole
+
+    def _encode(self, pieces: list[str], goes_on: list[bool]) -> list[list[int]]:
+        if self._backend is self._continuing or not any(goes_on):
+            return [encoding.ids for encoding in self._backend.encode_batch_fast(pieces, add_special_tokens=False)]
+        ids: list[list[int]] = [[] for _ in pieces]
+        for backend, wanted in ((self._backend, False), (self._continuing, True)):
+            places = [place for place, continues in enumerate(goes_on) if continues is wanted]
+            batch = backend.encode_batch_fast([pieces[place] for place in places], add_special_tokens=False)
+            for place, encoding in zip(places, batch, strict=True):
+                ids[place] = encoding.ids
+        return ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of the ids; special tokens are left out."""
         kept = [int(token) for token in ids if token >= len(SPECIALS)]
         if self.kind == "char":
             return "".join(self.tokens(kept))
-        text = self._backend.decode(kept, skip_special_tokens=False)
-        if (
-            self.kind == "wordpiece"
-        ):  # a text that a model begins inside a word; marks of the text itself are apart: "# #"
-            text = text.removeprefix("##")
-        return _GLUE.sub("", text) if self.kind in ("word", "wordpiece") else text
+        if self.kind in ("word", "wordpiece"):
+            return self._spelled(self.tokens(kept))
+        return self._backend.decode(kept, skip_special_tokens=False)
+
+    def _spelled(self, tokens: Iterable[str]) -> str:
+        """Pieces as text: a space stands between two words, and where a piece holds one."""
+        text: list[str] = []
+        last = " "
+        for token in tokens:
+            if self.kind == "wordpiece" and len(token) > 2 and token.startswith("##"):  # goes on with its word
+                token = token[2:]
+            elif in_word(last, self.split_digits) and in_word(token[0], self.split_digits):
+                text.append(" ")
+            text.append(token)
+            last = token[-1]
+        return "".join(text)
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
         """The vocabulary's entry of each id, as it is stored (``Ġthe``, ``##ing``, ``▁the``)."""
@@ -131,7 +180,7 @@ class TokenizerSpec:
     """
 
     kind: Kind
-    vocab_size: Annotated[int, Field(ge=len(SPECIALS) + 1)] = 4096
+    vocab_size: Annotated[int, Field(ge=len(SPECIALS) + 1, le=LARGEST)] = 4096
     lowercase: bool = False
     min_frequency: Annotated[int, Field(ge=1)] = 1
     path: str | None = None
@@ -149,28 +198,16 @@ class TokenizerSpec:
 
         def train(folder: Path) -> None:
             words = (self.kind, self.vocab_size, self.lowercase, self.min_frequency, self.split_digits)
-            Tokenizer.train(_Passes(texts), *words).save(folder / "tokenizer.json")
+            Tokenizer.train(texts(), *words).save(folder / "tokenizer.json")
 
         return Tokenizer.load(cache.get(key, train) / "tokenizer.json")
 
 
-@dataclass
-class _Passes:
-    """Makes ``texts()`` an iterable that can be read twice, without holding it in memory."""
-
-    texts: Callable[[], Iterable[str]]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.texts())
-
-
-def _kind(content: dict[str, Any]) -> Kind:
-    """A tokenizer.json has no place for our word, but its parts tell."""
-    model, split = content["model"]["type"], content["pre_tokenizer"] or {}
-    if model == "WordLevel":
-        return "char" if split.get("pattern") == {"Regex": CHARACTERS} else "word"
-    kinds: dict[str, Kind] = {"BPE": "byte_bpe", "WordPiece": "wordpiece", "Unigram": "unigram"}
-    return kinds[model]
+def _backend(content: dict[str, Any]) -> tokenizers.Tokenizer:
+    try:
+        return tokenizers.Tokenizer.from_str(json.dumps(content))
+    except Exception as error:  # the library raises a bare Exception
+        raise UserError(f"not a tokenizer.json ({error})") from error
 
 
 def _content_hash(texts: Iterable[str]) -> str:
