@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from groundup.decoding.sampling import Sampler
+from groundup.errors import UserError
 
 PROBABILITIES = torch.tensor([[0.1, 0.5, 0.05, 0.3, 0.05]])
 LOGITS = PROBABILITIES.log()
@@ -71,3 +72,17 @@ def test_the_ends_of_the_draw_never_give_an_impossible_token():
     uniform = torch.tensor([0.0, 1 - 2**-24])
     for words in ({}, {"top_p": 0.9}, {"top_k": 700}, {"typical_p": 0.9}):
         assert (Sampler(**words)(logits, uniform) >= 500).all()
+
+
+@pytest.mark.parametrize("words", [{"top_k": 3}, {"top_p": 0.1}, {"min_p": 0.0}, {"typical_p": 1.0}])
+def test_what_greedy_decoding_would_ignore_is_refused(words):
+    ((name, value),) = words.items()
+    with pytest.raises(UserError, match=rf"decoding=sample decoding\.{name}={value}"):
+        Sampler(temperature=0, **words)
+    assert Sampler(temperature=0.5, **words).temperature == 0.5
+
+
+def test_no_temperature_is_too_low():
+    logits = torch.tensor([[1e4, 3e4, 2e4], [-5.0, -7.0, -4.0]])
+    for temperature in (1e-3, 1e-20, 1e-35):
+        assert Sampler(temperature)(logits, torch.tensor([0.5, 1 - 2**-24])).tolist() == [1, 2]

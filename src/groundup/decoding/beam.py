@@ -71,6 +71,8 @@ class Beam(Decoding):
             )
         if diversity and groups == 1:
             raise UserError(f"diversity={diversity} is between groups of beams. Try decoding.groups={beam_size}")
+        if groups > 1 and not diversity:
+            raise UserError(f"groups={groups} without diversity all find the same texts. Try decoding.diversity=0.5")
         self.beam_size, self.groups, self.width = beam_size, groups, beam_size // groups
         self.length_penalty, self.n_best, self.diversity = length_penalty, n_best, diversity
 

@@ -25,9 +25,10 @@ class Hypothesis:
 class Decoding:
     """What may be written, however it is chosen.
 
-    ``repetition_penalty``: logits of tokens already in the row, prompt included, are divided by it if positive, else
-    multiplied (Keskar et al. 2019); 1 = off. ``no_repeat_ngram``: no n tokens in a row are written twice (Paulus et al.
-    2018). ``min_new_tokens``: before the end token. ``max_new_tokens``: the end token included.
+    ``repetition_penalty``: logits of tokens that were written are divided by it if positive, else multiplied (Keskar et
+    al. 2019); 1 = off. ``no_repeat_ngram``: no n tokens in a row are written twice (Paulus et al. 2018). What was read
+    counts for neither: a summary may quote its source. ``min_new_tokens``: before the end token. ``max_new_tokens``:
+    the end token included.
     """
 
     def __init__(

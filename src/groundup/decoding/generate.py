@@ -87,18 +87,20 @@ def begin(
     min_lengths: Sequence[int] | None = None,
     max_lengths: Sequence[int] | None = None,
     max_new_tokens: int | None = None,
+    begun: int = 0,
 ) -> tuple[Rows, Rules, list[int]]:
     """The rows, what may be written in them, and how many new tokens each has at most.
 
-    ``prompts``: token ids of any length, at least one each; what must stand at the beginning of a text is part of them.
-    A text ends at ``eos_id``; ``forbidden_ids`` are never written. ``memory`` (B, S, D), ``memory_mask`` (B, S): for
-    decoders with cross-attention; ``copy``: what a pointer makes of the logits. ``min_lengths``, ``max_lengths``: new
-    tokens of each row, where they are tighter than ``decoding``'s. ``max_new_tokens``: instead of ``decoding``'s. Raises
-    UserError for a prompt without tokens.
+    ``prompts``: token ids of any length, at least one each; what must stand at the beginning of a text is part of them,
+    and their last ``begun`` tokens count as written where repetitions are avoided. A text ends at ``eos_id``;
+    ``forbidden_ids`` are never written. ``memory`` (B, S, D), ``memory_mask`` (B, S): for decoders with
+    cross-attention; ``copy``: what a pointer makes of the logits. ``min_lengths``, ``max_lengths``: new tokens of each
+    row, where they are tighter than ``decoding``'s. ``max_new_tokens``: instead of ``decoding``'s. Raises UserError for
+    a prompt without tokens.
     """
     longest, shortest = max_new_tokens or decoding.max_new_tokens, decoding.min_new_tokens
     maximums = [max(1, min(longest, n)) for n in max_lengths or [longest] * len(prompts)]
     minimums = [max(shortest, n) for n in min_lengths or [shortest] * len(prompts)]
     rows = Rows(decoder, head, prompts, max(maximums), memory, memory_mask, copy)
-    rules = Rules(decoding, minimums, -1 if eos_id is None else eos_id, forbidden_ids, rows.device)
+    rules = Rules(decoding, minimums, -1 if eos_id is None else eos_id, forbidden_ids, rows.device, begun)
     return rows, rules, maximums

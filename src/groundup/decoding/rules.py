@@ -16,10 +16,20 @@ NEVER = float("-inf")
 class Rules:
     """A decoding's rules for rows that began as ``minimums`` prompts.
 
-    ``minimums``: tokens that each row has at least before it may end with ``eos_id`` (-1: rows do not end).
+    ``minimums``: tokens that each row has at least before it may end with ``eos_id`` (-1: rows do not end). ``begun``:
+    tokens at the end of each prompt that count as written.
     """
 
-    def __init__(self, decoding: Decoding, minimums: Sequence[int], eos_id: int, forbidden_ids: Sequence[int], device):
+    def __init__(
+        self,
+        decoding: Decoding,
+        minimums: Sequence[int],
+        eos_id: int,
+        forbidden_ids: Sequence[int],
+        device,
+        begun: int = 0,
+    ):
+        self.begun = begun
         self.penalty, self.ngram, self.eos_id = decoding.repetition_penalty, decoding.no_repeat_ngram, eos_id
         self.minimums, self.longest_minimum = torch.tensor(minimums, device=device), max(minimums)
         self.forbidden = torch.tensor(sorted(set(forbidden_ids)), dtype=torch.long, device=device)
@@ -35,14 +45,14 @@ class Rules:
             logits[self.minimums[rows.origin] > rows.written, self.eos_id] = NEVER
         if self.ngram is None and self.penalty == 1:
             return logits
-        text = rows.history[:, : rows.length]
-        if self.ngram is not None and rows.length >= self.ngram:
-            grams = text.unfold(1, self.ngram, 1)  # (N, length - n + 1, n)
-            known = (grams[..., :-1] == text[:, None, rows.length - self.ngram + 1 :]).all(-1) & (grams[..., -1] >= 0)
+        text = rows.history[:, rows.length - rows.written - self.begun : rows.length]  # (N, n): what was written
+        size = text.shape[1]
+        if self.ngram is not None and size >= self.ngram:
+            grams = text.unfold(1, self.ngram, 1)  # (N, size - ngram + 1, ngram)
+            known = (grams[..., :-1] == text[:, None, size - self.ngram + 1 :]).all(-1)
             row, at = known.nonzero(as_tuple=True)
             logits[row, grams[row, at, -1]] = NEVER
         if self.penalty == 1:
             return logits
-        text = torch.where(text < 0, text[:, -1:], text)
         seen = logits.gather(1, text)
         return logits.scatter(1, text, torch.where(seen > 0, seen / self.penalty, seen * self.penalty))

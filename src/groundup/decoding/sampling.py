@@ -13,6 +13,7 @@ from groundup.decoding.decoding import Decoding, Hypothesis
 from groundup.decoding.rows import Rows
 from groundup.decoding.rules import NEVER, Rules
 from groundup.decoding.vocabulary import largest, normalizer
+from groundup.errors import UserError
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -21,7 +22,7 @@ Count = Annotated[int, Field(ge=1)]
 class Sampler(Decoding):
     """Draws one token a row from its logits, after reshaping the distribution. Applied in the order below.
 
-    ``temperature``: logits are divided by it; 0 takes the most likely token (greedy), whatever the words after it.
+    ``temperature``: logits are divided by it; 0 takes the most likely token (greedy), which leaves nothing to the others.
     ``top_k``: only the k most likely. ``top_p``: only the smallest set of most likely tokens whose probability reaches
     p, the token that crosses p included (Holtzman et al. 2020). ``min_p``: only tokens with at least this share of the
     best token's probability (Nguyen et al. 2024). ``typical_p``: only the tokens whose surprise is nearest to the
@@ -41,6 +42,12 @@ class Sampler(Decoding):
         max_new_tokens: Count = 128,
     ):
         super().__init__(repetition_penalty, no_repeat_ngram, min_new_tokens, max_new_tokens)
+        cuts = {"top_k": top_k, "top_p": top_p, "min_p": min_p, "typical_p": typical_p}
+        if temperature == 0 and (set_ := [f"{name}={value}" for name, value in cuts.items() if value is not None]):
+            raise UserError(
+                f"{set_[0]} is for drawing, and temperature=0 always takes the most likely token. Try decoding=greedy "
+                f"without it, or decoding=sample decoding.{set_[0]}"
+            )
         self.temperature = temperature
         self.top_k = top_k
         self.top_p = top_p
@@ -103,7 +110,8 @@ class Sampler(Decoding):
 
     def nucleus(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """What is drawn from: probabilities (B, K), most likely first, and their token ids (B, K)."""
-        logits = logits.float() / self.temperature
+        logits = logits.float()
+        logits = (logits - logits.amax(-1, keepdim=True)) / self.temperature  # at most 0: no temperature is too low
         if self.top_k is not None and self.top_k < logits.shape[-1]:
             logits, ids = largest(logits, self.top_k)
         else:

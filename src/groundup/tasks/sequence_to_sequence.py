@@ -158,7 +158,7 @@ class SequenceToSequence(Task):
         """Arguments for the decoding functions, and the most new tokens of each row."""
         ids, mask = batch["input_ids"], batch.get("attention_mask")
         facts = self.facts
-        common = {"decoder": self.decoder[0], "head": self.head, "eos_id": facts.eos_id}
+        common = {"decoder": self.decoder[0], "head": self.head, "eos_id": facts.eos_id, "begun": len(prefix)}
         common["forbidden_ids"] = tuple(
             {facts.pad_id, facts.unk_id, facts.bos_id, facts.sep_id, facts.mask_id, facts.cls_id}
         )

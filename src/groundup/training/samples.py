@@ -50,7 +50,7 @@ class Samples(Callback):
     ) -> None:
         self.prompts = list(prompts)
         self.max_new_tokens = max_new_tokens
-        self.sampler = Sampler(temperature=temperature, top_p=0.95)
+        self.sampler = Sampler(temperature=temperature, top_p=0.95 if temperature else None)
         self.seed = seed
         self.rows = rows
 
