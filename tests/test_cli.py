@@ -143,8 +143,8 @@ def test_openmp_does_not_spin_unless_the_user_says_so(monkeypatch, tmp_path):
 
 
 def test_env_file_fills_in_and_never_overrides(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / ".env").write_text("GROUNDUP_TEST_A=file\nGROUNDUP_TEST_B=file\n")
+    (tmp_path / "own.env").write_text("GROUNDUP_TEST_A=file\nGROUNDUP_TEST_B=file\n")
+    monkeypatch.setenv("GROUNDUP_ENV", str(tmp_path / "own.env"))
     monkeypatch.setenv("GROUNDUP_TEST_A", "shell")
     monkeypatch.setenv("GROUNDUP_TEST_B", "")
     monkeypatch.delenv("GROUNDUP_TEST_B")
@@ -152,6 +152,30 @@ def test_env_file_fills_in_and_never_overrides(monkeypatch, tmp_path):
     assert os.environ["GROUNDUP_TEST_A"] == "shell"
     assert os.environ["GROUNDUP_TEST_B"] == "file"
     monkeypatch.delenv("GROUNDUP_TEST_B")
+
+
+def test_env_file_of_the_current_folder_is_nobodys(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "PACKAGE", tmp_path / "src" / "groundup")
+    (tmp_path / ".env").write_text("GROUNDUP_TEST_A=file\n")
+    cli.prepare_environment()
+    assert "GROUNDUP_TEST_A" not in os.environ
+    (tmp_path / "pyproject.toml").touch()  # unless it is the checkout
+    monkeypatch.setenv("GROUNDUP_TEST_A", "")
+    monkeypatch.delenv("GROUNDUP_TEST_A")
+    cli.prepare_environment()
+    assert os.environ["GROUNDUP_TEST_A"] == "file"
+    monkeypatch.delenv("GROUNDUP_TEST_A")
+
+
+@pytest.mark.parametrize("name", ["GROUNDUP_ALLOW", "GROUNDUP_CONF", "PYTHONPATH", "LD_PRELOAD", "PATH"])
+def test_env_file_cannot_say_what_code_is_run(monkeypatch, tmp_path, capsys, name):
+    (tmp_path / "own.env").write_text(f"{name}=torch.utils\n")
+    monkeypatch.setenv("GROUNDUP_ENV", str(tmp_path / "own.env"))
+    before = os.environ.get(name)
+    assert cli.run(["evaluate", "run=x"]) == 2
+    assert f"own.env sets {name}, which only the shell can. Try export {name}=..." in capsys.readouterr().err
+    assert os.environ.get(name) == before
 
 
 def test_configuration_folder(monkeypatch, tmp_path, repository):

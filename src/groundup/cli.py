@@ -7,9 +7,18 @@ work as its own documentation says. Torch and Lightning are imported inside the 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
+from groundup.errors import UserError
+
+# What decides which code is run.
+SHELL_ONLY = re.compile(
+    r"(GROUNDUP_(ALLOW|CONF|RANK_JOB)|PATH|HOME|HYDRA_\w+|PYTHON\w*|LD_\w+|DYLD_\w+)$", re.IGNORECASE
+)
+
+PACKAGE = Path(__file__).resolve().parent
 STAGES: dict[str, tuple[str, str]] = {
     "pretrain": ("groundup.stages.pretrain", "train a language model on running text"),
     "finetune": ("groundup.stages.finetune", "train a task, from random weights or from init_from=RUN"),
@@ -46,20 +55,33 @@ def conf_dir() -> Path:
     """The folder of YAML: ``$GROUNDUP_CONF``, else ``conf/`` of the checkout, else the copy inside the installed package."""
     if named := os.environ.get("GROUNDUP_CONF"):
         return Path(named).expanduser().resolve()
-    package = Path(__file__).resolve().parent
-    checkout = package.parents[1]
-    if (checkout / "pyproject.toml").is_file() and (checkout / "conf").is_dir():
-        return checkout / "conf"
-    return package / "conf"
+    return checkout() / "conf"
+
+
+def checkout() -> Path:
+    """The folder of the project's source; of an installed package, the package itself."""
+    above = PACKAGE.parents[1]
+    return above if (above / "pyproject.toml").is_file() else PACKAGE
 
 
 def prepare_environment() -> None:
-    """Settings that must stand before torch is imported; what the user has set is left alone."""
-    files = [Path(".env"), Path(__file__).resolve().parents[2] / ".env"]
-    if found := next((file for file in files if file.is_file()), None):
-        from dotenv import load_dotenv
+    """Settings that must stand before torch is imported; what the user has set is left alone.
 
-        load_dotenv(found, override=False)
+    They come from the file that ``GROUNDUP_ENV`` names, or from the ``.env`` of the checkout; never from the folder where
+    the command is typed, which may be a run of a stranger's. What code is run, such a file cannot say.
+
+    Raises:
+        UserError: it tries to.
+    """
+    file = Path(os.environ.get("GROUNDUP_ENV") or checkout() / ".env").expanduser()
+    if file.is_file():
+        from dotenv import dotenv_values
+
+        for name, value in dotenv_values(file).items():
+            if SHELL_ONLY.match(name):
+                raise UserError(f"{file} sets {name}, which only the shell can. Try export {name}=...")
+            if value is not None:
+                os.environ.setdefault(name, value)
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
         # GNU OpenMP spins for long by default: a step is 5 to 27 times slower once another process wants a core.
         os.environ["GOMP_SPINCOUNT"] = "10000"
@@ -121,7 +143,10 @@ def run(arguments: list[str]) -> int:
 
         print(manual(stage, STAGES[stage][1], conf_dir()))
         return 0
-    prepare_environment()
+    try:
+        prepare_environment()
+    except UserError as error:
+        return fail(str(error))
     for short, full in ALIASES.items():
         rest = [full + word.removeprefix(short) if word.startswith(short) else word for word in rest]
     from groundup.config.launch import launch

@@ -82,7 +82,7 @@ def run_job(
     """Run ``stage`` in the folder ``run_dir`` and return the figure it optimises, if it has one.
 
     Writes config.yaml (resolved, plain), command.txt, run.log and status.json: running, then done, failed or
-    interrupted. With ``resuming`` the saved config.yaml and command.txt stay as they are. ``checked``: the
+    interrupted. With ``resuming`` the saved config.yaml, but for its ``paths``, and command.txt stay. ``checked``: the
     configuration has passed ``preflight`` already.
 
     Raises:
@@ -156,7 +156,9 @@ def call_without_folder(
 
 
 def prepare_and_call(plain: Mapping, job: Job) -> float | None:
-    if job.is_main and not job.resuming:
+    if job.is_main and job.resuming:  # other ranks read the folder
+        job.folder.write_config({**job.folder.read_config(), "paths": plain.get("paths")})
+    elif job.is_main:
         job.folder.write_config(plain)
         job.folder.write_command(["groundup", job.stage, *job.overrides])
     with ready_for_ranks(job):

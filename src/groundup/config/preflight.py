@@ -33,7 +33,7 @@ def preflight(
     if not resuming:
         check_runs(stage, plain, later)
         if "steps" in plain:
-            check_steps(plain["steps"])
+            check_steps(plain)
     check_hardware(plain)
     check(plain, stage, overrides, choices)  # imports what the configuration names, torch with it: keep it last
 

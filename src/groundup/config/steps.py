@@ -1,42 +1,105 @@
-"""The steps of a pipeline as they stand in its configuration: their references to each other, and a check of them all."""
+"""The steps of a pipeline: composed as data, with references to each other, and a check of them all.
+
+A pipeline that is resumed may come from anyone. So a step has a plain name, stays below the pipeline's folder, and says
+by its overrides what it does, never where or by what code (see ``inert``).
+"""
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from groundup.config.compose import compose_with_choices
+from groundup.config.inert import inert
+from groundup.config.tree import Config
 from groundup.errors import UserError
 
-REFERENCE = re.compile(r"\{(\w+)\}")  # {name} of an earlier step; {key: value} is left to Hydra
+NAME = re.compile(r"\w[\w-]*")
+REFERENCE = re.compile(r"\{([\w-]+)\}")  # {name} of an earlier step; {key: value} is left to Hydra
 
 
-def fill(overrides: Sequence[str], folders: Mapping[str, Path]) -> list[str]:
-    """Overrides with ``{step}`` replaced by the folder of that step."""
-    return [REFERENCE.sub(lambda found: str(folders[found[1]]), override) for override in overrides]
+@dataclass(frozen=True)
+class Step:
+    """One step, ready to run in ``folder``."""
+
+    stage: str
+    folder: Path
+    overrides: list[str]
+    config: Config
+    choices: dict[str, str | None]
 
 
-def check_steps(steps: Mapping[str, Mapping]) -> None:
-    """Raises UserError for a mistake in any step, before the first one trains."""
-    from groundup.cli import STAGES
-    from groundup.config.preflight import preflight
+def compose_steps(steps: Mapping[str, Mapping], pipeline: Path, paths: Mapping) -> dict[str, Step]:
+    """Every step by its name, in their order.
 
+    Args:
+        pipeline: the folder of the whole; each step has one of its own in it.
+        paths: where runs and cached data are, for all steps.
+
+    Raises:
+        UserError: there is none, or one cannot be composed.
+    """
     if not steps:
         raise UserError("a pipeline needs steps. Try groundup pipeline experiment=demo")
-    earlier: dict[str, Path] = {}  # none of these folders is there yet
-    for name, step in steps.items():
+    composed: dict[str, Step] = {}
+    for name, node in steps.items():
         try:
-            if step.get("stage") not in STAGES:
-                raise UserError(f"stage={step.get('stage')} is no stage. Choose one of: {', '.join(STAGES)}")
-            overrides = step.get("overrides") or []
-            named = {word for override in overrides for word in REFERENCE.findall(override)}
-            if strange := sorted(named.difference(earlier)):
-                names = ", ".join(f"{{{other}}}" for other in earlier) or "none"
-                raise UserError(f"{{{strange[0]}}} is no earlier step. Earlier steps: {names}")
-            filled = fill(overrides, earlier)
-            config, choices = compose_with_choices(step["stage"], filled)
-            preflight(step["stage"], config, filled, choices, later=[earlier[other] for other in named])
+            composed[name] = compose_step(str(name), node, pipeline, composed)
         except UserError as error:
             raise UserError(f"step {name}: {error}") from None
-        earlier[name] = Path(f"_step_{name}_")
+        composed[name].config.paths = paths
+    return composed
+
+
+def compose_step(name: str, node: Mapping, pipeline: Path, earlier: Mapping[str, Step]) -> Step:
+    from groundup.cli import STAGES
+
+    stage, overrides, folder = node.get("stage"), node.get("overrides") or [], pipeline / name
+    if not NAME.fullmatch(name):
+        raise UserError("a step is named by letters, digits, - and _, as its folder")
+    if stage not in STAGES or stage == "resume":
+        stages = ", ".join(stage for stage in STAGES if stage != "resume")
+        raise UserError(f"stage={stage} is no stage of a pipeline. Choose one of: {stages}")
+    if not (isinstance(overrides, list) and all(isinstance(override, str) for override in overrides)):
+        raise UserError("overrides is a list of texts, as in [model.dropout=0.2]")
+    if strange := sorted(references(overrides).difference(earlier)):
+        names = ", ".join(f"{{{other}}}" for other in earlier) or "none"
+        raise UserError(f"{{{strange[0]}}} is no earlier step. Earlier steps: {names}")
+    filled = [REFERENCE.sub(lambda found: str(earlier[found[1]].folder), override) for override in overrides]
+    config, choices = compose_with_choices(stage, inert(filled))
+    if config.get("output"):
+        config.output = str(inside(folder, Path(config.output), pipeline))
+    return Step(stage, folder, filled, config, choices)
+
+
+def references(overrides: list[str]) -> set[str]:
+    """Names of the steps whose folders stand in ``overrides``."""
+    return {name for override in overrides for name in REFERENCE.findall(override)}
+
+
+def inside(step: Path, output: Path, pipeline: Path) -> Path:
+    """Where a step writes ``output``: below the pipeline's folder as it says, or else below the step's own.
+
+    Raises UserError for any other place.
+    """
+    whole = Path(os.path.abspath(pipeline))
+    for path in (output, step / output):
+        if whole in Path(os.path.abspath(path)).parents:
+            return path
+    raise UserError(f"output={output}: a step writes into the pipeline's folder. Try output={output.name}")
+
+
+def check_steps(plain: Mapping) -> None:
+    """Raises UserError for a mistake in any step of a pipeline's configuration, before the first one trains."""
+    from groundup.config.preflight import preflight
+
+    steps = compose_steps(plain["steps"], Path("_pipeline_"), plain["paths"])  # none of these folders is there yet
+    for name, step in steps.items():
+        later = [steps[other].folder for other in references(plain["steps"][name].get("overrides") or [])]
+        try:
+            preflight(step.stage, step.config, step.overrides, step.choices, later=later)
+        except UserError as error:
+            raise UserError(f"step {name}: {error}") from None

@@ -78,7 +78,8 @@ def load_run(
     Raises UserError when there is no such run, when it has no checkpoint, or when the checkpoint is damaged.
     """
     folder = open_run(reference, Path(logs), use)
-    config = Config(folder.read_config())
+    # Where the run wrote, and in how many processes, is its own business.
+    config = Config({**folder.read_config(), "paths": {"logs": str(logs), "cache": None}, "num_workers": 0})
     if "model" not in config:
         raise UserError(f"{folder.path} is a run of `groundup {folder.status().get('stage')}` and holds no model")
     file = best_checkpoint(folder)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 
-from groundup.config.compose import compose_with_choices
 from groundup.config.job import Job, run_job
-from groundup.config.steps import fill
+from groundup.config.steps import compose_steps
 from groundup.config.tree import Config
 from groundup.runs.atomic import write_text
 from groundup.runs.folder import RunFolder
+from groundup.runs.reference import RESUMABLE
 from groundup.runs.table import show_table
 from groundup.stages.resume import resume_folder
 from groundup.stages.training import was_saved
@@ -19,31 +19,27 @@ log = logging.getLogger(__name__)
 
 def run(cfg: Config, job: Job) -> None:
     """Runs each step that is not done yet; an interrupted training step goes on where it stopped."""
-    steps = cfg.steps
-    folders = {name: RunFolder(job.folder.path / name) for name in steps}
-    paths = {name: folder.path for name, folder in folders.items()}
+    steps = compose_steps(cfg.steps, job.folder.path, cfg.paths)
     for number, (name, step) in enumerate(steps.items(), 1):
-        folder, overrides = folders[name], fill(step.get("overrides") or [], paths)
+        folder = RunFolder(step.folder)
         state = folder.status().get("state") if folder.status_file.exists() else None
-        log.info(
-            "step %d of %d, %s: %s", number, len(steps), name, "done already" if state == "done" else step["stage"]
-        )
+        log.info("step %d of %d, %s: %s", number, len(steps), name, "done already" if state == "done" else step.stage)
         if state == "done":
             continue
-        if was_saved(folder):
-            resume_folder(folder, step["stage"])
+        if step.stage in RESUMABLE and was_saved(folder):
+            resume_folder(folder, step.stage, cfg.paths)
         else:
-            step_config, choices = compose_with_choices(step["stage"], overrides)
-            run_job(step["stage"], step_config, folder.path, overrides, choices=choices, group=job.folder.path.name)
-    conclude(cfg, job, steps, folders)
+            group = job.folder.path.name
+            run_job(step.stage, step.config, folder.path, step.overrides, choices=step.choices, group=group)
+    conclude(cfg, job, {name: RunFolder(step.folder) for name, step in steps.items()})
 
 
-def conclude(cfg: Config, job: Job, steps: dict, folders: dict[str, RunFolder]) -> None:
+def conclude(cfg: Config, job: Job, folders: dict[str, RunFolder]) -> None:
     """One table of all steps that have results, baselines first, printed and written to the folder."""
     rows: dict[str, dict] = {}
-    for name in steps:
-        rows |= folders[name].read_json("baselines.json", {})
-    for name, step in steps.items():
+    for folder in folders.values():
+        rows |= folder.read_json("baselines.json", {})
+    for name, step in cfg.steps.items():
         if "label" in step:  # steps without one only prepare for others
             rows[step["label"]] = folders[name].read_json("metrics.json", {})
     job.folder.write_json("results.json", rows)

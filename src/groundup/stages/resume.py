@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from groundup.config.compose import compose
+from groundup.config.inert import inert
 from groundup.config.job import Job, run_job
 from groundup.config.tree import Config
 from groundup.errors import UserError
@@ -27,17 +28,20 @@ def run(cfg: Config, job: Job) -> float | None:
     if status["state"] == "done":
         log.info("%s is done already; nothing to resume. See %s", folder.path, folder.report)
         return None
-    return resume_folder(folder, stage)
+    return resume_folder(folder, stage, cfg.paths)
 
 
-def resume_folder(folder: RunFolder, stage: str) -> float | None:
+def resume_folder(folder: RunFolder, stage: str, paths: Config) -> float | None:
     """Resumes one folder; says which keys of today's configuration differ from the saved ones.
+
+    Args:
+        paths: where logs and cached data are today; those of the folder may be of another machine.
 
     Raises:
         UserError: the folder holds links or anything but files, which would be written through.
     """
     require_own_files(folder.path)
-    saved = folder.read_config()
+    saved = folder.read_config() | {"paths": paths}
     overrides = folder.status().get("overrides", [])
     for line in drift(saved, stage, overrides):
         log.warning("%s (the saved value is used)", line)
@@ -47,7 +51,7 @@ def resume_folder(folder: RunFolder, stage: str) -> float | None:
 def drift(saved: Mapping, stage: str, overrides: list[str]) -> list[str]:
     """What the same command would set otherwise today: one line a key."""
     try:
-        today = compose(stage, overrides)
+        today = compose(stage, inert(overrides))
     except UserError as error:
         return [f"today's configuration no longer takes this command: {error}"]
     then, now = leaves(saved), leaves(today)
