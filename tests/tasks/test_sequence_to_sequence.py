@@ -12,10 +12,12 @@ import torch.nn.functional as F
 from groundup.data.batching import Bucketed
 from groundup.data.collate import IGNORE
 from groundup.data.datamodule import TextDataModule
+from groundup.data.facts import Facts
 from groundup.data.forms import statuses
 from groundup.data.given import GivenRows
 from groundup.data.tokenizer import TokenizerSpec
 from groundup.decoding.beam import Beam
+from groundup.decoding.decoding import Hypothesis
 from groundup.decoding.sampling import Sampler
 from groundup.errors import UserError
 from groundup.models.encoder_decoder import EncoderDecoder
@@ -248,3 +250,55 @@ def test_status_says_what_was_done_to_a_source():
     data, _ = make("transformer")
     rows = [{"source": "one"}, {"source": " "}, {"source": "two " * 60}]
     assert statuses(rows, data.loader(rows).dataset.examples) == ["ok", "empty", "truncated"]
+
+
+def make_spelled(words: int, room: int = 60):
+    """Sources of words, targets of their characters: ten times as many tokens."""
+    rows = [{"source": " ".join(["word"] * n), "target": "abcdefghij" * n} for n in range(1, words + 1)]
+    source = GivenRows({"train": rows, "validation": rows})
+    own = (TokenizerSpec("word", vocab_size=50), TokenizerSpec("char", vocab_size=50))
+    data = TextDataModule(source, own[0], Bucketed(batch_size=4, max_length=room), None, 1, target_tokenizer=own[1])
+    data.form = "paired"
+    data.prepare_data()
+    return data
+
+
+def sizes(data, task):
+    data.collate = task.collator(data.tokenizer)
+    (batch,) = data.loader([{"source": "word " * n} for n in range(1, 6)], batch_size=9)
+    return task.start(batch, Sampler(0), ())[1]
+
+
+def test_the_most_tokens_of_a_target_are_learned_from_the_train_split():
+    data = make_spelled(5)
+    facts = Facts.from_dict(data.facts.as_dict())  # as a run keeps them
+    vocabularies = {"target_vocab_size": facts.target_vocab_size, "shared_embedding": False}
+    model = make_model("transformer", facts.vocab_size, **vocabularies)
+    learned = Translation(model, facts, Sampler(0))
+    assert all(most >= 10 * n + 1 for n, most in enumerate(sizes(data, learned), 1))
+    assert sizes(data, Translation(model, facts, Sampler(0), max_length_ratio=0.5)) == [11, 11, 12, 12, 13]
+    data.known, data._facts = facts, None
+    data.setup("predict")
+    assert data.facts == facts
+    assert make("decoder alone")[1].max_length_ratio == 1.0  # a target of as many tokens
+
+
+def test_a_text_that_came_to_no_end_says_so(quiet_trainer, monkeypatch):
+    data, task = make("transformer")
+
+    def write(batch, decoding, seeds, prefix=()):
+        return [[Hypothesis([9], -1.0, -1.0, finished=index % 3 > 0)] for index in batch["index"].tolist()]
+
+    monkeypatch.setattr(task, "write", write)
+    (batch,) = data.loader([{"source": "one"}] * 4, batch_size=4)
+    finished = dict(zip(batch["index"].tolist(), (answer["finished"] for answer in task.predict_batch(batch))))
+    assert finished == {0: False, 1: True, 2: True, 3: False}
+    quiet_trainer().validate(task, datamodule=data, verbose=False)
+    assert [row["status"] for row in task.predictions] == ["unfinished", "ok", "ok"] * 4
+
+
+def test_a_text_may_be_as_long_as_it_must():
+    data, task = make("transformer", max_length_ratio=0.01)
+    (batch,) = data.loader([{"source": "one"}], batch_size=1)
+    ((best,),) = task.write(batch, Sampler(0, min_new_tokens=20, max_new_tokens=50))
+    assert len(best.tokens) >= 20

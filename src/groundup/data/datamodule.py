@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -197,6 +198,10 @@ class TextDataModule(LightningDataModule):
         if known is not None:
             check_sizes(known, facts)
         self._facts = facts
+        if known is not None:
+            self._facts = replace(facts, length_ratio=known.length_ratio)
+        elif issubclass(form, PairedText) and "train" in self.source.splits():
+            self._facts = replace(facts, length_ratio=self.examples("train").length_ratio)
 
     def _form(self) -> Any:  # a Form; that it fits the batching is checked at run time
         assert self.form is not None, "set datamodule.form to the task's form before setup"

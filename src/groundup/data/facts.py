@@ -13,7 +13,8 @@ class Facts:
 
     ``labels`` are the class names; a class's id is its place in the tuple. ``label_counts`` are rows of the train
     split, in the same order (for class weights). Both are empty where the data has no classes. ``target_vocab_size`` is
-    None where sources and targets share one vocabulary; the special ids are the same in both.
+    None where sources and targets share one vocabulary; the special ids are the same in both. ``length_ratio``: tokens
+    that a target may need for each token of its source, as learned from the train split; None where there are no pairs.
     """
 
     vocab_size: int
@@ -27,6 +28,7 @@ class Facts:
     labels: tuple[str, ...] = ()
     label_counts: tuple[int, ...] = ()
     target_vocab_size: int | None = None
+    length_ratio: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Only ints, strings and lists: fit for JSON, YAML and checkpoints that load with ``weights_only=True``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from lightning.pytorch import Trainer
@@ -11,6 +12,7 @@ from groundup.data.datamodule import TextDataModule
 from groundup.metrics.estimate import RESAMPLES, Estimate
 from groundup.runs.folder import RunFolder
 from groundup.runs.table import show_table
+from groundup.stages.outputs import log_statuses
 from groundup.tasks.base import Task
 
 Evaluated = tuple[dict[str, Estimate], list[dict]]  # metrics of a split, and one prediction a row
@@ -38,6 +40,8 @@ def evaluate(task: Task, data: TextDataModule, split: str, hardware: Config) -> 
 def write_results(folder: RunFolder, task: Task, data: TextDataModule, results: Mapping[str, Evaluated]) -> None:
     """metrics.json for all splits; predictions.jsonl, with the texts, for the last of them, and what they looked at."""
     folder.write_json("metrics.json", flat(results))
+    for split, (_, predictions) in results.items():
+        log_statuses(Counter(row.get("status", "ok") for row in predictions), f"{split} rows")
     split, (_, predictions) = list(results.items())[-1]
     if predictions:
         rows = data.texts(split)

@@ -1,9 +1,14 @@
-"""The file that ``predict`` and ``generate`` are asked for: refused before any work, there only when it is whole."""
+"""The file that ``predict`` and ``generate`` are asked for: refused before any work, there only when it is whole.
+
+And what is said of the rows on the terminal.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,6 +17,13 @@ from typing import Any
 from groundup.errors import UserError
 from groundup.runs.atomic import replacing
 from groundup.runs.folder import finite
+
+log = logging.getLogger(__name__)
+MEANING = {
+    "truncated": "longer than the model reads, and cut",
+    "empty": "nothing in them to read",
+    "unfinished": "stopped at the most tokens they may have; see task.max_length_ratio and decoding.max_new_tokens",
+}
 
 
 def check_output(output: Path, suffixes: Collection[str], source: Path | None = None) -> None:
@@ -45,6 +57,13 @@ def lines_of(output: Path) -> Iterator[Callable[[str], None]]:
         except OSError as error:
             raise UserError(f"output={output} cannot be written: {error.strerror}. Try another name") from error
         yield lambda line: print(line, file=file)
+
+
+def log_statuses(counts: Counter[str], rows: str) -> None:
+    """A line for each status but ``ok``; ``rows``: what is counted."""
+    for status, count in counts.items():
+        if status != "ok":
+            log.warning("%d of %d %s: %s (%s)", count, counts.total(), rows, status, MEANING.get(status, "see status"))
 
 
 def json_line(row: Mapping[str, Any]) -> str:

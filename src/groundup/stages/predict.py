@@ -25,8 +25,8 @@ from groundup.errors import UserError
 from groundup.stages.building import build_data, connect, prepare_process
 from groundup.stages.evaluate import FILES
 from groundup.stages.loading import LoadedRun, load_run
-from groundup.stages.outputs import check_output, json_line, lines_of
-from groundup.tasks.sequence_to_sequence import SequenceToSequence
+from groundup.stages.outputs import check_output, json_line, lines_of, log_statuses
+from groundup.tasks.sequence_to_sequence import SequenceToSequence, status_of
 
 log = logging.getLogger(__name__)
 BATCHES = 64  # that are sorted by length together: what padding costs is little from here on
@@ -36,7 +36,6 @@ COLUMNS, READING = (
     ("encoding", "delimiter", "columns"),
 )  # options of the data, and ours
 ABOUT = ("status", "unknown_tokens")  # what is told of a row beside the task's answer
-MEANING = {"truncated": "longer than the model reads, and cut", "empty": "nothing in them to read"}
 
 
 def run(cfg: Config, job: Job) -> None:
@@ -70,9 +69,7 @@ def run(cfg: Config, job: Job) -> None:
         log.warning(
             "%s of the input: now %s", *(", ".join(p + name for name in sorted(renamed)) for p in ("", "input."))
         )
-    for status, count in counts.items():
-        if status != "ok":
-            log.warning("%d of %d rows: %s (%s)", count, counts.total(), status, MEANING.get(status, "see status"))
+    log_statuses(counts, "rows")
 
 
 def check_task(loaded: LoadedRun, output: Path) -> None:
@@ -189,7 +186,7 @@ def predict_block(
         if writes and status == "empty":  # a model would make something up
             prediction.clear()
             prediction["prediction"] = ""
-        prediction["status"] = status
+        prediction["status"] = status_of(status, prediction.get("finished", True))
         if strange:
             prediction["unknown_tokens"] = strange
     return predictions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, cast
@@ -16,6 +17,7 @@ from groundup.data.datamodule import TextDataModule
 from groundup.data.facts import Facts
 from groundup.data.forms import statuses
 from groundup.data.loading import Collate
+from groundup.data.pairs import ROOM
 from groundup.data.tokenizer import Tokenizer
 from groundup.decoding.decoding import Decoding, Hypothesis
 from groundup.decoding.generate import decode, stream
@@ -33,24 +35,28 @@ from groundup.tasks.base import Loss, Task
 from groundup.tasks.evaluated import Split
 
 Share = Annotated[float, Field(ge=0, lt=1)]
-ROOM = 10  # tokens that every output may have, however short its source
+log = logging.getLogger(__name__)
+RATIO = 2.0  # of runs that have learned none
+CUT = (
+    "stopped after %d tokens, without an end. Try decoding.max_new_tokens=..., or train with task.max_length_ratio=..."
+)
 
 
 class SequenceToSequence(Task):
     """Writes a target text for each source text, by an encoder-decoder, or by a decoder alone that reads both in a row.
 
     ``decoding``: how the final evaluation and predictions write; validations during training write greedily, for
-    ``validation_rows`` rows of the split. ``max_length_ratio``: new tokens at most, times the tokens of the source, plus 10.
-    ``label_smoothing``: share of the probability spread over the vocabulary while training; reported losses are without
-    it. ``scheduled_sampling``: share of the decoder's inputs that are its own guesses while training, from a first pass
-    without gradient (Bengio et al. 2015, in parallel as Duckworth et al. 2019). ``pointer``: tokens of the source may be
-    copied (See et al. 2017); for encoder-decoders with one vocabulary.
+    ``validation_rows`` rows of the split. ``max_length_ratio``: new tokens at most, times the tokens of the source, plus 10;
+    None: as learned from the train split. ``label_smoothing``: share of the probability spread over the vocabulary while
+    training; reported losses are without it. ``scheduled_sampling``: share of the decoder's inputs that are its own
+    guesses while training, from a first pass without gradient (Bengio et al. 2015, in parallel as Duckworth et al. 2019).
+    ``pointer``: tokens of the source may be copied (See et al. 2017); for encoder-decoders with one vocabulary.
     """
 
     form = "paired"
     accepts = ("encoder_decoder", "decoder")
     kind: ClassVar[Literal["translation", "summarization"]]  # which metrics
-    answers = ("prediction", "score", "log_probability", "n_best")
+    answers = ("prediction", "score", "log_probability", "finished", "n_best")
     baselines_are_trained = False
     prefix: tuple[int, ...] = ()  # tokens that every prediction begins with
 
@@ -64,10 +70,11 @@ class SequenceToSequence(Task):
         scheduled_sampling: Share = 0.0,
         pointer: bool = False,
         validation_rows: Annotated[int, Field(ge=0)] = 100,
-        max_length_ratio: Annotated[float, Field(gt=0)] = 2.0,
+        max_length_ratio: Annotated[float, Field(gt=0)] | None = None,
     ) -> None:
         super().__init__(model, facts)
-        self.decoding, self.validation_rows, self.max_length_ratio = decoding, validation_rows, max_length_ratio
+        self.decoding, self.validation_rows = decoding, validation_rows
+        self.max_length_ratio = max_length_ratio or facts.length_ratio or RATIO
         self.label_smoothing, self.scheduled_sampling = label_smoothing, scheduled_sampling
         self.paired = isinstance(model, EncoderDecoder)
         if scheduled_sampling and not self.paired:
@@ -146,7 +153,7 @@ class SequenceToSequence(Task):
         prefix: Sequence[int] = (),
     ) -> list[list[Hypothesis]]:
         """Targets for the sources of a batch, best first; each begins with the tokens of ``prefix``."""
-        start, longest = self.start(batch, prefix)
+        start, longest = self.start(batch, decoding, prefix)
         found = decode(decoding=decoding, seeds=seeds, max_lengths=longest, **start)
         if prefix:
             for hypotheses in found:
@@ -154,7 +161,9 @@ class SequenceToSequence(Task):
                     hypothesis.tokens = [*prefix, *hypothesis.tokens]
         return found
 
-    def start(self, batch: dict[str, Tensor], prefix: Sequence[int] = ()) -> tuple[dict[str, Any], list[int]]:
+    def start(
+        self, batch: dict[str, Tensor], decoding: Decoding, prefix: Sequence[int] = ()
+    ) -> tuple[dict[str, Any], list[int]]:
         """Arguments for the decoding functions, and the most new tokens of each row."""
         ids, mask = batch["input_ids"], batch.get("attention_mask")
         facts = self.facts
@@ -173,7 +182,8 @@ class SequenceToSequence(Task):
             ends = (ids == facts.sep_id).int().argmax(1) + 1
             prompts = [[*row[:end], *prefix] for row, end in zip(ids.tolist(), ends.tolist(), strict=True)]
             lengths = ends.tolist()
-        longest = [int(self.max_length_ratio * length) + ROOM for length in lengths]
+        least = decoding.min_new_tokens + 1  # and the end token
+        longest = [max(int(self.max_length_ratio * length) + ROOM, least) for length in lengths]
         return {"prompts": prompts, **common}, longest
 
     def answer(
@@ -181,9 +191,13 @@ class SequenceToSequence(Task):
     ) -> Iterator[str]:
         """The target of a batch of one source: a sampler's in pieces as they become certain, a beam's as a whole."""
         if not isinstance(decoding, Sampler):
-            yield self.spell(self.write(batch, decoding, [seed], prefix)[0][0].tokens)
+            best = self.write(batch, decoding, [seed], prefix)[0][0]
+            yield self.spell(best.tokens)
+            if not best.finished:
+                log.warning(CUT, len(best.tokens) - len(prefix))
             return
-        start, (longest,) = self.start(batch, prefix)
+        start, (longest,) = self.start(batch, decoding, prefix)
+        longest = min(longest, decoding.max_new_tokens)
         written, shown = list(prefix), self.spell(prefix)
         yield shown  # also where nothing comes after it
         for (token,) in stream(sampler=decoding, seed=seed, max_lengths=[longest], **start):
@@ -193,6 +207,8 @@ class SequenceToSequence(Task):
             if not text.endswith("\ufffd"):  # half of a character of several bytes
                 yield text[len(shown) :]
                 shown = text
+        if len(written) - len(prefix) == longest:
+            log.warning(CUT, longest)
 
     def spell(self, tokens: Sequence[int]) -> str:
         """The text of output tokens."""
@@ -210,13 +226,14 @@ class SequenceToSequence(Task):
         size = self.decoding.max_new_tokens
         tokens = torch.full((len(labels), size), self.facts.pad_id, device=labels.device)
         scores = torch.zeros(len(labels), device=labels.device)
+        finished = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
         if written.any():
             part = {name: value[written] for name, value in batch.items()}
             greedy = Sampler(temperature=0, max_new_tokens=size)
             found = self.write(part, self.decoding if self.final else greedy, part["index"].tolist())
             for row, (best, *_) in zip(written.nonzero()[:, 0].tolist(), found, strict=True):
                 tokens[row, : len(best.tokens)] = torch.tensor(best.tokens, dtype=torch.long)
-                scores[row] = best.score
+                scores[row], finished[row] = best.score, best.finished
         return {
             "nll": nll.view_as(labels).double().sum(1),
             "count": chosen.sum(1),
@@ -224,6 +241,7 @@ class SequenceToSequence(Task):
             "written": written,
             "tokens": tokens,
             "score": scores,
+            "finished": finished,
         }
 
     def is_written(self, index: Tensor) -> Tensor:
@@ -264,7 +282,8 @@ class SequenceToSequence(Task):
         for row in table["written"].nonzero()[:, 0].tolist():
             index = int(table["index"][row])
             tokens = [token for token in table["tokens"][row].tolist() if token != self.facts.pad_id]
-            told = {"hypothesis": self.spell(tokens), "score": float(table["score"][row]), "status": status[index]}
+            told = {"hypothesis": self.spell(tokens), "score": float(table["score"][row])}
+            told["status"] = status_of(status[index], bool(table["finished"][row]))
             rows.append({"index": index, **split.rows[index], **told})
         return rows
 
@@ -273,14 +292,24 @@ class SequenceToSequence(Task):
         answers = []
         for found in self.write(batch, self.decoding, batch["index"].tolist(), self.prefix):
             hypotheses = [
-                {"text": self.spell(one.tokens), "score": one.score, "log_probability": one.log_probability}
+                {
+                    "text": self.spell(one.tokens),
+                    "score": one.score,
+                    "log_probability": one.log_probability,
+                    "finished": one.finished,
+                }
                 for one in found
             ]
             best = hypotheses[0]
-            answers.append({"prediction": best["text"], **{key: best[key] for key in ("score", "log_probability")}})
+            answers.append({"prediction": best["text"], **{key: best[key] for key in best if key != "text"}})
             if len(hypotheses) > 1:
                 answers[-1]["n_best"] = hypotheses
         return answers
 
     def attention_maps(self, data: TextDataModule, split: str) -> list[dict[str, Any]]:
         return attention_maps(self, data, split) if self.paired else []
+
+
+def status_of(source: str, finished: bool) -> str:
+    """The status of a text that was written: that of its source, or ``unfinished`` where it came to no end in its length."""
+    return source if finished or source != "ok" else "unfinished"
