@@ -178,6 +178,18 @@ def test_no_choice_of_callbacks_leaves_a_run_without_checkpoints(groundup, data_
     assert "test/accuracy" in read_json(folder / "metrics.json")
 
 
+def test_limits_of_batches_hold_for_the_last_pass_too(groundup, data_overrides, read_json):
+    arguments = ["finetune", *data_overrides, "data.label=subject", *SMALL, "budget.steps=2", "batching.batch_size=8"]
+    folder = groundup(*arguments, "+trainer.limit_val_batches=3", "+trainer.limit_test_batches=0.5")
+    results = read_json(folder / "metrics.json")
+    assert 0 < results["validation/accuracy"]["n"] <= 3 * 8  # of 60 rows in batches of 8
+    assert 0 < results["test/accuracy"]["n"] <= 5 * 8  # of 80
+    assert "limit_val_batches=3, so not all of it is evaluated" in (folder / "run.log").read_text()
+    folder = groundup(*arguments, "+trainer.limit_val_batches=0", "+trainer.limit_test_batches=1")
+    results = read_json(folder / "metrics.json")
+    assert 0 < results["test/accuracy"]["n"] <= 8 and "validation/accuracy" not in results
+
+
 def test_unknown_monitor_is_named_with_what_there_is(data_overrides, tmp_path, capsys):
     command = [
         "finetune",

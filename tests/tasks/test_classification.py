@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss
 from sklearn.utils.class_weight import compute_class_weight
 
 from groundup.errors import UserError
-from groundup.tasks.classification import NAMED
+from groundup.tasks.classification import NAMED, Classification
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +24,16 @@ def test_balanced_weights_equal_sklearn(data, make_task):
     expected = compute_class_weight("balanced", classes=np.array(data.facts.labels), y=labels)
     task = make_task("classification", data, class_weights="balanced")
     np.testing.assert_allclose(task.class_weights.numpy(), expected, rtol=1e-6)
+
+
+def test_a_class_without_rows_leaves_balanced_weights_finite(data, make_task):
+    model = make_task("classification", data).model
+    labels = [0] * 5 + [2] * 3
+    task = Classification(model, replace(data.facts, label_counts=(5, 0, 3)), class_weights="balanced")
+    expected = compute_class_weight("balanced", classes=np.array([0, 2]), y=labels)
+    np.testing.assert_allclose(task.class_weights.numpy(), [expected[0], 1.0, expected[1]], rtol=1e-6)
+    loss = task.loss(next(iter(data.train_dataloader())))
+    assert (loss.total / loss.count).isfinite()
 
 
 def test_weighted_loss_is_that_of_torch(data, make_task):

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from groundup.data.seeding import mix
+from groundup.errors import UserError
+from groundup.training.freeze import Freeze
 
 STEPS, ROWS = 4, 8
 CASES = {
@@ -119,6 +121,21 @@ def test_step_statistics_are_sums_over_the_step(make_data, make_task, train):
     losses = [fresh.loss(batch) for batch in batches]
     assert float(task.step_statistics["count"]) == sum(float(loss.count) for loss in losses)
     assert float(task.step_statistics["loss"]) == pytest.approx(sum(loss.total.item() for loss in losses), rel=1e-5)
+
+
+@pytest.mark.parametrize("until", [None, 3])
+def test_freezing_all_that_a_tied_head_uses_is_refused(until, make_data, make_task, train):
+    data = make_data("causal_lm")
+    make_task("causal_lm", data)
+    batch = next(iter(data.train_dataloader()))
+    refusals = {
+        "model": r"freeze.what=model leaves nothing to train, as the head shares .* Try task.tied=false$",
+        "head": r"freeze.what=head: .* no weights of its own to freeze, as it shares the embedding",
+    }
+    for what, said in refusals.items():
+        with pytest.raises(UserError, match=said):
+            train(make_task("causal_lm", data), [batch], 1, callbacks=[Freeze(until=until, what=what)])
+    train(make_task("causal_lm", data, tied=False), [batch], 1, callbacks=[Freeze(until=until)])
 
 
 def test_step_without_a_scored_position_changes_nothing(make_data, make_task, train):

@@ -141,6 +141,18 @@ def test_stops_after_patience_validations_and_stays_stopped(tmp_path: Path) -> N
     assert task.trace == []
 
 
+def test_nan_is_no_improvement_and_never_the_best(tmp_path: Path) -> None:
+    scores = (math.nan, 3.0, 2.0, math.nan, 1.0, 1.5, math.nan)
+    early = EarlyStopping(patience=2)
+    _, trainer = train(tmp_path, 40, validate_every=2, more=(Scores(*scores), early))
+    assert (trainer.global_step, early.best) == (14, 1.0)
+
+
+def test_a_metric_that_is_never_a_number_ends_the_run_too(tmp_path: Path) -> None:
+    _, trainer = train(tmp_path, 40, validate_every=2, more=(Scores(*[math.nan] * 3), EarlyStopping(patience=3)))
+    assert trainer.global_step == 6
+
+
 def test_patience_counts_across_a_resume(tmp_path: Path) -> None:
     train(tmp_path, 4, validate_every=2, more=(Scores(1.0, 2.0), EarlyStopping(patience=2)))
     _, trainer = train(tmp_path, 40, validate_every=2, resume=True, more=(Scores(2.0), EarlyStopping(patience=2)))

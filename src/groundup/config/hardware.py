@@ -109,7 +109,7 @@ def check_devices(devices: Any, here: str) -> None:
             raise UserError(f"trainer.devices={typed}: on a CPU it is the number of processes. Try trainer.devices=1")
         return
     count = gpus().get(here)
-    if count is None or typed in ("auto", "-1"):
+    if count is None or typed in ("auto", "-1") or "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun shows each one GPU
         return
     numbers = typed.strip("[]").split(",")
     listed = isinstance(devices, list | tuple) or "," in typed

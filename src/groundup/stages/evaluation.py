@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping
 
@@ -15,12 +16,21 @@ from groundup.runs.table import show_table
 from groundup.stages.outputs import log_statuses
 from groundup.tasks.base import Task
 
+log = logging.getLogger(__name__)
+LIMITS = {"validation": "limit_val_batches", "test": "limit_test_batches"}  # Lightning's names
 Evaluated = tuple[dict[str, Estimate], list[dict]]  # metrics of a split, and one prediction a row
 
 
 def evaluate(task: Task, data: TextDataModule, split: str, hardware: Config) -> Evaluated:
-    """One full pass over a split, in one process: metrics with 95 % intervals, and one prediction a row."""
+    """One pass over a split, in one process: metrics with 95 % intervals, and one prediction a row.
+
+    All of the split, unless ``hardware`` limits its batches as for Lightning's trainer.
+    """
+    limit = limit_of(split, hardware)
+    if limit is not None:
+        log.info("%s: %s=%s, so not all of it is evaluated", split, LIMITS[split], limit)
     trainer = Trainer(
+        **{LIMITS[split]: limit},
         accelerator=hardware.accelerator,
         devices=1,
         precision=hardware.precision,
@@ -35,6 +45,12 @@ def evaluate(task: Task, data: TextDataModule, split: str, hardware: Config) -> 
     run(task, datamodule=data, verbose=False)
     task.resamples = 0
     return task.results, task.predictions
+
+
+def limit_of(split: str, hardware: Config) -> int | float | None:
+    """How many batches of the split are evaluated, or which share of them; None: all."""
+    limit = hardware.get(LIMITS[split])
+    return None if isinstance(limit, float) and limit == 1.0 else limit  # the whole number 1 is one batch
 
 
 def write_results(folder: RunFolder, task: Task, data: TextDataModule, results: Mapping[str, Evaluated]) -> None:

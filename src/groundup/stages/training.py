@@ -29,7 +29,14 @@ from groundup.stages.building import (
     quiet_lightning,
     saved_tokenizers,
 )
-from groundup.stages.evaluation import Evaluated, compare_with_baselines, evaluate, print_results, write_results
+from groundup.stages.evaluation import (
+    Evaluated,
+    compare_with_baselines,
+    evaluate,
+    limit_of,
+    print_results,
+    write_results,
+)
 from groundup.stages.inheritance import adopt_weights, inherit, inherited_tokenizers, open_parents
 from groundup.stages.stored import check_stored
 from groundup.tasks.base import Task
@@ -165,10 +172,14 @@ def conclude(cfg: Config, folder: RunFolder, data: TextDataModule) -> float:
     task = build_task(cfg, data.facts)  # the trained one may be spread over processes, or compiled
     connect(task, data)
     task.load_state_dict(load_checkpoint(best_checkpoint(folder))["state_dict"])
-    splits = [split for split in ("validation", "test") if split in data.source.splits()]
+    present = [split for split in ("validation", "test") if split in data.source.splits()]
+    splits = [split for split in present if limit_of(split, cfg.trainer) != 0]
+    if not splits:
+        log.warning("nothing is evaluated: trainer.limit_val_batches and trainer.limit_test_batches are 0")
+        return float("nan")
     results: dict[str, Evaluated] = {split: evaluate(task, data, split, cfg.trainer) for split in splits}
     write_results(folder, task, data, results)
     baselines = compare_with_baselines(folder, task, data, splits[-1], cfg.baselines)
     print_results(results, baselines, type(task.model).__name__)
     split, _, metric = cfg.monitor.partition("/")
-    return results[split][0][metric].value
+    return results[split][0][metric].value if split in results else float("nan")

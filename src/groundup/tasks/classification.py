@@ -118,9 +118,10 @@ class Classification(Task):
 def _class_weights(choice: str | list[float] | None, facts: Facts) -> Tensor | None:
     if choice is None:
         return None
-    if choice == "balanced":  # as scikit-learn: rows / (classes x rows of the class)
+    if choice == "balanced":  # as scikit-learn: rows / (classes x rows of the class), of the classes that have rows
         counts = torch.tensor(facts.label_counts, dtype=torch.float)
-        return counts.sum() / (len(counts) * counts)
+        present = counts > 0
+        return torch.where(present, counts.sum() / (present.sum() * counts.clamp(min=1)), 1.0)
     weights = torch.tensor([float(weight) for weight in choice])
     if len(weights) != len(facts.labels):
         raise UserError(

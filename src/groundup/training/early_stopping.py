@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Annotated, Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -56,8 +57,9 @@ class EarlyStopping(Callback):
             known = ", ".join(sorted(name for name in trainer.callback_metrics if name.startswith("validation/")))
             raise UserError(f"early stopping watches {self.monitor}, but validation reports {known}. Set monitor=...")
         score = float(trainer.callback_metrics[self.monitor])
-        gain = None if self.best is None else (self.best - score if self.mode == "min" else score - self.best)
-        if gain is None or gain > self.min_delta:
+        # The first score is the best so far; NaN is never an improvement
+        best = self.best if self.best is not None else math.inf if self.mode == "min" else -math.inf
+        if (best - score if self.mode == "min" else score - best) > self.min_delta:
             self.best, self.misses = score, 0
             return
         self.misses += 1
@@ -65,10 +67,10 @@ class EarlyStopping(Callback):
             self.stopped_at = trainer.global_step
             trainer.should_stop = True
             log.info(
-                "early stop at step %d: %s has not improved on %.4f for %d validations",
+                "early stop at step %d: %s has not improved on %s for %d validations",
                 trainer.global_step,
                 self.monitor,
-                self.best,
+                "nan" if self.best is None else f"{self.best:.4f}",
                 self.misses,
             )
 

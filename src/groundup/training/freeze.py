@@ -26,7 +26,7 @@ class Freeze(Callback):
         what: dotted name of a submodule of the task.
 
     Raises:
-        UserError: the task has no such part.
+        UserError: the task has no such part, or the part has no weights of its own, or nothing else is left to train.
     """
 
     def __init__(self, until: Annotated[int, Field(ge=1)] | None = None, what: str = "model"):
@@ -42,6 +42,14 @@ class Freeze(Callback):
             parts = ", ".join(name for name, _ in pl_module.named_children())
             raise UserError(f"callbacks.freeze.what={self.what}: the task has no such part, but {parts}") from None
         self._frozen = [parameter for parameter in part.parameters() if parameter.requires_grad]
+        named = f"callbacks.freeze.what={self.what}"
+        tied = getattr(getattr(pl_module, "head", None), "tied", False)
+        if not self._frozen:
+            why = ", as it shares the embedding of the model" if tied else ""
+            raise UserError(f"{named}: that part has no weights of its own to freeze{why}")
+        if all(any(p is frozen for frozen in self._frozen) for p in pl_module.parameters() if p.requires_grad):
+            why = ", as the head shares the embedding of the model. Try task.tied=false" if tied else ""
+            raise UserError(f"{named} leaves nothing to train{why}")
         if self.until is None:  # before the optimizer and DDP are built: neither gets to know them
             self._require_gradient(False)
         log.info("%s is frozen %s", self.what, "for good" if self.until is None else f"for {self.until} steps")

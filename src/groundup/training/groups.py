@@ -141,7 +141,7 @@ def _level(name: str, kind: str, depths: dict[str, int]) -> int:
 def _assert_complete(module: nn.Module, groups: list[dict]) -> None:
     wanted = {id(parameter) for parameter in module.parameters() if parameter.requires_grad}
     if not wanted:
-        raise UserError("every parameter is frozen, so there is nothing to train. Try callbacks.freeze.until=100")
+        raise UserError("every parameter is frozen, so there is nothing to train")
     found = [id(parameter) for group in groups for parameter in group["params"]]
     if len(found) != len(set(found)) or set(found) != wanted:
         raise RuntimeError("a trainable parameter is in no optimizer group, or in two")
