@@ -156,5 +156,13 @@ def run(arguments: list[str]) -> int:
 
 
 def main() -> None:
-    """Entry point of the console script."""
-    sys.exit(run(sys.argv[1:]))
+    """Entry point of the console script. A reader that wants no more (``| head -1``) ends it without a word, as it ends ``cat``."""
+    try:
+        code = run(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        from groundup.config.streams import discard
+
+        discard(sys.stdout)
+        code = 141  # what a shell reports for SIGPIPE
+    sys.exit(code)

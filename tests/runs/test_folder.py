@@ -107,8 +107,9 @@ def test_predictions_keep_their_order_and_their_line_separators(tmp_path):
 
 
 def test_status_keeps_the_first_start_and_adds_up_the_time(tmp_path, monkeypatch):
-    clock = iter([100.0, 110.0, 500.0, 507.0])
+    clock, watch = iter([100.0, 110.0, 500.0, 507.0]), iter([5.0, 15.0, 1.0, 8.0])
     monkeypatch.setattr("groundup.runs.folder.time.time", lambda: next(clock))
+    monkeypatch.setattr("groundup.runs.folder.time.monotonic", lambda: next(watch))
     run = RunFolder(tmp_path)
     run.set_status("running", stage="pretrain", step=0)
     run.set_status("failed", why="disk full", step=40)
@@ -119,6 +120,26 @@ def test_status_keeps_the_first_start_and_adds_up_the_time(tmp_path, monkeypatch
     status = run.status()
     assert (status["started"], status["resumed"], status["seconds"]) == (100.0, 500.0, 17.0)
     assert (status["stage"], status["step"], status["state"]) == ("pretrain", 90, "done")
+
+
+def test_a_clock_set_back_does_not_shorten_a_run(tmp_path, monkeypatch):
+    clock = iter([7200.0, 0.0, 7200.0, 10.0])
+    monkeypatch.setattr("groundup.runs.folder.time.time", lambda: next(clock))
+    run = RunFolder(tmp_path)
+    for _ in range(2):
+        run.set_status("running")
+        before = run.status()["seconds"]
+        run.set_status("done")
+        assert before <= run.status()["seconds"] < before + 5
+
+
+@pytest.mark.parametrize("pid", [1, 0, -1, True, "1", 1.0, None, [1], 2**70])
+def test_a_status_that_names_another_process_is_not_believed(tmp_path, pid):
+    """-1 and 0 would stand for all processes; 1 is alive, and not this run."""
+    run = RunFolder(tmp_path)
+    run.set_status("running")
+    run.write_json("status.json", {**run.read_json("status.json"), "pid": pid})
+    assert run.status()["state"] == "interrupted"
 
 
 def test_a_killed_run_is_not_running(tmp_path):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import shlex
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,9 +20,11 @@ from groundup.config.ranks import rank, ready_for_ranks
 from groundup.config.tree import Config
 from groundup.errors import UserError
 from groundup.runs.folder import RunFolder, State
+from groundup.runs.lock import locked
+from groundup.runs.reference import RESUMABLE
 from groundup.runs.secrets import mask, mask_text
+from groundup.runs.signals import EXIT_CODES, Interrupted
 
-EXIT_SAVED = {75: "a signal", 130: "Ctrl-C"}  # exit codes after last.ckpt was written; 75 is EX_TEMPFAIL
 WITHOUT_FOLDER = ("predict", "generate", "resume")  # stages that leave behind only what they are asked for
 log = logging.getLogger(__name__)
 
@@ -110,7 +114,8 @@ def run_job(
     about |= {"choices": dict(choices)} if choices else {}
     about |= {} if job_num is None else {"job_num": job_num}
     job.folder.path.mkdir(parents=True, exist_ok=True)
-    with log_to_run(job.folder.log, rank=job.rank):
+    lock = locked(job.folder.path) if job.is_main else nullcontext()
+    with lock, log_to_run(job.folder.log, rank=job.rank):
         try:
             set_status(job, "running", more=about)
             value = prepare_and_call(plain, job)
@@ -118,11 +123,10 @@ def run_job(
             log_failure(error)
             end(job, "failed", str(error), 2)
             raise
-        except KeyboardInterrupt:
-            end(job, "interrupted", "Ctrl-C", 130)
-            raise
-        except SystemExit as exit:
-            end(job, *state_of_exit(exit))
+        except (KeyboardInterrupt, SystemExit) as stop:
+            state, why, code = state_of_exit(stop)
+            stop.add_note(go_on(job, why) if state == "interrupted" else str(why))
+            end(job, state, why, code)
             raise
         except BaseException as error:
             log_failure(error)
@@ -191,10 +195,19 @@ def end(job: Job, state: State, why: str | None, exit_code: int | None) -> None:
         log.info("report: %s", os.path.relpath(write_report(job.folder)))
 
 
-def state_of_exit(exit: SystemExit) -> tuple[State, str | None, int | None]:
+def state_of_exit(exit: KeyboardInterrupt | SystemExit) -> tuple[State, str | None, int | None]:
+    if isinstance(exit, KeyboardInterrupt):
+        return "interrupted", "Ctrl-C", 130
+    if isinstance(exit, Interrupted):
+        return "interrupted", str(exit), EXIT_CODES[exit.signal_name]
     code = exit.code if isinstance(exit.code, int) else 1 if exit.code else 0
-    if code == 0:
-        return "done", None, 0
-    if code in EXIT_SAVED:
-        return "interrupted", f"{EXIT_SAVED[code]}; saved. Go on with groundup resume", code
-    return "failed", f"the stage left with exit code {code}", code
+    if code in EXIT_CODES.values():
+        return "interrupted", f"exit code {code}", code
+    return ("done", None, 0) if code == 0 else ("failed", f"the stage left with exit code {code}", code)
+
+
+def go_on(job: Job, why: str | None) -> str:
+    """The last line of an interrupted run, with what to paste into the shell."""
+    if job.stage not in RESUMABLE:
+        return f"interrupted ({why})"
+    return f"interrupted ({why}). Go on with: groundup resume {shlex.quote(f'run={os.path.relpath(job.folder.path)}')}"

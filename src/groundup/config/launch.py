@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -18,7 +18,10 @@ from groundup.config import gate, sweep
 from groundup.config.compose import resolved
 from groundup.config.mistakes import explain
 from groundup.config.ranks import is_spawned_rank, run_rank
+from groundup.config.streams import surviving_streams
 from groundup.errors import UserError
+from groundup.runs.secrets import mask_text
+from groundup.runs.signals import ending_in_order
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 
@@ -84,14 +87,23 @@ def launch(stage: str, arguments: list[str]) -> int:
     gate.passed.clear()
     code = 0
     try:
-        with hydra_environment(arguments):
+        # Who cuts off the text of `generate` wants no more of it, as with `cat`; a training goes on.
+        streams = nullcontext() if stage == "generate" else surviving_streams()
+        with streams, ending_in_order(), hydra_environment(arguments):
             check_flags(arguments)
             run_hydra(task, stage)
+        if isinstance(task.failure, BrokenPipeError):
+            raise task.failure
         if task.failure is not None:
             code = report_failure(task.failure, stage, task.log, full_error, overrides=arguments)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        for line in getattr(stop, "__notes__", [])[-1:]:  # of the outermost run: a step of a pipeline ends with it
+            print(mask_text(line), file=sys.stderr)
+        if not isinstance(stop, KeyboardInterrupt):
+            raise
         code = 130
+    except BrokenPipeError:
+        raise
     except gate.Refused as refused:
         code = report_failure(refused.error, stage, None, full_error, overrides=arguments)
     except Exception as error:
@@ -163,8 +175,6 @@ def report_failure(
     overrides: list[str] | None = None,
 ) -> int:
     """Say on stderr what went wrong and return the exit code. The run's log holds the traceback of a failed job."""
-    from groundup.runs.secrets import mask_text
-
     line = explain(error, stage, overrides or [])
     if full_error or (line is None and log is None):
         traceback.print_exception(error)

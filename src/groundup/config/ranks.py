@@ -84,10 +84,11 @@ def run_rank() -> int:
     from groundup.config.logs import log_failure, log_to_run
     from groundup.config.tree import Config
     from groundup.runs.secrets import mask_text
+    from groundup.runs.signals import ending_in_order
 
     job = Job.from_dict(json.loads(os.environ[RANK_JOB]) | {"rank": rank()})
     try:
-        with log_to_run(job.folder.log, rank=job.rank), ready_for_ranks(job):
+        with ending_in_order(), log_to_run(job.folder.log, rank=job.rank), ready_for_ranks(job):
             try:
                 call_stage(Config(job.folder.read_config()), job)
             except Exception as error:

@@ -6,7 +6,6 @@ import json
 import math
 import os
 import shlex
-import socket
 import time
 from collections.abc import Iterable, Mapping
 from enum import Enum
@@ -15,6 +14,7 @@ from typing import Literal
 
 from groundup.errors import UserError
 from groundup.runs.atomic import write_text
+from groundup.runs.lock import lives, this_process
 from groundup.runs.reading import damaged, number_pattern, read_json, read_yaml
 from groundup.runs.secrets import mask
 
@@ -46,6 +46,7 @@ class RunFolder:
         self.samples = self.path / "samples"
         self.report = self.path / "report.html"
         self.log = self.path / "run.log"
+        self._since: float | None = None  # seconds of the monotonic clock at which this process began to run it
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"
@@ -85,30 +86,36 @@ class RunFolder:
     def set_status(self, state: State, why: str | None = None, **more: object) -> None:
         """Write ``status.json``. ``started`` (unix seconds) stays that of the first start; ``seconds`` adds up over resumes.
 
+        ``seconds`` is measured by a clock that nobody can set, from ``running`` to the end, of this process alone.
         ``more``: plain values kept until overwritten, such as ``stage`` and ``step``.
         """
         now = time.time()
-        old = self.read_json("status.json", {})
-        new = {**old, **more, "state": state, "why": why, "host": socket.gethostname(), "pid": os.getpid()}
+        old = self._read_status()
+        new = {**old, **more, "state": state, "why": why, **this_process()}
         new.setdefault("started", now)
-        starts = state == "running" and (old.get("state") != "running" or old.get("pid") != new["pid"])
-        if starts or "resumed" not in old:
-            new["resumed"] = now if old else new["started"]
+        if state == "running" and self._since is None:
+            new["resumed"], self._since = now, time.monotonic()
         new["ended"] = None if state == "running" else now
-        if old.get("state") == "running" and state != "running" and old.get("pid") == new["pid"]:
-            new["seconds"] = old.get("seconds", 0.0) + now - new["resumed"]
-        new.setdefault("seconds", 0.0)
+        before = old.get("seconds")
+        new["seconds"] = before if isinstance(before, int | float) else 0.0
+        if state != "running" and self._since is not None:
+            new["seconds"] += time.monotonic() - self._since
+            self._since = None
         self.write_json("status.json", new)
 
     def status(self) -> dict:
         """What ``status.json`` says; a run whose process is gone without a word counts as interrupted."""
+        status = self._read_status()
+        if status.get("state") == "running" and not lives(status):
+            status |= {"state": "interrupted", "why": f"process {status.get('pid')} ended without a word (killed?)"}
+        return status
+
+    def _read_status(self) -> dict:
         try:
             status = self.read_json("status.json", {})
         except UserError:  # somebody edited it
             status = {}
-        if status.get("state") == "running" and not _alive(status):
-            status |= {"state": "interrupted", "why": f"process {status.get('pid')} ended without a word (killed?)"}
-        return status
+        return status if isinstance(status, dict) else {}
 
     # ---------------------------------------------------------------- results
 
@@ -172,19 +179,6 @@ def finite(value: object) -> object:
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
     return [finite(item) for item in value] if isinstance(value, list) else value
-
-
-def _alive(status: Mapping) -> bool:
-    """Whether the process of a running run still exists; unknown (another machine) counts as alive."""
-    if status.get("host") != socket.gethostname() or os.name != "posix":
-        return True
-    try:
-        os.kill(int(status["pid"]), 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, KeyError, ValueError):
-        return True
-    return True
 
 
 def _dumper(yaml) -> type:

@@ -12,6 +12,7 @@ from groundup.config.tree import Config
 from groundup.data.datamodule import TextDataModule
 from groundup.metrics.estimate import RESAMPLES, Estimate
 from groundup.runs.folder import RunFolder
+from groundup.runs.signals import as_keyboard_interrupt
 from groundup.runs.table import show_table
 from groundup.stages.outputs import log_statuses
 from groundup.tasks.base import Task
@@ -42,7 +43,8 @@ def evaluate(task: Task, data: TextDataModule, split: str, hardware: Config) -> 
     )
     task.resamples = RESAMPLES
     run = trainer.validate if split == "validation" else trainer.test
-    run(task, datamodule=data, verbose=False)
+    with as_keyboard_interrupt():
+        run(task, datamodule=data, verbose=False)
     task.resamples = 0
     return task.results, task.predictions
 

@@ -12,6 +12,7 @@ from groundup.config.job import Job, run_job
 from groundup.config.tree import Config
 from groundup.errors import UserError
 from groundup.runs.folder import RunFolder
+from groundup.runs.lock import check_unlocked
 from groundup.runs.reading import require_own_files
 from groundup.runs.reference import RESUMABLE, open_run, unfit
 
@@ -28,6 +29,7 @@ def run(cfg: Config, job: Job) -> float | None:
     if status["state"] == "done":
         log.info("%s is done already; nothing to resume. See %s", folder.path, folder.report)
         return None
+    check_unlocked(folder.path)
     return resume_folder(folder, stage, cfg.paths)
 
 

@@ -15,6 +15,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from groundup.errors import UserError
+from groundup.runs.signals import as_keyboard_interrupt
 
 UNITS = ("steps", "tokens", "epochs", "minutes")
 
@@ -126,7 +127,8 @@ def measure_seconds_per_step(
                 enable_progress_bar=False,
                 enable_model_summary=False,
             )
-            trainer.fit(trial, train_dataloaders=data.train_dataloader())
+            with as_keyboard_interrupt():
+                trainer.fit(trial, train_dataloaders=data.train_dataloader())
     finally:
         data.total_batches, data.start_batch = kept[:2]
         random.setstate(kept[2])

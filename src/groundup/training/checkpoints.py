@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import signal
-import threading
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,28 +15,18 @@ from pydantic import Field
 
 from groundup.errors import UserError
 from groundup.metrics.directions import Direction, chosen_direction
+from groundup.runs.signals import EXIT_CODES, Interrupted, on_signals
 from groundup.training.ema import EMA
 from groundup.training.resume import BEST, LAST
 
 log = logging.getLogger(__name__)
-
-EXIT_CODES = {"SIGTERM": 75, "SIGUSR1": 75, "SIGINT": 130}  # 75: "try again later" (sysexits.h), for schedulers
-
-
-class Interrupted(SystemExit):
-    """A signal stopped training at a step boundary, after ``last.ckpt`` was written."""
-
-    def __init__(self, signal_name: str, step: int):
-        super().__init__(EXIT_CODES[signal_name])
-        self.signal_name = signal_name
-        self.step = step
 
 
 class Checkpoints(Checkpoint):
     """``last.ckpt`` (the whole state, to resume), ``previous.ckpt`` (the one before), ``best.ckpt`` (weights, to use).
 
     Everything is saved at optimizer-step boundaries only, and after a validation that is due at that step, so that a
-    resumed run neither repeats nor skips one. SIGTERM, SIGUSR1 and Ctrl-C save at the next boundary and raise
+    resumed run neither repeats nor skips one. SIGTERM, SIGHUP, SIGUSR1 and Ctrl-C save at the next boundary and raise
     ``Interrupted`` (exit code 75, or 130 for Ctrl-C); a second Ctrl-C stops at once.
 
     Part of every training, not one of its callbacks to choose from: without checkpoints a run has no result.
@@ -98,10 +87,7 @@ class Checkpoints(Checkpoint):
             for leftover in self.folder.glob(".*.tmp"):  # of a process killed while it was saving
                 leftover.unlink()
         # after Lightning has set its own handlers, so that ours win; it puts the user's back when fit ends
-        if threading.current_thread() is threading.main_thread():
-            for name in EXIT_CODES:
-                if hasattr(signal, name):
-                    signal.signal(getattr(signal, name), self._on_signal)
+        on_signals(self._on_signal, tuple(EXIT_CODES))
 
     def _on_signal(self, number: int, frame: Any) -> None:
         name = signal.Signals(number).name
@@ -110,6 +96,11 @@ class Checkpoints(Checkpoint):
         if name == "SIGINT":
             log.warning("Ctrl-C: saving after this step; press it again to stop at once")
         self._signal = name
+
+    def raise_if_signalled(self, step: int) -> None:
+        """Raises Interrupted for a signal that came after the last save, too late for a hook."""
+        if self._signal is not None:
+            raise Interrupted(self._signal, step)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from groundup.errors import UserError
+from groundup.runs.signals import as_keyboard_interrupt
 from groundup.training.checkpoints import Checkpoints
 from groundup.training.resume import AtomicIO, ExactResume
 
@@ -104,9 +105,8 @@ def fit(trainer: Trainer, task: LightningModule, datamodule: Any, resume: Path |
     """
     if resume is None:
         datamodule.start_batch = 0
-    try:
+    with as_keyboard_interrupt():
         trainer.fit(task, datamodule=datamodule, ckpt_path=resume and str(resume), weights_only=True)
-    except SystemExit as stop:
-        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning turns it into a bare exit
-            raise KeyboardInterrupt from stop
-        raise
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, Checkpoints):
+            callback.raise_if_signalled(trainer.global_step)

@@ -64,7 +64,7 @@ def _title(run: RunFolder) -> str:
 def _headline(run: RunFolder, status: Mapping, config: Mapping, title: str) -> str:
     state = status.get("state", "unknown")
     provenance = run.read_json("provenance.json", {})
-    seconds = status.get("seconds", 0) + (time.time() - status["resumed"] if state == "running" else 0)
+    seconds = status.get("seconds", 0) + (max(time.time() - status["resumed"], 0) if state == "running" else 0)
     parameters = status.get("parameters") or provenance.get("parameters")
     steps = status.get("step")
     if steps is None:
