@@ -72,6 +72,20 @@ def module(case: str, cache, splits=None, **words) -> TextDataModule:
     return data
 
 
+def test_classes_are_told_with_their_counts_and_those_that_may_be_one(tmp_path, caplog):
+    def told(labels: list[str]) -> list[str]:
+        caplog.clear()
+        rows = [{"text": "x", "label": label} for label in labels]
+        with caplog.at_level("INFO"):
+            module("bucketed", tmp_path, {"train": rows, "validation": rows[:1]})
+        return [record.getMessage() for record in caplog.records]
+
+    said = told(["world"] * 3 + ["Sport"] * 5 + ["sport"])
+    assert "classes of train: Sport 5, world 3, sport 1" in said
+    assert "classes 'Sport' and 'sport' differ in their spelling only: are they one?" in said
+    assert any(line.endswith(" 2, ... (30 in all)") for line in told([f"class {i}" for i in range(30)] * 2))
+
+
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")

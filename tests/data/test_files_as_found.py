@@ -8,7 +8,7 @@ import pytest
 from groundup.data.sources.encodings import plausibility
 from groundup.data.sources.files import Files
 from groundup.data.sources.formats import Reading, read
-from groundup.data.sources.source import label_names
+from groundup.data.sources.source import alike, label_names
 from groundup.errors import UserError
 
 CHINESE = "酒店位置很好，早餐非常简单"
@@ -184,6 +184,12 @@ def labelled(tmp_path, given, **options):
 def test_one_label_in_two_spellings_is_one_class(tmp_path):
     assert label_names(labelled(tmp_path, [1, 1.0, 2, "1 "])) == (("1", "2"), (3, 1))
     assert label_names(labelled(tmp_path, ["caf\u00e9", "cafe\u0301", "b"])) == (("b", "caf\u00e9"), (1, 2))
+
+
+def test_classes_that_differ_in_spelling_are_found():
+    assert alike(["Sports", "world", "sports ", "ｗorld"]) == [["Sports", "sports "], ["world", "ｗorld"]]
+    assert alike(["1", "1.0", "True", "10", "a.0", "0.5", "0.50", "1.10"]) == [["1", "1.0", "True"], ["0.5", "0.50"]]
+    assert not alike(["a", "b", "10", "1", "ca", "cà"])
 
 
 def test_labels_given_twice():

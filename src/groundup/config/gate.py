@@ -14,7 +14,8 @@ from groundup.config.ranks import rank
 from groundup.errors import UserError
 from groundup.runs.folder import RunFolder
 
-passed: list[dict] = []  # the configuration that this process has let through and not yet run
+# The configuration that this process has let through and not yet run, and what is to be told of it.
+passed: list[tuple[dict, list[str]]] = []
 
 
 class Refused(BaseException):
@@ -38,12 +39,12 @@ class Gate(Callback):
                 stage = config.hydra.job.name
                 plain = resolved(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
                 choices = resolved(config.hydra.runtime.choices)
-                preflight(stage, plain, list(config.hydra.overrides.task), choices)
+                told = preflight(stage, plain, list(config.hydra.overrides.task), choices)
                 if stage not in WITHOUT_FOLDER and rank() == 0:
                     check_free(Path(config.hydra.run.dir), "hydra.run.dir")
         except Exception as error:
             raise Refused(error) from error
-        passed[:] = [plain]
+        passed[:] = [(plain, told)]
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:

@@ -81,13 +81,13 @@ def run_job(
     job_num: int | None = None,
     group: str | None = None,
     resuming: bool = False,
-    checked: bool = False,
+    told: Sequence[str] | None = None,
 ) -> float | None:
     """Run ``stage`` in the folder ``run_dir`` and return the figure it optimises, if it has one.
 
     Writes config.yaml (resolved, plain), command.txt, run.log and status.json: running, then done, failed or
-    interrupted. With ``resuming`` the saved config.yaml, but for its ``paths``, and command.txt stay. ``checked``: the
-    configuration has passed ``preflight`` already.
+    interrupted. With ``resuming`` the saved config.yaml, but for its ``paths``, and command.txt stay. ``told``: what
+    ``preflight`` returned, where the configuration has passed it already.
 
     Raises:
         UserError: the configuration does not hold (see ``preflight``): there is no folder then; or the stage refuses it.
@@ -108,8 +108,8 @@ def run_job(
         rank=rank(),
     )
     plain = resolved(cfg)
-    if not checked:
-        preflight(stage, plain, job.overrides, job.choices, resuming=resuming)
+    if told is None:
+        told = preflight(stage, plain, job.overrides, job.choices, resuming=resuming)
     about: dict[str, object] = {"stage": stage, "overrides": list(overrides)}
     about |= {"choices": dict(choices)} if choices else {}
     about |= {} if job_num is None else {"job_num": job_num}
@@ -118,6 +118,7 @@ def run_job(
     with lock, log_to_run(job.folder.log, rank=job.rank):
         try:
             set_status(job, "running", more=about)
+            tell(told)
             value = prepare_and_call(plain, job)
         except UserError as error:
             log_failure(error)
@@ -142,9 +143,9 @@ def call_without_folder(
     overrides: Sequence[str] = (),
     choices: Mapping[str, str | None] | None = None,
     *,
-    checked: bool = False,
+    told: Sequence[str] | None = None,
 ) -> float | None:
-    """Run a stage that has no run folder of its own; it logs to the terminal. ``checked``: as in ``run_job``.
+    """Run a stage that has no run folder of its own; it logs to the terminal. ``told``: as in ``run_job``.
 
     Raises:
         UserError: the configuration does not hold (see ``preflight``), or the stage refuses it.
@@ -154,9 +155,15 @@ def call_without_folder(
     job = Job(stage, RunFolder("."), tuple(overrides), dict(choices or {}))
     with log_to_run(None):
         plain = resolved(cfg)
-        if not checked:
-            preflight(stage, plain, job.overrides, job.choices)
+        if told is None:
+            told = preflight(stage, plain, job.overrides, job.choices)
+        tell(told)
         return call_stage(Config(plain), job)
+
+
+def tell(lines: Sequence[str]) -> None:
+    for line in lines:
+        log.info("%s", line)
 
 
 def prepare_and_call(plain: Mapping, job: Job) -> float | None:

@@ -45,21 +45,20 @@ class Task:
         multirun = hydra.mode == RunMode.MULTIRUN
         folder = Path(hydra.runtime.output_dir)
         sweep_dir = Path(hydra.sweep.dir).absolute() if multirun else None
-        checked = bool(gate.passed)
-        gate.passed.clear()
+        plain, told = gate.passed.pop() if gate.passed else (cfg, None)
         overrides, choices = list(hydra.overrides.task), resolved(hydra.runtime.choices)
         try:
             if self.stage in WITHOUT_FOLDER:
-                return call_without_folder(self.stage, cfg, overrides, choices, checked=checked)
+                return call_without_folder(self.stage, plain, overrides, choices, told=told)
             return run_job(
                 self.stage,
-                cfg,
+                plain,
                 folder,
                 overrides=overrides,
                 choices=choices,
                 sweep_dir=sweep_dir,
                 job_num=hydra.job.num if multirun else None,
-                checked=checked,
+                told=told,
             )
         except Exception as error:
             log = folder / "run.log" if (folder / "run.log").is_file() else None

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from groundup.config.check import check, check_keys
+from groundup.config.check import check, check_keys, node_mistakes, refuse
 from groundup.config.hardware import check_hardware
 from groundup.config.steps import check_steps
+from groundup.data.sources.early import check_data
 from groundup.errors import UserError
 from groundup.runs.reference import Use, find_run, unfit
 
@@ -20,11 +21,12 @@ def preflight(
     *,
     resuming: bool = False,
     later: Sequence[Path] = (),
-) -> None:
-    """Check a resolved configuration (see ``compose.resolved``).
+) -> list[str]:
+    """Check a resolved configuration (see ``compose.resolved``), and fill in the columns that its files turn out to have.
 
     ``overrides``, ``choices``, ``resuming``: as in ``Job``; what only the beginning of a run needs may be gone by now.
     ``later``: folders that earlier steps of a pipeline have yet to make.
+    Returns lines to tell once there is a log.
 
     Raises:
         UserError: the first mistake; nothing was written.
@@ -35,7 +37,10 @@ def preflight(
         if "steps" in plain:
             check_steps(plain)
     check_hardware(plain)
+    refuse(node_mistakes(plain.get("data"), "data", {}), stage, overrides, choices)
+    told = check_data(plain, stage)
     check(plain, stage, overrides, choices)  # imports what the configuration names, torch with it: keep it last
+    return told
 
 
 def check_runs(stage: str, plain: Mapping, later: Sequence[Path] = ()) -> None:

@@ -18,17 +18,18 @@ from groundup.data.batching import Batching, BatchStream, EvaluationBatches, pad
 from groundup.data.cache import Cache
 from groundup.data.examples import LabelledText
 from groundup.data.facts import Facts
-from groundup.data.forms import FORMS, Examples, Form, check_batching, check_columns
+from groundup.data.forms import FORMS, Examples, Form, check_batching
 from groundup.data.given import GivenRows
 from groundup.data.loading import Collate, StreamLoader
 from groundup.data.packing import PackedText
 from groundup.data.pairs import PairedText
-from groundup.data.sources.source import Row, Source, label_names
+from groundup.data.sources.source import Row, Source, alike, check_roles, label_names
 from groundup.data.tokenizer import Tokenizer, TokenizerSpec
 from groundup.data.vocabularies import build_tokenizers, check_sizes
 from groundup.errors import UserError
 
 log = logging.getLogger(__name__)
+_CLASSES = 10  # shown with their counts
 
 
 class TextDataModule(LightningDataModule):
@@ -182,7 +183,7 @@ class TextDataModule(LightningDataModule):
         check_batching(form, self.batching)
         if self._facts is not None:
             return
-        check_columns(form, self.source)
+        check_roles(form.name, self.source.columns)
         tokenizer, target = build_tokenizers(self._given, self._given_target, form, self.source, self.cache)
         self.tokenizer, self.target_tokenizer = tokenizer, target or tokenizer
         labels: tuple[str, ...] = ()
@@ -191,6 +192,7 @@ class TextDataModule(LightningDataModule):
             labels, counts = known.labels, known.label_counts
         elif form is LabelledText:
             labels, counts = label_names(self.source)
+            _log_classes(labels, counts)
         special = ("pad_id", "unk_id", "bos_id", "eos_id", "sep_id", "mask_id", "cls_id")
         ids = {name: getattr(tokenizer, name) for name in special}
         sizes = {"vocab_size": tokenizer.vocab_size, "target_vocab_size": target.vocab_size if target else None}
@@ -236,6 +238,15 @@ class TextDataModule(LightningDataModule):
         return StreamLoader(
             examples, self._collate(), self.seed, EvaluationBatches(plan, *self._place()), self.num_workers
         )
+
+
+@rank_zero_only
+def _log_classes(names: Sequence[str], counts: Sequence[int]) -> None:
+    common = sorted(zip(counts, names, strict=True), key=lambda pair: -pair[0])
+    rest = f", ... ({len(names):,} in all)" if len(names) > _CLASSES else ""
+    log.info("classes of train: %s%s", ", ".join(f"{name} {count:,}" for count, name in common[:_CLASSES]), rest)
+    for spellings in alike(names):
+        log.warning("classes %s differ in their spelling only: are they one?", " and ".join(map(repr, spellings)))
 
 
 @rank_zero_only

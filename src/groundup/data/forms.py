@@ -9,7 +9,7 @@ from groundup.data.encoding import PAIR_ROLES, TEXT_ROLES
 from groundup.data.examples import LabelledText
 from groundup.data.packing import PackedText
 from groundup.data.pairs import PairedText, PromptedText
-from groundup.data.sources.source import Row, Source
+from groundup.data.sources.source import Row
 from groundup.errors import UserError
 
 Examples = PackedText | LabelledText | PairedText  # PromptedText is a PairedText
@@ -23,21 +23,6 @@ def check_batching(form: Form, batching: Batching) -> None:
         name, choice = type(batching).__name__, "batching=bucketed or batching=token_budget"
         choice = "batching=packed" if form is PackedText else choice
         raise UserError(f"this task reads {form.name} text, which batching {name} does not make: try {choice}")
-
-
-def check_columns(form: Form, source: Source) -> None:
-    """Raises ``UserError`` for pairs where a task reads texts, or texts where it reads pairs."""
-    columns = source.columns
-    if not columns:
-        return  # nothing was given: rows come later
-    if issubclass(form, PairedText) and (missing := [role for role in PAIR_ROLES if role not in columns]):
-        words = " ".join(f"data.{role}=COLUMN" for role in missing)
-        raise UserError(f"this task needs pairs, but the data has {' and '.join(columns)}. Try {words}")
-    if form is LabelledText and "text" not in columns and "source" in columns:
-        raise UserError(
-            f"this task needs labelled text, but the data has {' and '.join(columns)}. "
-            f"Try data.text=COLUMN data.label=COLUMN, or task=translation"
-        )
 
 
 def check_target_tokenizer(form: Form) -> None:

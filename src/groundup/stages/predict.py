@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from groundup.config.tree import Config
 from groundup.data.datamodule import TextDataModule
 from groundup.data.forms import statuses
 from groundup.data.seeding import mix
+from groundup.data.sources.early import READING, for_predict
 from groundup.data.sources.formats import Reading, format_of, read
 from groundup.data.sources.source import Row, roles
 from groundup.errors import UserError
@@ -31,10 +31,6 @@ from groundup.tasks.sequence_to_sequence import SequenceToSequence, status_of
 log = logging.getLogger(__name__)
 BATCHES = 64  # that are sorted by length together: what padding costs is little from here on
 CHARACTERS = 1 << 22  # held at a time, at most; a longer text is alone
-COLUMNS, READING = (
-    ("text", "text_pair", "source"),
-    ("encoding", "delimiter", "columns"),
-)  # options of the data, and ours
 ABOUT = ("status", "unknown_tokens")  # what is told of a row beside the task's answer
 
 
@@ -49,7 +45,7 @@ def run(cfg: Config, job: Job) -> None:
         if cfg.get("decoding"):
             loaded.decode_by(instantiate(cfg.decoding, "decoding"))
         begin_with(loaded, cfg.prefix)
-        columns = columns_of(source, loaded, {role: cfg[role] for role in COLUMNS})
+        columns = columns_of(source, loaded, {role: cfg[role] for role in ("text", "text_pair", "source")})
         reading = reading_of(loaded, cfg)
         check_rows(source, reading, columns)  # a broken last line shows before the first answer
         taken, counts = {*loaded.task.answers, *ABOUT}, Counter[str]()
@@ -118,7 +114,7 @@ def check_rows(path: Path, reading: Reading, columns: Mapping[str, str]) -> None
         for where, row in read(path, reading):
             roles(row, columns, None, where)
     except UserError as error:
-        raise UserError(re.sub(rf"\bdata\.(?=({'|'.join((*COLUMNS, *READING))})\b)", "", str(error))) from error
+        raise for_predict(error) from error
 
 
 def set_apart(row: Mapping[str, Any], taken: Collection[str]) -> dict[str, Any]:

@@ -89,7 +89,7 @@ class Files(Source):
             )
         self.reading.refuse_idle([name for names in self.files.values() for name in names])
         self._rows: dict[str, list[Row]] = {}
-        self._told: set[str] = set()  # splits of which was said what is left out; "share": what is held out
+        self.told: set[str] = set()  # splits of which was said what is left out; "share": what is held out
 
     def splits(self) -> list[str]:
         present = self._present()
@@ -122,8 +122,8 @@ class Files(Source):
             return split, False
         present = self._present()
         share = self.validation_share is not None and "validation" not in present
-        if share and "train" in present and "share" not in self._told:
-            self._told.add("share")
+        if share and "train" in present and "share" not in self.told:
+            self.told.add("share")
             log.info("validation: %g %% of train held out, %s", 100 * (self.validation_share or 0), self._which())
         if split in present:
             return split, share and split == "train"
@@ -210,8 +210,8 @@ class _Stream:
     def __iter__(self) -> Iterator[Row]:
         source, split, tally = self._source, self._split, Tally()
         yield from source.read(split, tally)
-        if split not in source._told:
-            source._told.add(split)
+        if split not in source.told:
+            source.told.add(split)
             for line in tally.lines(split):
                 log.warning("%s", line)
 

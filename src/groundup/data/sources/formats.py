@@ -168,5 +168,6 @@ def _missing(path: Path) -> UserError:
     while not folder.is_dir():  # the root is one
         folder = folder.parent
     near = sorted(entry.name for entry in folder.iterdir())[:8] if folder == path.parent else []
-    there = f"{folder} has {', '.join(near)}" if near else f"the nearest folder that exists is {folder.absolute()}"
+    name = "the current folder" if folder == Path() else folder
+    there = f"{name} has {', '.join(near)}" if near else f"the nearest folder that exists is {folder.absolute()}"
     return UserError(f"no file {path}; {there}. Set data.root=FOLDER, or data.train=FILE and so on")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from groundup.data.clean import Clean, valid_unicode
@@ -67,10 +68,7 @@ def extract(row: Mapping[str, Any], columns: Mapping[str, str], where: str) -> R
     """``roles`` without cleaning."""
     result: Row = {}
     for role, column in columns.items():
-        try:
-            value = lookup(row, column)
-        except KeyError:
-            raise missing_column(role, column, row, where, taken=columns.values()) from None
+        value = in_row(row, role, column, where, taken=columns.values())
         if role == "references":
             result[role] = [_text(one, role, column, where) for one in _listed(value)]
             continue
@@ -80,6 +78,14 @@ def extract(row: Mapping[str, Any], columns: Mapping[str, str], where: str) -> R
             value = ""
         result[role] = _text(value, role, column, where)
     return result
+
+
+def in_row(row: Mapping[str, Any], role: str, column: str, where: str, taken: Iterable[str] = ()) -> Any:
+    """``lookup`` with a message of the user's. Raises UserError when there is no such column."""
+    try:
+        return lookup(row, column)
+    except KeyError:
+        raise missing_column(role, column, row, where, taken) from None
 
 
 def lookup(row: Mapping[str, Any], column: str) -> Any:
@@ -106,6 +112,10 @@ def missing_column(
     if len(names) == 1 and (mark := next((mark for mark in DELIMITERS if mark in names[0]), None)):
         typed = "tab" if mark == "\t" else f"'{mark}'"
         return UserError(f"{where}: no column '{column}', one column '{names[0]}'. Try data.delimiter={typed}")
+    if column in names:
+        return UserError(
+            f"{where}: column '{column}' has another role; it has {shortened(names)}. Name data.{role}=COLUMN"
+        )
     near = difflib.get_close_matches(column, free, n=1, cutoff=0.5) or free[:1]
     hint = f"; try data.{role}={near[0]}" if near else ""
     return UserError(f"{where}: no column '{column}'; it has {shortened(names) or 'none'}{hint}")
@@ -147,6 +157,21 @@ def _listed(value: Any) -> list[Any]:
     return [one for one in values if one is not None and one != ""]
 
 
+def check_roles(form: str, columns: Collection[str]) -> None:
+    """Raises UserError for pairs where a task reads texts, or texts where it reads pairs."""
+    pairs = ("source", "target")
+    if not columns:
+        return  # nothing was given: rows come later
+    if form in ("paired", "prompted") and (missing := [role for role in pairs if role not in columns]):
+        words = " ".join(f"data.{role}=COLUMN" for role in missing)
+        raise UserError(f"this task needs pairs, but the data has {' and '.join(columns)}. Try {words}")
+    if form == "labelled" and "text" not in columns and "source" in columns:
+        raise UserError(
+            f"this task needs labelled text, but the data has {' and '.join(columns)}. "
+            f"Try data.text=COLUMN data.label=COLUMN, or task=translation"
+        )
+
+
 def label_names(source: Source) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """Class names and how many rows of the train split have each.
 
@@ -171,3 +196,15 @@ def label_names(source: Source) -> tuple[tuple[str, ...], tuple[int, ...]]:
             f"Is data.label={source.columns['label']} the right column?"
         )
     return tuple(names), tuple(counts[name] for name in names)
+
+
+def alike(names: Iterable[str]) -> list[list[str]]:
+    """Class names that may be one class: they differ in capitals, blanks, the form of letters, or as 1, 1.0 and true do."""
+    spellings: dict[str, list[str]] = {}
+    for name in names:
+        plain = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+        plain = {"true": "1", "false": "0"}.get(plain, plain)
+        if re.fullmatch(r"[+-]?\d+\.\d*", plain):
+            plain = plain.rstrip("0").removesuffix(".")
+        spellings.setdefault(plain, []).append(name)
+    return [found for found in spellings.values() if len(found) > 1]

@@ -1,0 +1,194 @@
+"""A look at the files that a user names, before anything heavy is imported: are they there, what is in which column?"""
+
+from __future__ import annotations
+
+import filecmp
+import re
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from groundup.data.sources.files import Files
+from groundup.data.sources.formats import Reading, format_of, read
+from groundup.data.sources.source import SPLITS, check_roles, in_row, missing_column
+from groundup.data.sources.tally import Tally
+from groundup.errors import UserError
+from groundup.runs.reference import Use, find_run
+
+FILES = f"{Files.__module__}.{Files.__qualname__}"
+READING = ("encoding", "delimiter", "columns")
+# Forms of the tasks that read columns of their own; tests hold this to what the classes say. All others read a text.
+FORMS = {
+    "groundup.tasks.classification.Classification": "labelled",
+    "groundup.tasks.translation.Translation": "paired",
+    "groundup.tasks.summarization.Summarization": "paired",
+}
+ROLES = {"labelled": ("text", "label"), "paired": ("source", "target"), "packed": ("text",)}
+# What columns are called, in any case.
+USUAL = {
+    "text": "text texts sentence sentences review reviews content document comment tweet message body 文本 内容 评论 句子 正文",
+    "label": "label labels class classes target category sentiment intent topic 标签 类别 分类 情感",
+    "source": "source src input document article 原文 源",
+    "target": "target tgt output summary translation 译文 摘要 目标",
+}
+COLUMNS = ("text", "text_pair", "label", "source", "target", "references", "group")
+_NAMED = 6  # names in a hint, at most
+_SECONDS = 0.7  # for reading rows: small files to their end
+_COMPARED = 1 << 26  # bytes of files that are compared, at most
+
+
+def check_data(plain: Mapping[str, Any], stage: str) -> list[str]:
+    """What to tell of the files that a configuration names; columns that were left open are filled in (in ``plain``).
+
+    Raises:
+        UserError: a file that is missing, in another encoding or broken, a column that is not there, as far as rows can
+            be read in less than a second.
+    """
+    if stage == "predict":
+        return _check_input(plain)
+    data = plain.get("data") or {}
+    run = _run_config(plain, "evaluate") if stage == "evaluate" else {}
+    of_run = run.get("data") or {}
+    of_run = of_run if of_run.get("_target_") == FILES else {}
+    node = data
+    if "_target_" not in data:  # of the run, but for what is named
+        given = {name: value for name, value in data.items() if value is not None}
+        others = dict.fromkeys((*SPLITS, "hub"))
+        node = {**of_run, **others, **given} if of_run and given.keys() & {*SPLITS} else {}
+    if node.get("_target_") != FILES:
+        return []
+    source = _opened(node)
+    if not source.files:
+        return []
+    form = FORMS.get(((plain if "task" in plain else run).get("task") or {}).get("_target_", ""), "packed")
+    if form != "paired":  # whose columns may have been left open
+        check_roles(form, source.columns)
+    first = next(iter(source.files))
+    path = source.paths(first)[0]
+    _, row = next(read(path, replace(source.reading, txt="line")))
+    found = _find(node, ROLES[form], row, path, of_run)
+    told = [f"{path}: " + ", ".join(f"{role} from column '{column}'" for role, column in found.items())]
+    if node is data and found:
+        data.update(found)
+        source = _opened(node)
+    until = time.monotonic() + _SECONDS
+    held_out = ["validation"] if source.validation_share and {*source.files} == {"train"} and not source.hub else []
+    for split in [*source.files, *held_out]:
+        _look(source, split, until)
+    return (told if found not in ({}, {"text": "text"}) else []) + list(_shared(source))
+
+
+def _opened(node: Mapping[str, Any]) -> Files:
+    """The source, which keeps to itself what the run will tell."""
+    source = Files(**{name: value for name, value in node.items() if name not in ("_target_", "clean")})
+    source.told |= {"share", *SPLITS}
+    return source
+
+
+def _run_config(plain: Mapping[str, Any], use: Use) -> dict[str, Any]:
+    """The configuration of the run that is to be used; empty where there is none, which the stage will say."""
+    try:
+        return find_run(plain["run"], Path(plain["paths"]["logs"]), use)[0].read_config()
+    except (UserError, OSError, ValueError):
+        return {}
+
+
+def _check_input(plain: Mapping[str, Any]) -> list[str]:
+    own = _run_config(plain, "predict").get("data") or {}
+    path = Path(plain["input"])
+    try:
+        next(read(path, Reading("line", *(plain[name] or own.get(name) for name in READING))))
+    except UserError as error:
+        raise for_predict(error) from error
+    return []
+
+
+def for_predict(error: UserError) -> UserError:
+    """The error with options as ``groundup predict`` has them: ``encoding=`` for ``data.encoding=``."""
+    return UserError(re.sub(rf"\bdata\.(?=({'|'.join((*COLUMNS, *READING))})\b)", "", str(error)))
+
+
+def _find(
+    node: Mapping[str, Any], wanted: Sequence[str], row: Mapping[str, Any], path: Path, of_run: Mapping[str, Any]
+) -> dict[str, str]:
+    """Role -> column, for those of the ``wanted`` roles that were left open.
+
+    Raises UserError: a column that was named is not there; no column, or several, could be meant.
+    """
+    named, found = {role: str(node[role]) for role in COLUMNS if node.get(role) is not None}, {}
+    try:
+        for role, column in named.items():
+            if role != "references":
+                in_row(row, role, column, str(path), named.values())
+        for role in wanted:
+            if role in named or (role == "text" and "source" in named):
+                continue
+            taken = [*named.values(), *found.values()]
+            found[role] = _column(role, row, str(path), str(of_run.get(role) or role), taken)
+    except UserError as error:
+        if format_of(path) in (".csv", ".tsv") and not node.get("columns"):
+            usual = {name for role in wanted for name in USUAL[role].split()}
+            known = [name for name in row if name in named.values() or name.strip().casefold() in usual]
+            raise _without_header(error, wanted, row, known) from error
+        raise
+    return found
+
+
+def _column(role: str, row: Mapping[str, Any], where: str, first: str, taken: Collection[str]) -> str:
+    """The column that is called ``first``, or the only one with a usual name."""
+    free = [str(name) for name in row if name not in taken]
+    usual = [name for name in free if name.strip().casefold() in USUAL[role].split()]
+    exact = [name for name in usual if name.strip().casefold() == role]
+    for choice in ([first] if first in free else [], exact, usual):
+        if len(choice) == 1:
+            return choice[0]
+    if usual:
+        choices = " or ".join(f"data.{role}={name}" for name in usual)
+        raise UserError(f"{where}: which column is the {role}? Try {choices}")
+    raise missing_column(role, role, row, where, taken)
+
+
+def _without_header(
+    error: UserError, wanted: Sequence[str], row: Mapping[str, Any], known: Collection[str]
+) -> UserError:
+    """The error, with a hint where the first row of a table may be no header: none of its names is known, or fit to be one."""
+    odd = not all(name.isidentifier() for name in row)
+    if len(row) < len(wanted) or (known and not odd):
+        return error
+    names = [*wanted, *(f"column{number}" for number in range(len(wanted) + 1, len(row) + 1))]
+    said = str(error).partition("; try ")[0] if odd else str(error)
+    return UserError(
+        f"{said}. No header? data.columns=[{','.join(names[:_NAMED])}{',...' if len(names) > _NAMED else ''}]"
+    )
+
+
+def _look(source: Files, split: str, until: float) -> None:
+    """Reads rows of a split as training will, until the time is over. A document is looked at line by line."""
+    files = source.paths(split if split in source.files else "train")
+    lines = replace(source.reading, txt="line")
+    for path in files:
+        next(read(path, lines))
+    rows: Iterable[Any] = source.read(split, Tally())
+    if lines != source.reading and not source.streaming and any(format_of(path) == ".txt" for path in files):
+        rows = (row for path in files for row in read(path, lines))
+    for _ in rows:
+        if time.monotonic() > until:
+            return
+
+
+def _shared(source: Files) -> Iterator[str]:
+    """Files of train that stand in another split, too, by name or by content."""
+    train = source.paths("train") if "train" in source.files else []
+    for split in source.files:
+        for path in source.paths(split) if split != "train" else ():
+            if any(_are_same(path, other) for other in train):
+                yield f"{path} is {split} and train: figures will be better than they are for other texts"
+
+
+def _are_same(one: Path, other: Path) -> bool:
+    if one.samefile(other):
+        return True
+    size = one.stat().st_size
+    return size == other.stat().st_size and size <= _COMPARED and filecmp.cmp(one, other, shallow=False)
