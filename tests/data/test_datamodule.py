@@ -454,3 +454,13 @@ def test_a_damaged_cache_is_not_trained_on(tmp_path, file, half):
         content = path.read_bytes()
         path.write_bytes(content[: len(content) // 2] if half else bytes(len(content)))
     assert_same(list(module("bucketed", tmp_path).train_dataloader()), expected)
+
+
+@every_case
+def test_a_sequence_that_the_model_has_no_room_for_is_refused(case, cache):
+    data = module(case, cache)
+    longest = max(data.examples(split).longest for split in ("train", "validation"))
+    data.check_lengths(longest)
+    data.check_lengths(None)
+    with pytest.raises(UserError, match=rf"try model\.max_length={longest}"):
+        data.check_lengths(longest - 1)

@@ -102,12 +102,30 @@ def test_document_ids_and_positions_start_again_with_each_document(tokenizer, ep
     for window in examples(dataset, epoch):
         document = position = 0
         for place, token in enumerate(window["input_ids"]):
+            if token == tokenizer.eos_id and place > 0:
+                document, position = document + 1, 0
             assert (window["document_ids"][place], window["position_ids"][place]) == (document, position)
             position += 1
-            if token == tokenizer.eos_id:
-                document, position = document + 1, 0
         assert len(window["document_ids"]) == len(window["input_ids"])
+        assert max(window["position_ids"]) < dataset.longest == 16
     assert "document_ids" not in packed(tokenizer, documents([9]), 4)[(epoch, 0)]
+    assert packed(tokenizer, documents([5, 1, 9]), 16, mask_documents=True).longest == 10
+
+
+@pytest.mark.parametrize("epoch", [-1, 0, 1])
+def test_a_masked_document_is_read_as_a_text_to_predict_is(tokenizer, epoch):
+    texts = documents([5, 1, 30, 2, 9, 17, 1])
+    columns = ("input_ids", "labels", "position_ids")
+    alone = set()
+    for window in examples(packed(tokenizer, texts, 64, split="predict"), -1):
+        alone.add((*window["input_ids"], -1, *window["labels"], -1, *range(len(window["labels"]))))
+    (window, *_) = examples(packed(tokenizer, texts, 71, mask_documents=True), epoch)
+    found = set()
+    for document in range(1, window["document_ids"][-1]):  # the first and the last may be cut by the window
+        own = window["document_ids"] == document
+        first, second, third = (tuple(window[name][own].tolist()) for name in columns)
+        found.add((*first, -1, *second, -1, *third))
+    assert len(found) >= 4 and found <= alone
 
 
 def test_documents_are_separated_and_a_single_one_is_not(tokenizer):

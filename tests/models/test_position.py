@@ -46,3 +46,15 @@ def test_tables_are_not_in_a_checkpoint_unless_learned():
     assert list(AddedPosition("learned", 8, 32, 1.0).state_dict()) == ["table"]
     with pytest.raises(ValueError, match="learned or sinusoidal"):
         AddedPosition("rope", 8, 32, 1.0)
+
+
+@pytest.mark.parametrize("position", ["learned", "rope", "sinusoidal"])
+def test_a_document_longer_than_the_table_is_one_line(position):
+    from groundup.errors import UserError
+    from groundup.models.transformer import TransformerEncoder
+
+    model = TransformerEncoder(vocab_size=9, width=8, layers=1, heads=2, position=position, max_length=4)
+    ids, places = torch.ones(1, 6, dtype=torch.long), torch.tensor([[0, 1, 2, 3, 0, 1]])
+    assert model(ids, position_ids=places, document_ids=torch.tensor([[0, 0, 0, 0, 1, 1]])).shape == (1, 6, 8)
+    with pytest.raises(UserError, match=r"a document of 6 tokens, but model\.max_length=4"):
+        model(ids, position_ids=torch.arange(6)[None], document_ids=torch.zeros_like(ids))

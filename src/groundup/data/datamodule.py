@@ -166,6 +166,15 @@ class TextDataModule(LightningDataModule):
             self._order = digest.hexdigest()
         return self._order
 
+    def check_lengths(self, max_length: int | None) -> None:
+        """Raises ``UserError`` for an open split with an example, or a masked document, that the model has no room for."""
+        for split, examples in self._examples.items():
+            if max_length is not None and examples.longest > max_length:
+                raise UserError(
+                    f"{split} has a sequence of {examples.longest} tokens, but model.max_length={max_length}: "
+                    f"try model.max_length={examples.longest}"
+                )
+
     @property
     def batches_per_epoch(self) -> int:
         """Micro-batches of the first epoch, all ranks together."""

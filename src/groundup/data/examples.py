@@ -55,6 +55,11 @@ class LabelledText:
         return self._lengths
 
     @property
+    def longest(self) -> int:
+        """Positions that a model needs for any example."""
+        return int(self._lengths.max(initial=0))
+
+    @property
     def bytes_per_token(self) -> float | None:
         """UTF-8 bytes a token, special tokens not counted."""
         return self.encoded.bytes / len(self.encoded.ids) if len(self.encoded.ids) else None

@@ -31,12 +31,41 @@ class Order:
     shift: np.ndarray  # (documents,)
     phase: int  # position of the first window
 
+    @property
+    def opened(self) -> np.ndarray:
+        """``begins`` where the ``<eos>`` before a document opens it, as it does when a text is scored or written alone."""
+        begins = self.begins - 1
+        begins[0], begins[-1] = 0, self.begins[-1]
+        return begins
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """What windows hold of each document they touch, one window after another (P,)."""
+
+    documents: np.ndarray  # which document
+    numbers: np.ndarray  # its number within the window
+    begins: np.ndarray  # stream position of its first token in the window
+    sizes: np.ndarray  # tokens
+
+    @classmethod
+    def of(cls, bounds: np.ndarray, begins: np.ndarray, ends: np.ndarray) -> Pieces:
+        """Windows ``[begins, ends)`` (windows,) of a stream whose documents are ``[bounds[d], bounds[d + 1])``."""
+        first = np.searchsorted(bounds, begins, side="right") - 1  # document in which each window begins
+        count = np.searchsorted(bounds, ends, side="left") - first  # documents it touches
+        numbers = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+        documents = np.repeat(first, count) + numbers
+        piece_begins = np.maximum(bounds[documents], np.repeat(begins, count))
+        piece_ends = np.minimum(bounds[documents + 1], np.repeat(ends, count))
+        return cls(documents, numbers, piece_begins, piece_ends - piece_begins)
+
 
 class PackedText:
     """Documents (of pairs, each side is one) one after another, each closed by ``<eos>``, cut into windows of ``batching.length`` tokens.
 
     An example has ``input_ids`` (T,) and ``labels`` (T,), the token after each; with ``mask_documents`` also
-    ``document_ids`` (T,), 0 for the window's first document, and ``position_ids`` (T,), counted within the document.
+    ``document_ids`` (T,), 0 for the window's first document, and ``position_ids`` (T,), counted within the document. There
+    an ``<eos>`` is the first token of the document after it, so that a text begins as it does in the split ``predict``.
     Each epoch has its own order of documents and its own phase, so that windows never begin at the same places again
     (also where the corpus is one document); at most two windows' worth of tokens, others each time, is left out of an
     epoch. Evaluation keeps the natural order and scores every token but the first once; its last window may be
@@ -83,6 +112,13 @@ class PackedText:
     def truncated_rows(self) -> np.ndarray:
         """Which rows of the split ``predict`` are longer than a window (rows,) bool."""
         return np.diff(self.encoded.offsets) > self.length
+
+    @property
+    def longest(self) -> int:
+        """Positions that a model needs for any window."""
+        if self.mask_documents and not self.rows_apart:
+            return min(self.length, int(np.diff(self.encoded.offsets).max()))
+        return int(self.lengths(training=False).max(initial=0))
 
     @property
     def bytes_per_token(self) -> float | None:
@@ -134,10 +170,15 @@ class PackedText:
             positions = np.arange(cuts[-1]) + np.repeat(begins - cuts[:-1], lengths)
         arrays = {}
         if not self.rows_apart and (self.mask_documents or (epoch != EVALUATION and self.documents > 1)):
-            where, document_ids, position_ids = self._locate(self.order(epoch), begins, ends, positions)
+            order = self.order(epoch)
             if self.mask_documents:
-                arrays = {"position_ids": position_ids, "document_ids": document_ids}
-            positions = where
+                pieces = Pieces.of(order.opened, begins, ends)
+                arrays = {
+                    "position_ids": positions - np.repeat(pieces.begins, pieces.sizes),
+                    "document_ids": np.repeat(pieces.numbers, pieces.sizes),
+                }
+            pieces = Pieces.of(order.begins, begins, ends)
+            positions = positions + np.repeat(order.shift[pieces.documents], pieces.sizes)
         tokens = self.encoded.ids[positions].astype(np.int64)
         examples = []
         for index, begin, end in zip(indexes.tolist(), cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
@@ -155,18 +196,3 @@ class PackedText:
             return begins, np.minimum(begins + self.length + 1, ends)
         begins = self.order(epoch).phase + indexes * self.length
         return begins, np.minimum(begins + self.length + 1, self.size)
-
-    @staticmethod
-    def _locate(
-        order: Order, begins: np.ndarray, ends: np.ndarray, positions: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of each position: where it is on disk, its document within the window, its place in that document."""
-        first = np.searchsorted(order.begins, begins, side="right") - 1  # document in which each window begins
-        count = np.searchsorted(order.begins, ends, side="left") - first  # documents it touches
-        within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-        document = np.repeat(first, count) + within
-        piece_begin = np.maximum(order.begins[document], np.repeat(begins, count))
-        piece_end = np.minimum(order.begins[document + 1], np.repeat(ends, count))
-        size = piece_end - piece_begin
-        where = positions + np.repeat(order.shift[document], size)
-        return where, np.repeat(within, size), positions - np.repeat(piece_begin, size)

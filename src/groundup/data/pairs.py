@@ -121,6 +121,11 @@ class PairedText:
         return max(1.0, math.ceil(100 * np.quantile(needed, 0.999, method="higher")) / 100)
 
     @property
+    def longest(self) -> int:
+        """Positions that a model needs for any example, on either side."""
+        return int(self.lengths(training=False).max(initial=0))
+
+    @property
     def truncated_rows(self) -> np.ndarray:
         """Whose source was too long (rows,) bool."""
         return self.source.truncated

@@ -21,7 +21,10 @@ def angles(length: int, width: int, base: float = 10_000.0) -> Tensor:
 def _look_up(table: Tensor, position_ids: Tensor | None, start: int, length: int) -> Tensor:
     """(T, ...) rows ``start .. start + length``, or (B, T, ...) rows at ``position_ids``."""
     if position_ids is not None:
-        return table[position_ids]
+        # A row of no more tokens than the table has rows holds no greater number: only others are looked through.
+        if start + length <= len(table) or (longest := int(position_ids.max()) + 1) <= len(table):
+            return table[position_ids]
+        raise UserError(f"a document of {longest} tokens, but model.max_length={len(table)}. Raise it, or cut")
     if start + length > len(table):
         raise UserError(f"a sequence of {start + length} tokens, but model.max_length={len(table)}. Raise it, or cut")
     return table[start : start + length]

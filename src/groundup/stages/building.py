@@ -136,7 +136,11 @@ def build_task(cfg: Config, facts: Facts) -> Task:
 
 
 def connect(task: Task, data: TextDataModule) -> None:
-    """Tells the data how the task makes batches, and the task how its output is spelled."""
+    """Tells the data how the task makes batches, and the task how its output is spelled.
+
+    Raises UserError when the data has longer sequences than the model has positions for.
+    """
+    data.check_lengths(getattr(task.model, "max_length", None))
     data.collate = task.collator(data.tokenizer)
     task.tokenizer = data.target_tokenizer
 
