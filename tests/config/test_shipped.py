@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from groundup.cli import conf_dir
+from groundup.config.check import check
 from groundup.config.compose import compose_with_choices
 from groundup.config.files import origin
 from groundup.config.manual import manual
@@ -26,6 +27,41 @@ def test_debug_beats_experiment_and_the_command_line_beats_debug():
     overrides = ["experiment=shakespeare_cpu", "debug=default"]
     assert compose_with_choices("pretrain", overrides)[0].budget.steps == 10
     assert compose_with_choices("pretrain", [*overrides, "budget.steps=3"])[0].budget.steps == 3
+
+
+def named_dropout(node, path=""):
+    """Every value called dropout, by its path."""
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from named_dropout(value, f"{path}{key}.")
+        elif "dropout" in key:
+            yield f"{path}{key}", value
+
+
+@pytest.mark.parametrize(
+    ("stage", "words"),
+    [
+        ("pretrain", "model=transformer_decoder"),
+        ("pretrain", "model=lstm_decoder"),
+        ("pretrain", "task=masked_lm model=transformer_encoder"),
+        ("pretrain", "task=denoising"),
+        ("finetune", "model=bilstm_encoder"),
+        ("finetune", "task=translation"),
+        ("finetune", "task=summarization model=lstm_encoder_decoder"),
+        ("finetune", "experiment=multi30k_en_de"),
+        ("finetune", "experiment=tatoeba_en_zh"),
+    ],
+)
+def test_every_model_can_be_overfitted_and_has_one_word_for_its_dropout(stage, words):
+    for more, expected in ((["debug=overfit"], 0.0), (["model.dropout=0.25"], 0.25)):
+        overrides = [*words.split(), *more]
+        cfg, choices = compose_with_choices(stage, overrides)
+        check({"model": cfg.model}, stage, overrides, choices)
+        found = dict(named_dropout(cfg.model))
+        assert {value for name, value in found.items() if name.endswith("dropout") and "_" not in name} == {expected}
+    if "encoder" in cfg.model:
+        cfg, _ = compose_with_choices(stage, [*words.split(), "model.dropout=0.25", "model.decoder.dropout=0.5"])
+        assert (cfg.model.encoder.dropout, cfg.model.decoder.dropout) == (0.25, 0.5)
 
 
 def test_manual_shows_choices_and_commented_keys():

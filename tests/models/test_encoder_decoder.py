@@ -210,3 +210,11 @@ def test_autocast_runs_and_agrees_roughly(build):
     torch.testing.assert_close(cached.float(), expected, atol=0.1, rtol=0.1)
     torch.testing.assert_close(weights.float().sum(-1), torch.ones(B, U), atol=0.02, rtol=0)
     hidden.float().sum().backward()
+
+
+def test_dropout_is_that_of_a_side_that_was_given_none():
+    sides = partial(RecurrentEncoder, width=8), partial(RecurrentDecoder, width=8, cross_attention=True, dropout=0.5)
+    model = EncoderDecoder(V, *sides, dropout=0.25)
+    assert {part.p for part in model.encoder.modules() if isinstance(part, nn.Dropout)} <= {0.25}
+    assert {part.p for part in model.decoder.modules() if isinstance(part, nn.Dropout)} <= {0.5}
+    assert any(isinstance(part, nn.Dropout) for part in model.encoder.modules())

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from groundup.config.compose import compose_with_choices
 from groundup.data.facts import Facts
 from groundup.data.tokenizer import Tokenizer
 from groundup.models.encoder_decoder import EncoderDecoder
 from groundup.models.transformer import TransformerDecoder, TransformerEncoder
 from groundup.runs.folder import RunFolder
-from groundup.stages.inheritance import adopt_weights
+from groundup.stages.inheritance import adopt_weights, inherit
 from groundup.tasks.classification import Classification
 from groundup.tasks.masked_lm import MaskedLM
 from groundup.tasks.translation import Translation
@@ -83,6 +84,31 @@ def test_what_a_part_brings_along_cannot_be_asked_for_otherwise(two, translate, 
 def test_two_vocabularies_of_one_size_share_no_embedding(translate, capsys):
     translate("tokenizer=char", "tokenizer@target_tokenizer=char", code=2)
     assert "model.shared_embedding=false" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("parts", "typed", "expected"),
+    [
+        (("",), {"model.dropout": 0.3}, (0.3, 0.3)),
+        (("",), {"model.dropout": 0.3, "model.decoder.dropout": 0.4}, (0.3, 0.4)),
+        (("encoder",), {"model.dropout": 0.3}, (0.3, 0.3)),
+        (("encoder", "decoder"), {"model.decoder.dropout": 0.4}, (0.1, 0.4)),
+        (("",), {}, (0.1, 0.1)),
+    ],
+)
+def test_dropout_of_what_comes_from_a_run_may_be_set_for_both_sides_at_once(parts, typed, expected, tmp_path):
+    command = ["task=translation", "tokenizer=char", "size=nano"]
+    theirs, _ = compose_with_choices("finetune", command)
+    parent = RunFolder(tmp_path)
+    parent.write_config(theirs)
+    parent.tokenizer.write_text("", encoding="utf-8")
+    overrides = [*command, *(f"{key}={value}" for key, value in typed.items())]
+    cfg, _ = compose_with_choices("finetune", overrides)
+    tokenizer = type("Known", (), {"fingerprint": "same"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tokenizer, "load", lambda path: tokenizer)
+        inherit(cfg, dict.fromkeys(parts, parent), overrides)
+    assert (cfg.model.encoder.dropout, cfg.model.decoder.dropout) == expected
 
 
 def facts(labels: tuple[str, ...] = ()) -> Facts:

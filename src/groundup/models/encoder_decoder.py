@@ -21,7 +21,7 @@ class EncoderDecoder(Backbone):
     ``encoder`` and ``decoder`` are called with their ``vocab_size``: that of the source, and ``target_vocab_size`` (None:
     they have one vocabulary). ``shared_embedding``: one table for both sides (Press and Wolf 2017), so also for the
     output where the head is tied to ``decoder``; it needs one vocabulary, as tokens of two have equal ids by chance
-    alone. Where the two widths differ, ``bridge`` maps the encoder's to the decoder's.
+    alone. Where the two widths differ, ``bridge`` maps the encoder's to the decoder's. ``dropout``: of a side that was given none.
 
     Raises UserError for parts that do not fit together.
     """
@@ -35,10 +35,11 @@ class EncoderDecoder(Backbone):
         decoder: Callable[..., Any],
         target_vocab_size: Positive | None = None,
         shared_embedding: bool = True,
+        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     ):
         super().__init__()
-        self.encoder = encoder(vocab_size=vocab_size)
-        self.decoder = decoder(vocab_size=target_vocab_size or vocab_size)
+        self.encoder = encoder(vocab_size=vocab_size, **without_own(encoder, dropout))
+        self.decoder = decoder(vocab_size=target_vocab_size or vocab_size, **without_own(decoder, dropout))
         if self.encoder.kind != "encoder":
             raise UserError(
                 f"model.encoder is a {type(self.encoder).__name__}, and that is no encoder. "
@@ -108,3 +109,8 @@ class EncoderDecoder(Backbone):
         with attention.register_forward_pre_hook(lambda _, arguments: looks.append(arguments)):
             self.forward(input_ids, decoder_input_ids, attention_mask)  # not __call__: compiled code runs no new hook
         return torch.cat([attention.weights(*look) for look in looks], dim=1)
+
+
+def without_own(side: Callable[..., Any], dropout: float) -> dict[str, float]:
+    """``dropout`` as an argument for a side that was given none."""
+    return {} if not dropout or "dropout" in getattr(side, "keywords", {}) else {"dropout": dropout}

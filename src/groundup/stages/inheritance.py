@@ -91,9 +91,13 @@ def _take(cfg: Config, coming: Mapping[str, tuple[RunFolder, Any]], overrides: S
 
     Raises UserError where the command line asks for something else.
     """
-    kept = {}
+    kept: dict[str, Any] = {}
     for override in overrides:
         key = override.lstrip("+").partition("=")[0].rpartition("@")[2]
+        if key == "model.dropout":  # of an encoder-decoder, that of each side
+            sides = [f"model.{part}.dropout" for part in PARTS if part in cfg.model]
+            kept = {key: cfg.at(key), **{side: cfg.at(side) for side in sides}, **kept}
+            continue
         place = next((place for place in coming if key == place or key.startswith(f"{place}.")), None)
         if place is None:
             continue
