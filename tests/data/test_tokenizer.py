@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import re
 import subprocess
 import sys
 
@@ -159,6 +160,67 @@ def test_training_and_use_lower_letters_alike(kind):
         ids = tokenizer.encode(text)
         assert tokenizer.unk_id not in ids and tokenizer.decode(ids) == text.lower()
         assert tokenizer.encode(text.lower()) == ids
+
+
+ODD = {
+    "emoji alone": "😀😃🎉🚀",
+    "joined emoji": "👩‍👩‍👧‍👦👨🏽‍🚒🏳️‍🌈",
+    "flags": "🇨🇳🇩🇪🇫🇷",
+    "stacked accents": "e\u0301Z\u0351\u036b\u0343a\u0334",
+    "right to left": "שלום עולם، مرحبا (نص) \u202eabc\u202c",
+    "control": "".join(map(chr, range(32))),
+    "nul": "a\x00b\x00\x00 c",
+    "half a character": "a\ud83d b\udc00",
+    "a whole one in halves": "\ud83d\ude00",
+    "no characters": "\ufffe\uffff x\ufdd0\U0010ffff\ue000",
+    "byte order mark": "\ufeffabc",
+    "one letter": "a",
+    "blanks": "   ",
+    "blanks around": "  a ",
+    "line ends": "\n\n\r\n\u2028\u2029\x85",
+    "specials": "<eos> <pad><unk> x<mask>y </s> [CLS] ##ing Ġb",
+    "vowel signs": "हिन्दी में लिखा",
+    "no spaces": "ภาษาไทยไม่มีช่องว่าง",
+    "syllables": "한국어 \u1112\u1161\u11ab 텍스트",
+    "full width": "ＡＢＣ　１２３",
+    "numbers": "٣٤ ४५ ①② 1²",
+}
+BLANKS = "\t\n\x0b\x0c\r \x85\xa0\u2028\u2029\u3000"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ODD)
+def test_odd_texts_come_back(kind, name):
+    text = ODD[name]
+    expected = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if kind in ("word", "wordpiece"):
+        expected = re.sub(f"[{BLANKS}]+", " ", expected).strip(" ")
+    for split_digits, lowercase in itertools.product([False, True], repeat=2):
+        tokenizer = Tokenizer.train([text, f"{text} {text}"], kind, 600, lowercase, 1, split_digits)
+        ids = tokenizer.encode(text)
+        assert all(7 <= token < tokenizer.vocab_size for token in ids)
+        assert tokenizer.decode(ids) == (expected.lower() if lowercase else expected)
+    english_only = Tokenizer.train(ENGLISH, kind, 300)
+    assert not {0, 2, 3, 4, 5, 6} & set(english_only.encode(text))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("texts", [["a"], [""], [" "], ["\n" * 1000], ["a"] * 1000, ["same row"] * 50], ids=str)
+@pytest.mark.parametrize("vocab_size", [8, 9, 20, 270, 1 << 20])
+def test_a_corpus_of_next_to_nothing_has_a_tokenizer(kind, texts, vocab_size):
+    if kind == "byte_bpe" and vocab_size < 263:
+        return
+    tokenizer = Tokenizer.train(texts, kind, vocab_size)
+    assert tokenizer.vocab_size <= vocab_size
+    for token in range(tokenizer.vocab_size):
+        tokenizer.decode([token])
+    tokenizer.encode("a b")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_alphabet_larger_than_the_vocabulary_is_cut(kind):
+    tokenizer = Tokenizer.train(["".join(map(chr, range(0x4E00, 0x5E00))), "abc def"], kind, 270)
+    assert tokenizer.vocab_size <= 270 and tokenizer.unk_id not in tokenizer.encode("" if kind == "word" else "b")
 
 
 @pytest.mark.parametrize("kind", ["word", "wordpiece"])

@@ -31,17 +31,16 @@ _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 _SPACES = re.compile(r"[^\S\n]+")
 _BLANK_LINES = re.compile(r" ?\n(?: ?\n)* ?")
 _WORD = re.compile(r"\w+")
+_HALF = re.compile("[\ud800-\udfff]")
 # Chinese has no spaces to find words by: at each place the longest stop word goes, even inside a longer word.
 _CHINESE = re.compile("|".join(sorted(STOP_WORDS["zh"], key=lambda word: (-len(word), word))))
 
 
 def valid_unicode(text: str) -> str:
     """Replace lone surrogates (half characters, from broken JSON escapes or shell bytes) by U+FFFD."""
-    try:
-        text.encode()
+    if text.isascii() or not _HALF.search(text):  # no copy, of a text of any size
         return text
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 @dataclass(frozen=True)

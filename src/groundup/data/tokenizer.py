@@ -33,9 +33,9 @@ class Tokenizer:
     """A Hugging Face ``tokenizers.Tokenizer`` with fixed special ids, whose names in a text are plain text.
 
     ``byte_bpe`` decodes to exactly what was encoded, for any text; so does ``char`` for every character of its training
-    texts, ``unigram`` but for a space at the very beginning, ``word`` and ``wordpiece`` but for a run of blanks, which
-    becomes one space. What a vocabulary lacks becomes ``unk_id``; nothing raises. Time is linear in the text. The file
-    that ``save`` writes is a plain ``tokenizer.json``.
+    texts, ``unigram`` with a space for each ``▁``, ``word`` and ``wordpiece`` with one space for each run of blanks.
+    What a vocabulary lacks becomes ``unk_id``; nothing raises. Time is linear in the text. The file that ``save`` writes
+    is a plain ``tokenizer.json``.
 
     Raises UserError for a content that is not of a file of ours.
     """
@@ -120,8 +120,10 @@ class Tokenizer:
         for owner, text in enumerate(texts):
             text = valid_unicode(text)
             for number, piece in enumerate(cut(text.lower() if self.lowercase else text)):
-                pieces.append(piece)
                 goes_on.append(number > 0 or bool(continued and continued[owner]))
+                # A unigram text begins with a space of the library's, but not where it has one already.
+                missing = self.kind == "unigram" and not goes_on[-1] and piece[:1] in (" ", "▁")
+                pieces.append(" " + piece if missing else piece)
                 owners.append(owner)
         if self._characters is not None:
             ids = [[self._characters.get(character, self.unk_id) for character in piece] for piece in pieces]

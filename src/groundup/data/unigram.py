@@ -30,6 +30,8 @@ def learn_pieces(
     wanted = size - len(specials) - len(letters)
     counts = _candidates(words, _SEEDS * wanted, max(2, min_count))
     counts.update(dict.fromkeys(letters, 1))
+    if not counts:
+        return [(name, 0.0) for name in specials]
     scores = _log_probabilities(counts)
     while True:
         counts = _cut(words, specials, scores)

@@ -79,7 +79,7 @@ def _wordpiece(untrained: dict, texts: Iterable[str], vocab_size: int, min_frequ
     # the vocabulary at most is for single characters.
     half = (vocab_size - len(SPECIALS)) // 2
     seen = _characters(texts, half, min_frequency)
-    letters = [" ", *(character for character in seen if not character.isspace())][:half]
+    letters = [" ", *(character for character in seen if not _is_blank(character))][:half]
     inner = [f"##{letter}" for letter in letters if not is_wide(letter)]
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size,
@@ -120,6 +120,11 @@ def _trained(untrained: dict, texts: Iterable[str], trainer: Any) -> dict[str, A
 def _backend(untrained: dict, learned: dict[str, Any]) -> tokenizers.Tokenizer:
     content = {**untrained, "model": {**untrained["model"], **learned}}
     return tokenizers.Tokenizer.from_str(json.dumps(content))
+
+
+def _is_blank(character: str) -> bool:
+    r"""Whether it is of the patterns' ``\s``: Python adds four separators (file, group, record, unit)."""
+    return character.isspace() and not "\x1c" <= character <= "\x1f"
 
 
 def _characters(texts: Iterable[str], limit: int, min_frequency: int) -> list[str]:
