@@ -11,6 +11,7 @@ import re
 import sys
 from pathlib import Path
 
+from groundup.config import streams
 from groundup.errors import UserError
 
 # What decides which code is run.
@@ -156,13 +157,6 @@ def run(arguments: list[str]) -> int:
 
 
 def main() -> None:
-    """Entry point of the console script. A reader that wants no more (``| head -1``) ends it without a word, as it ends ``cat``."""
-    try:
-        code = run(sys.argv[1:])
-        sys.stdout.flush()
-    except BrokenPipeError:
-        from groundup.config.streams import discard
-
-        discard(sys.stdout)
-        code = 141  # what a shell reports for SIGPIPE
-    sys.exit(code)
+    """Entry point of the console script."""
+    streams.prepare()
+    sys.exit(streams.finish(run(sys.argv[1:])))

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from groundup import cli
 from groundup.config.compose import compose
@@ -141,12 +142,10 @@ def place_of(kind: str, folder: Path) -> Path:
         return folder / ("x" * 300 + ".jsonl")
     elif kind == "below a file":
         return folder / "in.jsonl" / "out.jsonl"
-    elif kind == "nowhere":
-        return Path("/proc/nowhere/out.jsonl")
     return folder / ("out.csv" if kind == "table" else "out.jsonl")
 
 
-KINDS = ["folder", "input", "link to the input", "pipe", "long name", "below a file", "nowhere", "table"]
+KINDS = ["folder", "input", "link to the input", "pipe", "long name", "below a file", "table"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -157,6 +156,24 @@ def test_an_output_that_cannot_be_is_refused_in_one_line_before_the_model_is_rea
     told = capsys.readouterr().err
     assert told.startswith("error: ") and told.count("\n") == 1 and output.name in told and "no/such/run" not in told
     assert texts.read_bytes() == before and not list(texts.parent.glob(".*"))
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc")
+def test_a_place_that_looks_writable_and_is_not_is_one_line(lower, texts, capsys):
+    assert cli.run(["predict", f"run={lower}", f"input={texts}", "output=/proc/nowhere/out.jsonl"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: output=/proc/nowhere/out.jsonl cannot be written") and told.count("\n") == 1
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "nothing"])
+def test_an_input_that_is_no_file_is_refused_in_one_line(kind, texts, capsys):
+    source = {"folder": texts.parent, "pipe": texts.with_name("pipe.txt"), "nothing": texts.with_name("im.jsonl")}[kind]
+    if kind == "pipe":
+        os.mkfifo(source)
+    assert cli.run(["predict", "run=no/such/run", f"input={source}", f"output={texts.with_name('out.jsonl')}"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: input={source}") and told.count("\n") == 1
+    assert ("Try input=" + str(texts) in told) == (kind != "pipe")
 
 
 def test_a_link_stays_and_leads_to_the_answers(lower, texts):
@@ -193,3 +210,23 @@ def test_a_task_without_an_answer_says_what_to_do(pretrained, texts, capsys):
     assert cli.run(command) == 2
     assert f"groundup finetune init_from={pretrained}" in capsys.readouterr().err
     assert [file.name for file in texts.parent.iterdir()] == ["in.jsonl"]
+
+
+@pytest.mark.parametrize("use", ["evaluate", "predict", "generate", "finetune"])
+def test_weights_that_are_no_numbers_are_refused_before_any_work(use, lower, lower_writer, texts, capsys):
+    run = lower_writer if use == "generate" else lower
+    broken, new = shutil.copytree(run, texts.parent / "broken"), texts.parent / "new"
+    for file in (broken / "checkpoints").glob("*.ckpt"):
+        checkpoint = torch.load(file, weights_only=True)
+        checkpoint["state_dict"]["model.embedding.weight"][0, 0] = float("nan")
+        torch.save(checkpoint, file)
+    words = {
+        "evaluate": [f"run={broken}", f"hydra.run.dir={new}"],
+        "predict": [f"run={broken}", f"input={texts}", f"output={texts.with_name('out.jsonl')}"],
+        "generate": [f"run={broken}", "prompt=roses"],
+        "finetune": [f"init_from={broken}", "data=dates", f"hydra.run.dir={new}"],
+    }
+    assert cli.run([use, *words[use]]) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith("error: ") and "model.embedding.weight holds NaN" in told
+    assert not texts.with_name("out.jsonl").exists() and not (new / "checkpoints").exists()

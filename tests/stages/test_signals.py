@@ -169,12 +169,12 @@ def test_reader_that_goes_away_does_not_fail_a_run(data_overrides, tmp_path):
     assert RunFolder(tmp_path / "run").status()["state"] == "done"
 
 
-@pytest.mark.parametrize(("words", "code"), [(["--help"], 141), (["pretrain", "--cfg", "job"], 0)])
-def test_page_that_is_cut_off_ends_quietly(words, code):
+@pytest.mark.parametrize("words", [["--help"], ["pretrain", "--cfg", "job"]])
+def test_page_that_is_cut_off_ends_quietly(words):
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
         [sys.executable, "-m", "groundup", *words], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=120
     )
     os.close(writer)
-    assert (done.returncode, done.stderr) == (code, "")
+    assert (done.returncode, done.stderr) == (0, "")

@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -18,7 +18,6 @@ from groundup.config import gate, sweep
 from groundup.config.compose import resolved
 from groundup.config.mistakes import explain
 from groundup.config.ranks import is_spawned_rank, run_rank
-from groundup.config.streams import surviving_streams
 from groundup.errors import UserError
 from groundup.runs.secrets import mask_text
 from groundup.runs.signals import ending_in_order
@@ -86,13 +85,9 @@ def launch(stage: str, arguments: list[str]) -> int:
     gate.passed.clear()
     code = 0
     try:
-        # Who cuts off the text of `generate` wants no more of it, as with `cat`; a training goes on.
-        streams = nullcontext() if stage == "generate" else surviving_streams()
-        with streams, ending_in_order(), hydra_environment(arguments):
+        with ending_in_order(), hydra_environment(arguments):
             check_flags(arguments)
             run_hydra(task, stage)
-        if isinstance(task.failure, BrokenPipeError):
-            raise task.failure
         if task.failure is not None:
             code = report_failure(task.failure, stage, task.log, full_error, overrides=arguments)
     except (KeyboardInterrupt, SystemExit) as stop:
@@ -101,8 +96,6 @@ def launch(stage: str, arguments: list[str]) -> int:
         if not isinstance(stop, KeyboardInterrupt):
             raise
         code = 130
-    except BrokenPipeError:
-        raise
     except gate.Refused as refused:
         code = report_failure(refused.error, stage, None, full_error, overrides=arguments)
     except Exception as error:

@@ -10,6 +10,7 @@ from groundup.config.hardware import check_hardware
 from groundup.config.steps import check_steps
 from groundup.data.sources.early import check_data
 from groundup.errors import UserError
+from groundup.runs.outputs import check_input, check_output
 from groundup.runs.reference import Use, find_run, unfit
 
 
@@ -32,6 +33,7 @@ def preflight(
         UserError: the first mistake; nothing was written.
     """
     check_keys(plain, stage, overrides, choices)
+    check_files(stage, plain)
     if not resuming:
         check_runs(stage, plain, later)
         if "steps" in plain:
@@ -41,6 +43,15 @@ def preflight(
     told = check_data(plain, stage)
     check(plain, stage, overrides, choices)  # imports what the configuration names, torch with it: keep it last
     return told
+
+
+def check_files(stage: str, plain: Mapping) -> None:
+    """Raises UserError for an input that is not there, or an output that cannot be."""
+    source = Path(plain["input"]) if plain.get("input") else None
+    if source is not None:
+        check_input(source)
+    if plain.get("output"):
+        check_output(Path(plain["output"]), (".jsonl", ".txt") if stage == "predict" else (".jsonl",), source)
 
 
 def check_runs(stage: str, plain: Mapping, later: Sequence[Path] = ()) -> None:

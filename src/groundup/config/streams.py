@@ -1,53 +1,63 @@
-"""A terminal that goes away, or ``| head -1``, does not end a training."""
+"""The standard streams, treated as ``cat`` and ``git`` treat them."""
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Any, TextIO
+from typing import Any
+
+GONE = (errno.EPIPE, errno.EIO)  # a reader has left, as after ``| head -1``; a terminal is closed
+BROKEN_PIPE = 141  # exit code of a command that writes for a reader who has left: 128 + SIGPIPE
+_lost: dict[str, OSError] = {}  # stream -> why nothing that was written to it arrives any more
 
 
-class Surviving:
-    """A text stream that writes to nowhere once its reader is gone."""
+class Stream(io.FileIO):
+    """A stream whose end does not end the work: once nothing arrives any more, what is written is lost, and nothing else."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
-
-    def write(self, text: str) -> int:
+    def write(self, data: Any) -> int:
         try:
-            return self.stream.write(text)
-        except OSError:  # a closed pipe, or a terminal that is no more
-            discard(self.stream)
-            return len(text)
+            return super().write(data) or 0
+        except OSError as error:
+            _lost.setdefault("output" if self.fileno() == 1 else "error", error)
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+            return len(memoryview(data).cast("B"))
 
-    def flush(self) -> None:
+
+def prepare() -> None:
+    """Opens streams that the caller has closed, so that no file takes their place, and makes writing to them safe.
+
+    Text is UTF-8, unless PYTHONIOENCODING says otherwise; then what it lacks is written as ``\\u4f60``.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
-            self.stream.flush()
+            os.fstat(number)
         except OSError:
-            discard(self.stream)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.stream, name)
-
-
-@contextmanager
-def surviving_streams() -> Iterator[None]:
-    """While the block runs, what cannot be written to stdout and stderr is lost, and nothing else."""
-    before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (Surviving(stream) for stream in before)  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        sys.stdout, sys.stderr = before
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest number, which is this one
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
+        stream = getattr(sys, name)
+        if number == 0 or (os.name != "posix" and stream.isatty()):  # a console of Windows is no file
+            continue
+        stream.flush()
+        encoding = stream.encoding if "PYTHONIOENCODING" in os.environ else "utf-8"
+        raw = io.BufferedWriter(Stream(number, "w", closefd=False))
+        lines = number == 2 or stream.isatty()
+        setattr(sys, name, io.TextIOWrapper(raw, encoding, errors="backslashreplace", line_buffering=lines))
 
 
-def discard(stream: TextIO) -> None:
-    """From now on the stream's file is ``/dev/null``: what is still in its buffer goes there too."""
-    with suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+def reader_left() -> bool:
+    """Whether nobody reads the standard output any more."""
+    return "output" in _lost and _lost["output"].errno in GONE
+
+
+def finish(code: int) -> int:
+    """Writes what is left, and returns the exit code: that of the work, or 1 where the output could not be written."""
+    sys.stdout.flush()
+    error = _lost.get("output")
+    if error is None or error.errno in GONE:
+        return code
+    print(f"error: standard output: {error.strerror}", file=sys.stderr)
+    return code or 1

@@ -36,11 +36,11 @@ def default_root() -> Path:
     """``$GROUNDUP_CACHE``, else ``groundup`` under ``$XDG_CACHE_HOME`` or ``~/.cache``, else the temporary folder."""
     if named := os.environ.get("GROUNDUP_CACHE"):
         return Path(named).expanduser()
-    root = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "groundup"
     try:
+        root = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "groundup"
         root.mkdir(parents=True, exist_ok=True)
         return root
-    except OSError:  # a read-only home, as in many containers
+    except (OSError, RuntimeError):  # a read-only home, or none, as in many containers
         return Path(tempfile.gettempdir()) / "groundup-cache"
 
 

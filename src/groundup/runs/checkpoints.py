@@ -7,7 +7,7 @@ import pickle
 import pickletools
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,18 @@ def load_checkpoint(path: str | os.PathLike[str], map_location: Any = "cpu", mma
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a checkpoint: it holds a {type(content).__name__}, not a dict")
     return content
+
+
+def require_finite(weights: Mapping[str, Any], path: Path) -> None:
+    """Raises UserError for weights of the checkpoint ``path`` that are NaN or infinite: such a model says nothing."""
+    import torch
+
+    for name, weight in weights.items():
+        if isinstance(weight, torch.Tensor) and not torch.isfinite(weight).all():
+            raise UserError(
+                f"{path}: {name} holds NaN or infinity, and answers of such a model mean nothing. "
+                f"Try another checkpoint of {path.parent}, or train anew with a smaller optimizer.lr"
+            )
 
 
 def require_plain(path: Path) -> None:

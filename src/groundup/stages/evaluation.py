@@ -12,9 +12,9 @@ from groundup.config.tree import Config
 from groundup.data.datamodule import TextDataModule
 from groundup.metrics.estimate import RESAMPLES, Estimate
 from groundup.runs.folder import RunFolder
+from groundup.runs.outputs import log_statuses
 from groundup.runs.signals import as_keyboard_interrupt
 from groundup.runs.table import show_table
-from groundup.stages.outputs import log_statuses
 from groundup.tasks.base import Task
 
 log = logging.getLogger(__name__)

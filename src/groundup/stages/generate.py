@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 
+from groundup.config import streams
 from groundup.config.job import Job
 from groundup.config.safe import instantiate
 from groundup.config.tree import Config
@@ -16,32 +18,36 @@ from groundup.data.seeding import mix
 from groundup.decoding.decoding import Decoding
 from groundup.decoding.sampling import Sampler
 from groundup.errors import UserError
-from groundup.runs.atomic import replacing
+from groundup.runs.outputs import json_line, lines_of
 from groundup.stages.building import build_data, connect, prepare_process
 from groundup.stages.loading import LoadedRun, load_run
 from groundup.tasks.causal_lm import CausalLM
 from groundup.tasks.sequence_to_sequence import SequenceToSequence
 
+log = logging.getLogger(__name__)
+
 
 def run(cfg: Config, job: Job) -> None:
     """Writes ``samples`` texts for ``prompt``; the same seed writes the same text."""
     prepare_process(cfg.threads)
-    loaded = load_run(cfg.run, cfg.paths.logs, "generate")
-    decoding, texts = instantiate(cfg.decoding, "decoding"), []
-    if isinstance(loaded.task, SequenceToSequence) and not any(word.startswith("decoding") for word in job.overrides):
-        decoding = loaded.task.decoding
-    for number in range(cfg.samples):
-        pieces = []
-        for piece in write(loaded, cfg.prompt, cfg.prefix, decoding, mix(cfg.seed, number)):
-            sys.stdout.write(piece)
-            sys.stdout.flush()
-            pieces.append(piece)
-        sys.stdout.write("\n" if number == cfg.samples - 1 else "\n\n")
-        texts.append("".join(pieces))
-    if cfg.output:
-        with replacing(Path(cfg.output)) as temporary, open(temporary, "w", encoding="utf-8") as file:
-            for text in texts:
-                file.write(json.dumps({"prompt": cfg.prompt, "text": text}, ensure_ascii=False) + "\n")
+    output = Path(cfg.output) if cfg.output else None
+    with nullcontext() if output is None else lines_of(output) as keep:
+        loaded = load_run(cfg.run, cfg.paths.logs, "generate")
+        decoding = instantiate(cfg.decoding, "decoding")
+        chosen = any(word.startswith("decoding") for word in job.overrides)
+        if isinstance(loaded.task, SequenceToSequence) and not chosen:
+            decoding = loaded.task.decoding
+        for number in range(cfg.samples):
+            pieces = []
+            for piece in write(loaded, cfg.prompt, cfg.prefix, decoding, mix(cfg.seed, number)):
+                sys.stdout.write(piece)
+                sys.stdout.flush()
+                if keep is None and streams.reader_left():
+                    sys.exit(streams.BROKEN_PIPE)
+                pieces.append(piece)
+            sys.stdout.write("\n" if number == cfg.samples - 1 else "\n\n")
+            if keep is not None:
+                keep(json_line({"prompt": cfg.prompt, "text": "".join(pieces)}))
 
 
 def write(loaded: LoadedRun, prompt: str, prefix: str, decoding: Decoding, seed: int) -> Iterator[str]:
@@ -55,7 +61,10 @@ def write(loaded: LoadedRun, prompt: str, prefix: str, decoding: Decoding, seed:
             raise UserError("prompt is empty, and there is nothing to translate or summarize. Try prompt='...'")
         data = build_data(loaded.config, None, loaded.tokenizer, loaded.facts, loaded.target_tokenizer)
         connect(task, data)
-        (batch,) = data.loader([{"source": prompt}])
+        loader = data.loader([{"source": prompt}])
+        (batch,) = loader
+        if loader.dataset.examples.truncated_rows.any():  # type: ignore[attr-defined]
+            log.warning("the prompt is longer than the model reads: cut to %d tokens", batch["input_ids"].shape[1])
         start = (loaded.target_tokenizer or loaded.tokenizer).encode(prefix)
         with torch.inference_mode():
             yield from task.answer(batch, decoding, seed, start)

@@ -15,7 +15,7 @@ from torch import Tensor
 from groundup.config.tree import Config
 from groundup.data.tokenizer import Tokenizer
 from groundup.errors import UserError
-from groundup.runs.checkpoints import load_checkpoint
+from groundup.runs.checkpoints import load_checkpoint, require_finite
 from groundup.runs.folder import RunFolder
 from groundup.runs.reference import best_checkpoint, open_run
 from groundup.stages.stored import check_stored
@@ -34,7 +34,9 @@ def open_parents(cfg: Config) -> Parents:
     parents = {part: open_run(name, Path(cfg.paths.logs), "init_from") for part, name in named.items() if name}
     for parent in parents.values():
         file = best_checkpoint(parent)
-        check_stored(Config(parent.read_config()), load_checkpoint(file, mmap=True), file)
+        checkpoint = load_checkpoint(file, mmap=True)
+        check_stored(Config(parent.read_config()), checkpoint, file)
+        require_finite(checkpoint["state_dict"], file)
     if WHOLE in parents:
         cfg.init_from = str(parents[WHOLE].path)
     elif parents:

@@ -18,7 +18,7 @@ from groundup.data.sources.source import Row, roles
 from groundup.data.tokenizer import Tokenizer
 from groundup.decoding.decoding import Decoding
 from groundup.errors import UserError
-from groundup.runs.checkpoints import load_checkpoint
+from groundup.runs.checkpoints import load_checkpoint, require_finite
 from groundup.runs.folder import RunFolder
 from groundup.runs.reference import Use, best_checkpoint, open_run
 from groundup.stages.building import build_task, saved_tokenizers
@@ -85,6 +85,7 @@ def load_run(
     file = best_checkpoint(folder)
     checkpoint = load_checkpoint(file)
     check_stored(config, checkpoint, file)
+    require_finite(checkpoint["state_dict"], file)
     facts = stored_facts(checkpoint, file)
     task = build_task(config, facts)
     task.load_state_dict(checkpoint["state_dict"])

@@ -22,10 +22,10 @@ from groundup.data.sources.early import READING, for_predict
 from groundup.data.sources.formats import Reading, format_of, read
 from groundup.data.sources.source import Row, roles
 from groundup.errors import UserError
+from groundup.runs.outputs import json_line, lines_of, log_statuses
 from groundup.stages.building import build_data, connect, prepare_process
 from groundup.stages.evaluate import FILES
 from groundup.stages.loading import LoadedRun, load_run
-from groundup.stages.outputs import check_output, json_line, lines_of, log_statuses
 from groundup.tasks.sequence_to_sequence import SequenceToSequence, status_of
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,6 @@ def run(cfg: Config, job: Job) -> None:
     """Reads ``input``; writes ``output``: .jsonl with the row's own columns and the prediction, or .txt with the text."""
     prepare_process(cfg.threads)
     source, output = Path(cfg.input), Path(cfg.output)
-    check_output(output, (".jsonl", ".txt"), source)
     with lines_of(output) as write:  # what cannot be written shows before the model is loaded
         loaded = load_run(cfg.run, cfg.paths.logs)
         check_task(loaded, output)
@@ -62,9 +61,8 @@ def run(cfg: Config, job: Job) -> None:
             counts[prediction["status"]] += 1
     log.info("%d rows -> %s", counts.total(), output)
     if renamed:
-        log.warning(
-            "%s of the input: now %s", *(", ".join(p + name for name in sorted(renamed)) for p in ("", "input."))
-        )
+        names = sorted(renamed)
+        log.warning("%s of the input: now %s", ", ".join(names), ", ".join(f"input.{name}" for name in names))
     log_statuses(counts, "rows")
 
 

@@ -1,6 +1,6 @@
-"""The file that ``predict`` and ``generate`` are asked for: refused before any work, there only when it is whole.
+"""Files that ``predict`` and ``generate`` are given and asked for, and what is said of their rows on the terminal.
 
-And what is said of the rows on the terminal.
+Imports nothing heavy: what cannot be is refused before any work, and a file is there only when it is whole.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,35 @@ MEANING = {
 }
 
 
+def check_input(source: Path) -> None:
+    """Raises UserError unless there is a file that can be read more than once."""
+    if source.is_file():
+        return
+    if source.is_dir():
+        files = sorted(entry for entry in source.iterdir() if entry.is_file())[:1]
+        raise UserError(f"input={source} is a folder. Try input={(files or [source / 'texts.txt'])[0]}")
+    if source.exists() or source.name == "-":
+        raise UserError(
+            f"input={source} is read twice, so it must be a file. Try cat > texts.txt, then input=texts.txt"
+        )
+    near = get_close_matches(source.name, [entry.name for entry in source.parent.glob("*")], n=1)
+    raise UserError(
+        f"input={source}: there is no such file." + (f" Try input={source.parent / near[0]}" if near else "")
+    )
+
+
 def check_output(output: Path, suffixes: Collection[str], source: Path | None = None) -> None:
     """Raises UserError for a file of another kind, for what is no file, and for the ``source`` itself."""
-    jsonl = output.with_name(f"{output.name.split('.')[0] or 'out'}.jsonl")
+    jsonl = output.with_name(f"{output.name.split('.')[0].strip('-') or 'out'}.jsonl")
     if output.is_dir():
         raise UserError(f"output={output} is a folder. Try output={output / 'out.jsonl'}")
     if output.suffix not in suffixes:
         raise UserError(f"output={output}: write a {' or a '.join(suffixes)}. Try output={jsonl}")
     if not output.exists():
+        above = next(folder for folder in output.absolute().parents if folder.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+            what = "may not be written in" if above.is_dir() else "is a file"
+            raise UserError(f"output={output} cannot be: {above} {what}. Try output={jsonl.name}")
         return
     if source is not None and source.exists() and output.samefile(source):
         other = output.with_name(f"{output.stem}.out{output.suffix}")
