@@ -9,6 +9,7 @@ from groundup.models.attention import visible
 from groundup.models.memory_attention import MemoryAttention
 from groundup.models.recurrent import RecurrentDecoder
 from groundup.models.recurrent_layer import CELLS
+from groundup.training.groups import parameter_groups
 
 B, T, S, D, V = 2, 4, 5, 6, 20
 SCORES = ("dot", "general", "additive")
@@ -139,3 +140,10 @@ def test_words_that_do_not_fit_are_told():
             decoder(attention=word)(ids)
         with pytest.raises(ValueError, match="document_ids"):
             decoder(attention=word)(ids, memory=torch.randn(1, S, D), document_ids=ids)
+
+
+@pytest.mark.parametrize(("cell", "maps"), [("lstm", 4), ("gru", 2)])
+def test_an_optimizer_of_matrices_sees_each_map_of_the_start_by_itself(cell, maps):
+    model = RecurrentDecoder(20, width=D, layers=2, cell=cell, cross_attention=True)
+    splits = {name: rows for group in parameter_groups(model, 1.0) for name, rows in group["splits"].items()}
+    assert splits["start.weight"] == [D] * maps

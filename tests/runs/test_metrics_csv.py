@@ -53,6 +53,17 @@ def test_floats_keep_every_digit(tmp_path):
     assert row["b"] != row["b"]
 
 
+def test_a_table_that_is_written_again_is_the_same(tmp_path):
+    table = MetricsCsv(tmp_path / "metrics.csv")
+    for step in (1, 2, 3):
+        table.write(step, {"tokens": 2560 * step, "train/loss": 1 / step, "bad": float("nan")})
+    before = table.path.read_bytes()
+    MetricsCsv(table.path)
+    assert table.path.read_bytes() == before
+    CsvLogger(RunFolder(tmp_path), 2).log_metrics({"tokens": 7680, "train/loss": 1 / 3, "bad": float("nan")}, 3)
+    assert table.path.read_bytes() == before
+
+
 def test_a_resumed_table_ends_like_an_uninterrupted_one(tmp_path):
     def values(step):
         return {"train/loss": 1 / step} | ({"validation/loss": 2 / step} if step % 3 == 0 else {})

@@ -1,8 +1,9 @@
-"""Gradients are clipped at their true size, whatever scales them on the way."""
+"""From gradients to a step: clipped at their true size, whatever scales them on the way; penalties after it."""
 
 from __future__ import annotations
 
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -26,9 +27,9 @@ def step(make_data, make_task, train):
     """A task after some steps on one batch, and the weights before."""
     data = make_data("causal_lm")
 
-    def run(optimizer: str, steps: int = 1, scale: float | None = None, callbacks=(), **words):
+    def run(optimizer: str, steps: int = 1, scale: float | None = None, callbacks=(), l1: float = 0.0, **words):
         task = make_task("causal_lm", data)
-        task.optimization = Optimization(OPTIMIZERS[optimizer], Constant(), total_steps=10)
+        task.optimization = Optimization(OPTIMIZERS[optimizer], Constant(), total_steps=10, l1=l1)
         before = {name: value.clone() for name, value in task.state_dict().items()}
         if scale is not None:
             scaler = torch.amp.GradScaler("cpu", init_scale=scale)
@@ -72,3 +73,26 @@ def test_each_value_is_clipped_where_that_is_asked_for(step):
     largest = max(float(p.grad.abs().max()) for p in by_value.parameters() if p.grad is not None)
     assert largest == pytest.approx(0.01)
     assert float(by_value.grad_norm) == pytest.approx(float(by_norm.grad_norm))
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_l1_is_the_same_pull_for_every_optimizer(step, optimizer):
+    plain, _ = step(optimizer)
+    sparse, _ = step(optimizer, l1=3.0)
+    for name, value in plain.state_dict().items():
+        is_matrix = value.ndim == 2 and "embedding" not in name
+        expected = torch.nn.functional.softshrink(value, 1e-3 * 3.0) if is_matrix else value
+        torch.testing.assert_close(sparse.state_dict()[name], expected, msg=name)
+
+
+@pytest.mark.parametrize("world", [1, 2, 5, 64])
+def test_a_step_without_a_scored_position_keeps_its_zero_gradients_on_any_number_of_ranks(step, world, monkeypatch):
+    task, _ = step("plain")
+    monkeypatch.setattr("torch.distributed.all_reduce", lambda count: None)
+    task.trainer = SimpleNamespace(world_size=world, precision_plugin=None)
+    task._window_count = torch.tensor(0)
+    for parameter in task.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    task.configure_gradient_clipping(torch.optim.SGD(task.parameters(), lr=1.0), 1.0)
+    assert float(task.grad_norm) == 0.0
+    assert all(not parameter.grad.any() for parameter in task.parameters())

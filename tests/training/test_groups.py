@@ -6,7 +6,7 @@ from torch import nn
 
 from groundup.errors import UserError
 from groundup.training.groups import parameter_groups, table
-from groundup.training.regularization import add_l1_gradient
+from groundup.training.regularization import shrink
 
 
 class Layer(nn.Module):
@@ -95,12 +95,26 @@ def test_frozen_parameters_are_left_out() -> None:
     }
 
 
-def test_l1_pulls_matrices_only() -> None:
+def test_l1_moves_matrices_alone_towards_zero_and_no_further() -> None:
     model = Model()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    add_l1_gradient(parameter_groups(model, 0.1), 0.5)
-    weight = model.layers[0].query_key_value.weight
-    assert torch.equal(weight.grad, 0.5 * weight.sign())
-    assert not model.embedding.weight.grad.any()
-    assert not model.final_norm.weight.grad.any()
+    shrink(parameter_groups(model, 0.1), 0.5)
+    for name, value in model.state_dict().items():
+        is_matrix = value.ndim == 2 and name != "embedding.weight"
+        expected = nn.functional.softshrink(before[name], 0.1 * 0.5) if is_matrix else before[name]
+        torch.testing.assert_close(value, expected, msg=name)
+    assert (model.layers[0].query_key_value.weight == 0).any()  # of uniform draws from -0.5 to 0.5, a tenth
+
+
+def test_layer_decay_reaches_all_of_an_encoder_below_a_decoder() -> None:
+    model = nn.Module()
+    model.encoder, model.decoder = Model(), Model()
+    for side in (model.encoder, model.decoder):
+        side.embedding_norm = nn.LayerNorm(4)
+    rates = {n: group["lr"] for group in parameter_groups(model, 1.0, layer_decay=0.5) for n in group["names"]}
+    for side in ("encoder", "decoder"):
+        assert rates[f"{side}.embedding.weight"] == rates[f"{side}.embedding_norm.weight"] == 0.5**5
+    assert rates["encoder.final_norm.weight"] == rates["encoder.layers.1.norm.weight"] == 0.5**3
+    assert rates["decoder.final_norm.weight"] == 1.0

@@ -14,6 +14,6 @@ class FusedLinear(nn.Linear):
     Shapes: (..., D) -> (..., sum(sizes)).
     """
 
-    def __init__(self, width: int, sizes: Sequence[int]):
-        super().__init__(width, sum(sizes), bias=False)
+    def __init__(self, width: int, sizes: Sequence[int], bias: bool = False):
+        super().__init__(width, sum(sizes), bias=bias)
         self.fused_splits = {"weight": list(sizes)}

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from groundup.errors import UserError
 from groundup.models.attention import Visible, visible
 from groundup.models.cache import Memory, RecurrentState
+from groundup.models.linear import FusedLinear
 from groundup.models.memory_attention import MemoryAttention
 from groundup.models.norm import Norm
 from groundup.models.pooling import Pooling
@@ -107,7 +108,7 @@ class RecurrentDecoder(Recurrent):
         self.top_attention: MemoryAttention | None = None
         self.start: Any = None
         if cross_attention:
-            self.start = nn.Linear(2 * width, layers * self.parts * width)
+            self.start = FusedLinear(2 * width, [width] * (layers * self.parts), bias=True)
             nn.init.normal_(self.start.weight, std=(2 * width) ** -0.5)
             nn.init.zeros_(self.start.bias)
             if attention != "none":

@@ -99,7 +99,8 @@ def _text(value: object) -> str:
 
 
 def _number(text: str) -> float:
+    """A whole number stays one, so that a row that is written again is the row that was read."""
     try:
-        return float(text)
+        return int(text) if text.lstrip("-").isdecimal() else float(text)
     except ValueError:
         return math.nan

@@ -24,7 +24,7 @@ from groundup.metrics.estimate import Estimate
 from groundup.models.backbone import Backbone
 from groundup.tasks.evaluated import Split, gather_rows
 from groundup.training.groups import parameter_groups, table
-from groundup.training.regularization import add_l1_gradient
+from groundup.training.regularization import shrink
 
 log = logging.getLogger(__name__)
 
@@ -209,10 +209,8 @@ class Task(LightningModule):
             dist.all_reduce(count)
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         # DDP averages gradients over ranks; a step without any scored position keeps its zero gradients.
-        scale = ranks / count.clamp(min=torch.finfo(torch.float32).tiny)
+        scale = torch.where(count > 0, ranks / count, 0.0)
         torch._foreach_mul_([p.grad for p in parameters], scale.to(parameters[0].grad.dtype))
-        if self.optimization is not None and self.optimization.l1 > 0:
-            add_l1_gradient(optimizer.param_groups, self.optimization.l1)
         by_value = gradient_clip_algorithm == "value"
         limit = gradient_clip_val or float("inf")
         norm = nn.utils.clip_grad_norm_(parameters, float("inf") if by_value else limit)
@@ -234,6 +232,8 @@ class Task(LightningModule):
         optimizer = chosen.optimizer(groups)
         # After the optimizer is made, because it may give kinds rates of their own.
         log.info("%s", table(optimizer.param_groups), extra={"log_only": True})
+        if chosen.l1 > 0:
+            optimizer.register_step_post_hook(lambda optimizer, *_: shrink(optimizer.param_groups, chosen.l1))
         scheduler = chosen.scheduler(optimizer, total_steps=chosen.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 KINDS = ("matrix", "embedding", "head", "vector")
 DECAYED = ("matrix", "head")  # norms, biases and (tied) embeddings are never decayed
 RECURRENT_GATES = {nn.LSTM: 4, nn.GRU: 3, nn.RNN: 1}
-LAYER = re.compile(r"(?:^|.*?\.)(?:layers|blocks)\.\d+\.")
+LAYER = re.compile(r"(?P<stack>(?:.*?\.)?)(?:layers|blocks)\.\d+\.")
 
 
 def parameter_groups(
@@ -31,7 +31,7 @@ def parameter_groups(
         lr: learning rate of the top of the model.
         weight_decay: for matrices and heads; 0 for the rest.
         layer_decay: learning rates fall by this factor per layer from the head down to the embeddings (1 = all equal).
-            An encoder's layers lie below those of its decoder.
+            An encoder's layers, and the norm after them, lie below those of its decoder.
 
     Returns:
         dicts with ``params``, ``names``, ``kind``, ``lr``, ``lr_scale``, ``weight_decay``, ``splits``. ``splits`` maps
@@ -131,11 +131,17 @@ def _depths(module: nn.Module) -> dict[str, int]:
 
 
 def _level(name: str, kind: str, depths: dict[str, int]) -> int:
-    """0 = embeddings, 1.. = layers from the bottom, then the head and all else that lies in no layer."""
-    match = LAYER.match(name)
-    if kind == "embedding":
+    """0 = embeddings and their norms, 1.. = layers from the bottom, then the head and all else that lies in no layer.
+
+    What an encoder has after its layers belongs to its last one where a decoder's layers follow.
+    """
+    if kind == "embedding" or any(part.startswith("embedding") for part in name.split(".")):
         return 0
-    return depths[match.group()] if match else 1 + len(depths)
+    if match := LAYER.match(name):
+        return depths[match.group()]
+    top = 1 + len(depths)
+    ends = {LAYER.match(layer)["stack"]: place for layer, place in depths.items()}  # of each stack, its last layer
+    return next((end for stack, end in ends.items() if stack and end < len(depths) and name.startswith(stack)), top)
 
 
 def _assert_complete(module: nn.Module, groups: list[dict]) -> None:
