@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
 
+from groundup.data.batching import Packed
+from groundup.data.datamodule import TextDataModule
+from groundup.data.given import GivenRows
+from groundup.data.tokenizer import TokenizerSpec
 from groundup.errors import UserError
+from groundup.models.encoder_decoder import EncoderDecoder
+from groundup.models.transformer import TransformerDecoder, TransformerEncoder
+from groundup.tasks.denoising import Denoising
 
 
 @pytest.mark.parametrize("name", ["classification", "masked_lm", "causal_lm"])
@@ -47,6 +55,25 @@ def test_bits_per_byte_are_those_of_the_text(tokenizer, make_data, make_task, qu
     assert scored == len(stream) - 1
     assert task.results["loss"].value == pytest.approx(nats / scored, rel=1e-5)
     assert task.results["perplexity"].value == pytest.approx(math.exp(nats / scored), rel=1e-4)
+    assert task.results["bits_per_byte"].value == pytest.approx(nats / math.log(2) / size, rel=1e-5)
+
+
+def test_bits_per_byte_of_restored_text_count_all_nats_over_all_bytes(quiet_trainer):
+    texts = ["the sea is wide. " * 9, "é 海 and roses! " * 7]
+    source = GivenRows({"train": [{"text": text} for text in texts], "validation": [{"text": text} for text in texts]})
+    data = TextDataModule(source, TokenizerSpec("char", vocab_size=60), Packed(batch_size=4, length=16), None, seed=1)
+    data.form = "packed"
+    data.prepare_data()
+    words = {"width": 16, "layers": 1, "heads": 2}
+    sides = partial(TransformerEncoder, **words), partial(TransformerDecoder, cross_attention=True, **words)
+    task = Denoising(EncoderDecoder(data.facts.vocab_size, *sides), data.facts)
+    data.collate = task.collator(data.tokenizer)
+    quiet_trainer().validate(task, datamodule=data, verbose=False)
+    nats = 0.0
+    for batch in data.val_dataloader():
+        logits = task.head(task.hidden_states(batch)).flatten(0, 1)
+        nats += torch.nn.functional.cross_entropy(logits, batch["labels"].flatten(), reduction="sum").item()
+    size = sum(len(text.encode()) for text in texts)
     assert task.results["bits_per_byte"].value == pytest.approx(nats / math.log(2) / size, rel=1e-5)
 
 

@@ -11,6 +11,7 @@ from groundup.data.facts import Facts
 from groundup.data.loading import Collate
 from groundup.data.tokenizer import Tokenizer
 from groundup.models.backbone import Backbone
+from groundup.tasks.evaluated import Split
 from groundup.tasks.language_model import LanguageModel
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -43,6 +44,11 @@ class Denoising(LanguageModel):
             "deletion": deletion,
             "permute_sentences": permute_sentences,
         }
+
+    def bytes_per_token(self, split: Split) -> float | None:
+        """Of the text for each scored token: the ``<eos>`` of each window is scored, and stands for nothing in it."""
+        whole, windows = split.bytes_per_token, split.examples.lengths(training=False)
+        return None if whole is None else whole * windows.sum() / (windows.sum() + len(windows))
 
     def collator(self, tokenizer: Tokenizer) -> Collate:
         return DenoisingCollator(self.facts, sentence_end_ids=sentence_end_ids(tokenizer), **self.noise)
