@@ -9,14 +9,16 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from pydantic import BaseModel
 
-from groundup.config.files import origin
+from groundup.cli import conf_dir
+from groundup.config.files import origin, stage_keys
 from groundup.config.places import permitted_nodes
-from groundup.config.values import EMPTY, MISSING, Parameter, misfit, nearest, shown
+from groundup.config.suggest import closest
+from groundup.config.values import EMPTY, MISSING, Parameter, fits, misfit, shown
 from groundup.errors import UserError
 from groundup.metrics.directions import chosen_direction
 
@@ -30,17 +32,29 @@ SUPPLIED: Mapping[str, Collection[str]] = {
     "logger": {"*"},
     "trainer": {"*"},
 }
+# Arguments that the code gives, whatever a configuration says.
+SET_BY_CODE: Mapping[str, Collection[str]] = {
+    "model": {"vocab_size", "target_vocab_size"},
+    "task": {"model", "facts"},
+    "optimizer": {"params"},
+    "scheduler": {"optimizer", "total_steps"},
+    "trainer": (
+        "max_epochs max_steps check_val_every_n_epoch val_check_interval num_sanity_val_steps use_distributed_sampler plugins "
+        "callbacks logger enable_checkpointing enable_progress_bar enable_model_summary default_root_dir"
+    ).split(),
+}
 SPECIAL = {"_target_", "_partial_"}
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """One finding. ``typed``: what to type instead."""
+    """One finding. ``typed``: what to type instead. ``unknown``: the key has no place here, and may have another name."""
 
     path: str
     reason: str
     typed: str | None = None
     value: Any = EMPTY
+    unknown: bool = False
 
     def line(self, source: str | None) -> str:
         value = "" if self.value is EMPTY else f" = {shown(self.value)}"
@@ -75,6 +89,7 @@ def check_keys(
     from groundup.config.root import Root
 
     refuse(missing_values(cfg), stage, overrides, choices)
+    refuse(strange_keys(cfg, stage), stage, overrides, choices)
     refuse(model_mistakes(cfg, Root), stage, overrides, choices)
     if cfg.get("monitor"):
         chosen_direction(cfg["monitor"], cfg.get("monitor_mode"))
@@ -84,12 +99,33 @@ def refuse(
     mistakes: Iterable[Mistake], stage: str, overrides: Sequence[str], choices: Mapping[str, str | None] | None
 ) -> None:
     """Raise UserError for the first of the mistakes, if there is one."""
-    from groundup.cli import conf_dir
-
     if found := list(mistakes):
         first = found[0]
         more = f" ({len(found) - 1} more like this)" if len(found) > 1 else ""
+        if first.unknown and first.typed is None:
+            first = advised(first, stage, overrides)
         raise UserError(first.line(origin(conf_dir(), first.path, stage, overrides, choices or {})) + more)
+
+
+def advised(mistake: Mistake, stage: str, overrides: Sequence[str]) -> Mistake:
+    """The mistake with what to type instead of its key, where that is known."""
+    from groundup.config.suggest import forget, instead_of_key
+
+    if not (stage_keys(conf_dir(), stage) if stage else ()):
+        return mistake
+    forget()
+    others = [word for word in overrides if word.lstrip("+").partition("=")[0] != mistake.path]
+    value = "..." if mistake.value is EMPTY else shown(mistake.value)
+    advice, found, typed = instead_of_key(mistake.path, value, stage, others).partition("Try ")
+    reason = mistake.reason + advice.rstrip(". ") if found or advice[:1] == ":" else mistake.reason
+    return replace(mistake, reason=reason, typed=typed or None)
+
+
+def strange_keys(cfg: Mapping, stage: str) -> Iterator[Mistake]:
+    """Root keys that another stage has: ``+batch_size=8`` is of ``predict`` and would change nothing in training."""
+    own = stage_keys(conf_dir(), stage) if stage else set()
+    if own:
+        yield from unknown_names(cfg, own | {"stage"}, "", "there is no such key")
 
 
 def missing_values(value: Any, path: str = "") -> Iterator[Mistake]:
@@ -138,6 +174,8 @@ def call_mistakes(node: Mapping, target: Callable, path: str, supplied: Collecti
     parameters, takes_any = found
     name = getattr(target, "__name__", str(target))
     given = {key: value for key, value in node.items() if key not in SPECIAL}
+    for key in given.keys() & set(SET_BY_CODE.get(path, ())):
+        yield Mistake(join(path, key), "the code sets it, from the other keys", None, given[key], unknown=True)
     if not takes_any:
         yield from unknown_names(given, parameters, path, f"{name} has no such argument")
     if not (node.get("_partial_") or "*" in supplied):
@@ -147,6 +185,7 @@ def call_mistakes(node: Mapping, target: Callable, path: str, supplied: Collecti
     for key, value in given.items():
         if key in parameters and not holds_target(value):
             yield from value_mistakes(value, parameters[key], join(path, key))
+    yield from head_mistakes(given, path)
 
 
 def unknown_names(values: Mapping, known: Collection[str], path: str, reason: str) -> Iterator[Mistake]:
@@ -154,17 +193,34 @@ def unknown_names(values: Mapping, known: Collection[str], path: str, reason: st
         if key in known:
             continue
         value = EMPTY if isinstance(values[key], Mapping) else values[key]
-        if near := nearest(str(key), known):
+        if near := closest(str(key), known):
             typed = f"{join(path, near)}={'...' if value is EMPTY else shown(value)}"
             yield Mistake(join(path, key), f"{reason}; did you mean '{near}'?", typed, value)
         else:
-            yield Mistake(join(path, key), f"{reason}. It has: {', '.join(known)}", None, value)
+            has = f". It has: {', '.join(known)}" if path else ""
+            yield Mistake(join(path, key), f"{reason}{has}", None, value, unknown=True)
 
 
 def value_mistakes(value: Any, parameter: Parameter, path: str) -> Iterator[Mistake]:
-    if found := misfit(parameter, value):
+    inner = nested_model(parameter.annotation)
+    if inner and not isinstance(value, Mapping) and misfit(parameter, value):
+        keys = ", ".join(join(path, key) for key in inner.model_fields)
+        yield Mistake(path, f"it has keys of its own: {keys}", None, value)
+    elif found := misfit(parameter, value):
         typed = None if found.better is EMPTY else f"{path}={shown(found.better)}"
+        if isinstance(value, str) and "," in value and all(fits(parameter, part) for part in value.split(",")):
+            typed = f"-m {path}={value}"  # one run for each
         yield Mistake(path + found.index, found.reason, typed, value)
+
+
+def head_mistakes(node: Mapping, path: str) -> Iterator[Mistake]:
+    """Heads that do not share a width evenly."""
+    width, heads = node.get("width"), node.get("heads")
+    if isinstance(width, int) and isinstance(heads, int) and width > 0 < heads and width % heads:
+        better = min((n for n in range(1, width + 1) if width % n == 0), key=lambda n: (abs(n - heads), -n))
+        yield Mistake(
+            join(path, "heads"), f"must divide {join(path, 'width')}={width}", f"{path}.heads={better}", heads
+        )
 
 
 def parameters_of(target: Callable) -> tuple[dict[str, Parameter], bool] | None:

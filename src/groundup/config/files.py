@@ -37,6 +37,26 @@ def bases(file: Path) -> list[Path]:
     return [base for name in names if name != "_self_" and (base := file.parent / f"{name}.yaml").is_file()]
 
 
+def stage_keys(folder: Path, stage: str) -> set[str]:
+    """The root keys of a stage: its own, those of the files that it includes, and its groups. Empty: no such stage."""
+    main = folder / f"{stage}.yaml"
+    keys: set[str] = set()
+    for file in [main, *bases(main)]:
+        text = file.read_text(encoding="utf-8") if file.is_file() else ""
+        keys |= set(re.findall(r"^(\w+):", text, re.MULTILINE))
+        for group, package in re.findall(r"^\s*-\s+(?:optional\s+)?([\w/]+)(?:@([\w.]+))?\s*:", text, re.MULTILINE):
+            keys.add(package or group)
+            if group not in (*LAYERS, "hydra"):
+                keys |= {key for choice in (folder / group).glob("*.yaml") for key in global_keys(choice)}
+    return keys - {"defaults"}
+
+
+def global_keys(file: Path) -> list[str]:
+    """Root keys that a choice brings beside its group (``wandb`` of ``logger=wandb``)."""
+    text = file.read_text(encoding="utf-8")
+    return re.findall(r"^(\w+):", text, re.MULTILINE) if text.startswith("# @package _global_") else []
+
+
 def origin(
     folder: Path, path: str, stage: str, overrides: Sequence[str], choices: Mapping[str, str | None]
 ) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from omegaconf import DictConfig
 
 from groundup.config import gate, sweep
 from groundup.config.compose import resolved
-from groundup.config.mistakes import explain
+from groundup.config.mistakes import dashed, explain
 from groundup.config.ranks import is_spawned_rank, run_rank
 from groundup.errors import UserError
 from groundup.runs.secrets import mask_text
@@ -86,7 +87,7 @@ def launch(stage: str, arguments: list[str]) -> int:
     code = 0
     try:
         with ending_in_order(), hydra_environment(arguments):
-            check_flags(arguments)
+            check_flags(arguments, stage)
             run_hydra(task, stage)
         if task.failure is not None:
             code = report_failure(task.failure, stage, task.log, full_error, overrides=arguments)
@@ -136,7 +137,7 @@ def hydra_environment(arguments: list[str]) -> Iterator[None]:
             os.environ[FULL_ERROR] = full_error
 
 
-def check_flags(arguments: list[str]) -> None:
+def check_flags(arguments: list[str], stage: str) -> None:
     """Refuse unknown flags in one line; argparse would print its whole usage.
 
     Raises:
@@ -150,6 +151,15 @@ def check_flags(arguments: list[str]) -> None:
         raise UserError(f"{message}. `--hydra-help` lists the flags")
 
     parser.error = refuse  # type: ignore[method-assign]
+    flags = parser._option_string_actions
+    for word in arguments:
+        name = word.partition("=")[0]
+        if (
+            re.match(r"--?[A-Za-z]", word)
+            and not any(flag.startswith(name) for flag in flags)
+            and word[:2] not in flags
+        ):
+            raise UserError(dashed(word, arguments, stage))
     known = parser.parse_args(arguments)
     modes = {"-m": known.multirun, "--cfg": known.cfg is not None, "--info": known.info is not None}
     if sum(modes.values()) > 1:

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Sequence
+from pathlib import Path
 
-from groundup.config import files
+from groundup.config.foreign import normalised
+from groundup.config.suggest import (
+    all_names,
+    forget,
+    groups,
+    instead_of_choice,
+    instead_of_key,
+    spelled,
+    takes,
+    try_line,
+)
 from groundup.errors import UserError
 
 # What the system says of a file that the user may see and mend; as `cat` says it.
@@ -24,10 +34,11 @@ def explain(error: BaseException, stage: str, overrides: Sequence[str]) -> str |
     from hydra.errors import HydraException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
 
+    forget()
     if isinstance(error, UserError):
         return one_line(error)
     if isinstance(error, OverrideParseException):
-        return unreadable(error.override)
+        return unreadable(error.override, stage, overrides)
     if isinstance(error, yaml.MarkedYAMLError):
         return broken_yaml(error)
     if isinstance(error, HydraException):
@@ -37,14 +48,14 @@ def explain(error: BaseException, stage: str, overrides: Sequence[str]) -> str |
     if isinstance(error, OSError) and error.errno in ENVIRONMENT and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, ValueError) and "Config group override must be a string" in str(error):
-        return number_as_choice(overrides)
+        return number_as_choice(stage, overrides)
     return None
 
 
-def unreadable(override: str) -> str:
+def unreadable(override: str, stage: str, overrides: Sequence[str]) -> str:
     name, equals, value = override.partition("=")
     if not equals and not override.startswith("~"):
-        return f"{override}: a value is missing. Write {override}=VALUE"
+        return bare_word(override, stage, without(override, overrides))
     if not re.fullmatch(r"[+~]{0,2}[\w./@:$-]+", name, re.ASCII):
         return f"{override}: cannot be read as KEY=VALUE: '{name}' is not the name of a key"
     if value.startswith("{"):
@@ -55,13 +66,55 @@ def unreadable(override: str) -> str:
     )
 
 
-def number_as_choice(overrides: Sequence[str]) -> str:
-    """``model=3``: Hydra reads a number (or null, nan, true) where a name is due."""
+def bare_word(word: str, stage: str, others: Sequence[str]) -> str:
+    """A word without ``=``: the key that it surely belongs to, or how words are written."""
+    if word.lstrip("+") in all_names(stage, others):
+        return f"{word}: a value is missing. Write {word}=VALUE"
+    path = Path(word).expanduser()
+    meant: list[list[str]] = []
+    if word == "last" or (path / "config.yaml").is_file() or path.suffix == ".ckpt":
+        meant = [[f"run={word}"], [f"init_from={word}"]]
+    elif path.is_file():
+        meant = [
+            [f"input={word}"],
+            [f"data.test={word}"] if stage == "evaluate" else ["data=files", f"data.train={word}"],
+        ]
+    elif stage == "generate" and " " in word:
+        meant = [[f"prompt={word}"]]
+    elif len(chosen := [group for group, names in groups().items() if word in names and "/" not in group]) == 1:
+        meant = [[f"{chosen[0]}={word}"]]
+    for words in meant:
+        if takes(stage, others, words):
+            return f"{word}: a key is missing. {try_line(words)}"
+    return f"{word}: words are written KEY=VALUE. `groundup {stage} --help` lists the keys"
+
+
+def dashed(word: str, words: Sequence[str], stage: str) -> str:
+    """``--lr 0.1`` or ``--lr=0.1``, as other programs have it."""
+    name, _, value = word.lstrip("-").partition("=")
+    after = words[words.index(word) + 1] if word in words[:-1] else ""
+    if not value:
+        value = after if after and "=" not in after and not re.match(r"-\D", after) else "true"
+    others = [other for other in without("", words) if other != word]
+    key = normalised(name)
+    if key in all_names(stage, others) and takes(stage, others, [f"{key}={value}"]):
+        return f"{word}: words are written KEY=VALUE, without dashes. {try_line([f'{key}={value}'])}"
+    advice = instead_of_key(key, value, stage, others)
+    return f"{word}: words are written KEY=VALUE, without dashes, and there is no key '{key}'{advice}"
+
+
+def without(override: str, overrides: Sequence[str]) -> list[str]:
+    """The other words of a command line; its flags are no overrides."""
+    return [word for word in overrides if word != override and not word.startswith("-") and "=" in word]
+
+
+def number_as_choice(stage: str, overrides: Sequence[str]) -> str:
+    """``model=3``, ``debug=true``: Hydra reads a number (or null, nan, true) where a name is due."""
     known = groups()
     for override in overrides:
         group, _, value = override.lstrip("+").partition("=")
         if group in known and value not in known[group]:
-            return unknown_choice(f"{group}/{value}", "", None, overrides)
+            return unknown_choice(f"{group}/{value}", "", None, stage, overrides)
     return "a group is chosen by name: GROUP=NAME"
 
 
@@ -76,7 +129,7 @@ def composition(error: BaseException, stage: str, overrides: Sequence[str]) -> s
     if match := re.search(r"Could not override '([^']+)'", text):
         return unknown_key(match[1], text, stage, overrides)
     if match := re.search(r"Could not find '([^']+)'", text):
-        return unknown_choice(match[1], text, getattr(error, "options", None), overrides)
+        return unknown_choice(match[1], text, getattr(error, "options", None), stage, overrides)
     if match := re.search(r"You must specify '([^']+)'", text):
         options = re.findall(r"^\t(\S+)", text, re.MULTILINE)
         return f"{match[1]}: no choice made. It can be: {', '.join(options)}. Try {match[1]}={options[0] if options else '...'}"
@@ -86,12 +139,14 @@ def composition(error: BaseException, stage: str, overrides: Sequence[str]) -> s
     if match := re.search(r"Multiple values for ([\w/@]+)", text):
         return f"{match[1]} is chosen more than once. Write it once, without +: {match[1]}=..."
     if match := re.search(r"Could not delete .*?'?([\w/.]+)'?(?: does not exist|\. No match)", text):
-        return f"~{match[1]}: nothing there to delete{did_you_mean(match[1], all_names(stage, overrides), '~{}')}"
+        near = spelled(match[1], all_names(stage, without(f"~{match[1]}", overrides)))
+        return f"~{match[1]}: nothing there to delete" + (f"; did you mean '{near}'? Try ~{near}" if near else "")
     if match := re.search(r"Ambiguous value for argument '(([^=]+)=(.*))'|Sweep parameters '(([^=]+)=(.*))'", text):
         override, key, value = [item for item in match.groups() if item is not None]
         return f"{override}: several values. For one run each add -m; for a list write '{key}=[{value}]'"
     if match := re.search(r"Override (\S+) looks like a config group", text):
-        return f"{match[1]}: there is no such group{did_you_mean(match[1].lstrip('+~').split('@')[0], list(groups()))}"
+        near = spelled(match[1].lstrip("+~").split("@")[0], list(groups()))
+        return f"{match[1]}: there is no such group" + (f"; did you mean '{near}'?" if near else "")
     if match := re.search(r"Error merging override (.+)", text):
         detail = one_line(str(cause).splitlines()[0]) if cause else "it does not fit"
         return f"{match[1]}: {detail}"
@@ -105,31 +160,15 @@ def unknown_key(key: str, text: str, stage: str, overrides: Sequence[str]) -> st
     override = next((item for item in overrides if item.lstrip("+~").partition("=")[0] == key), None)
     value = override.partition("=")[2] if override else "..."
     where = match[1] + ".yaml: " if (match := re.search(r"In '([^']+)'", text)) else ""
-    kept = [item for item in overrides if item != override and not item.startswith("-")]
-    known = all_names(stage, kept)
-    if key in groups() and key not in known:
+    if key in groups() and key not in all_names(stage, ()):
         return f"{where}{override or key}: groundup {stage} has no group '{key}'. `groundup {stage} --help` lists what it has"
-    return f"{where}{override or key}: no key or group '{key}'{did_you_mean(key, known, f'{{}}={value}')}"
+    advice = instead_of_key(key, value, stage, without(override or "", overrides))
+    return f"{where}{override or key}: no key or group '{key}'{advice}"
 
 
-def did_you_mean(word: str, known: Sequence[str], typed: str = "{}=...") -> str:
-    near = nearest_key(word, known)
-    return f"; did you mean '{near}'? Try {typed.format(near)}" if near else ". `groundup VERB --help` lists the keys"
-
-
-def nearest_key(word: str, known: Sequence[str]) -> str | None:
-    """The most similar key; else one that ends in the same name (``lr`` -> ``optimizer.lr``)."""
-    parent, _, name = word.rpartition(".")
-    siblings = [key for key in known if key.rpartition(".")[0] == parent]
-    for candidates, cutoff in ((siblings, 0.6), (known, 0.75)):
-        if found := get_close_matches(word, candidates, n=1, cutoff=cutoff):
-            return found[0]
-    same = [key for key in known if key.rpartition(".")[2] == name]
-    return min(same, key=len) if same else None
-
-
-def unknown_choice(path: str, text: str, options: Sequence[str] | None, overrides: Sequence[str]) -> str:
-    group, _, name = path.rpartition("/")
+def unknown_choice(path: str, text: str, options: Sequence[str] | None, stage: str, overrides: Sequence[str]) -> str:
+    group = next((group for group in sorted(groups(), key=len, reverse=True) if path.startswith(f"{group}/")), "")
+    group, name = (group, path.removeprefix(f"{group}/")) if group else path.rpartition("/")[::2]
     where = (
         match[1] + ".yaml: "
         if (match := re.search(r"In '([^']+)'", text)) and not asked_for(group, name, overrides)
@@ -138,8 +177,8 @@ def unknown_choice(path: str, text: str, options: Sequence[str] | None, override
     options = groups().get(group) or list(options or ())
     if not options:
         return f"{where}there is no configuration '{path}'"
-    near = get_close_matches(name, options, n=1)
-    advice = f". Did you mean {group}={near[0]}?" if near else f". Try {group}={options[0]}"
+    others = [word for word in without("", overrides) if word.lstrip("+").partition("=")[0] != group]
+    advice = instead_of_choice(group, name, options, stage, others)
     return f"{where}{group}={name}: no such choice. {group} can be: {', '.join(options)}{advice}"
 
 
@@ -161,36 +200,6 @@ def omegaconf(error, overrides: Sequence[str] = ()) -> str:
     if match := re.search(r"Environment variable '([^']+)' not found", text):
         return f"{key}: the environment variable {match[1]} is not set. Try export {match[1]}=..."
     return f"{key}: {text}" if key else text
-
-
-def all_names(stage: str, overrides: Sequence[str]) -> list[str]:
-    """Groups and dotted keys of a stage as composed with ``overrides``, or without them when that fails as well."""
-    from omegaconf import OmegaConf
-
-    from groundup.config.compose import compose_raw
-
-    for attempt in (overrides, []):
-        try:
-            cfg = compose_raw(stage, attempt)
-        except Exception:  # another override is wrong too; the first mistake is enough for one line
-            continue
-        plain = OmegaConf.to_container(cfg)
-        names = dict.fromkeys([*cfg.hydra.runtime.choices, *(dotted(plain) if isinstance(plain, dict) else ())])
-        return [name for name in names if not name.startswith("hydra")]
-    return []
-
-
-def dotted(values: Mapping, prefix: str = "") -> Iterator[str]:
-    for key, value in values.items():
-        yield f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            yield from dotted(value, f"{prefix}{key}.")
-
-
-def groups() -> dict[str, list[str]]:
-    from groundup.cli import conf_dir
-
-    return files.groups(conf_dir())
 
 
 def one_line(text: object) -> str:

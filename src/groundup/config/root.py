@@ -34,6 +34,25 @@ class Parts(Strict):
     decoder: str | None = None
 
 
+class Size(Strict):
+    """Shape of a model, for each choice of ``model``."""
+
+    width: Count
+    layers: Count
+    heads: Count
+    recurrent_layers: Count
+
+
+class Wandb(Strict):
+    """What ``logger=wandb`` reads."""
+
+    mode: Literal["offline", "online", "disabled"]
+    project: str
+    tags: list[str] = []
+    notes: str | None = None
+    entity: str | None = None
+
+
 class Paths(Strict):
     logs: str
     cache: str
@@ -47,7 +66,7 @@ class Root(Strict):
     tokenizer: Node | None = None
     target_tokenizer: Node | None = None
     model: Node | None = None
-    size: Node | None = None
+    size: Size | None = None
     task: Node | None = None
     batching: Node | None = None
     optimizer: Node | None = None
@@ -55,7 +74,7 @@ class Root(Strict):
     trainer: Node | None = None
     callbacks: Node | None = None
     logger: Node | None = None
-    wandb: Node | None = None
+    wandb: Wandb | None = None
     decoding: Node | None = None
     paths: Paths | None = None
     # Training.
@@ -68,13 +87,11 @@ class Root(Strict):
     monitor_mode: Literal["min", "max"] | None = None
     checkpoint_every: Count = 200
     init_from: str | Parts | None = None
-    freeze: Any = None
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     l1: Annotated[float, Field(ge=0)] = 0.0
     compile: bool = False
     num_workers: Annotated[int, Field(ge=0)] = 0
     baselines: bool = False
-    group: str | None = None
     tags: list[str] = []
     run_name: str | None = None
     # Using a finished run.

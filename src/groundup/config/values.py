@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from groundup.config.suggest import closest
 
 MISSING = "???"
 EMPTY = inspect.Parameter.empty
@@ -65,6 +66,12 @@ def misfit(parameter: Parameter, value: Any) -> Misfit | None:
     return None
 
 
+def fits(parameter: Parameter, text: str) -> bool:
+    """Whether a text, or the number that it names, fits."""
+    number = as_number(text)
+    return misfit(parameter, text if number is EMPTY else number) is None
+
+
 def explain_misfit(errors: Sequence[Mapping], parameter: Parameter, value: Any) -> Misfit | None:
     if all(error["type"] == "is_instance_of" for error in errors) and not isinstance(value, str | int | float | list):
         return None
@@ -78,20 +85,37 @@ def explain_misfit(errors: Sequence[Mapping], parameter: Parameter, value: Any) 
             better = limit
         return Misfit(f"{words} {shown(limit)}", index, better if not index else EMPTY)
     allowed = choices(parameter.annotation)
-    if allowed:
-        near = nearest(str(value), [str(choice) for choice in allowed])
-        better = near if near is not None else better
+    if allowed and not isinstance(better, list):
+        better = near_choice(str(value), [str(choice) for choice in allowed])
     return Misfit(f"must be {in_words(parameter.annotation)}", index, better if not index else EMPTY)
 
 
 def fallback(parameter: Parameter, value: Any) -> Any:
-    """The value as a list, if that fits; else the default, if it is something one can type."""
+    """The value as a number or a list, if that fits; else the default, if it is something one can type."""
+    number = as_number(value)
+    if number is not EMPTY and misfit_free(parameter.annotation, number):
+        return number
     if isinstance(value, str | int | float) and misfit_free(parameter.annotation, [value]):
         return [value]
     default = parameter.default
     if default is EMPTY or default == value or not isinstance(default, bool | int | float | str | list | tuple):
         return EMPTY
-    return EMPTY if default == "" else default
+    return EMPTY if default == "" or isinstance(default, bool) else default
+
+
+def as_number(value: Any) -> Any:
+    """``'32'`` and ``1e4`` as the whole numbers that they name, else EMPTY."""
+    try:
+        number = float(value) if isinstance(value, str | float) else float("nan")
+    except ValueError:
+        return EMPTY
+    return int(number) if number.is_integer() else EMPTY if isinstance(value, float) or number != number else number
+
+
+def near_choice(word: str, words: Sequence[str]) -> Any:
+    """The only choice that ``word`` continues, or misses by a slip; EMPTY: the choices are listed, and none is guessed."""
+    begun = [choice for choice in words if len(choice) > 2 and word.lower().startswith(choice)]
+    return begun[0] if len(begun) == 1 else closest(word, words) or EMPTY
 
 
 def misfit_free(annotation: Any, value: Any) -> bool:
@@ -175,12 +199,6 @@ def choices(annotation: Any) -> list[Any]:
     if typing.get_origin(annotation) is typing.Literal:
         return list(typing.get_args(annotation))
     return [choice for argument in typing.get_args(annotation) for choice in choices(argument)]
-
-
-def nearest(word: str, words: Collection[str], cutoff: float = 0.6) -> str | None:
-    """The most similar word, or None."""
-    found = get_close_matches(word, list(words), n=1, cutoff=cutoff)
-    return found[0] if found else None
 
 
 def shown(value: Any) -> str:

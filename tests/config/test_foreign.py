@@ -1,0 +1,209 @@
+"""Names of other programs: each is answered by what can be typed here, and what that sets is what was typed."""
+
+from __future__ import annotations
+
+import shlex
+from itertools import islice
+
+import pytest
+
+from groundup import cli
+from groundup.config import mistakes, suggest
+from groundup.config.compose import compose_with_choices
+from groundup.config.foreign import CHOICES, KEYS, NOTES, by_name
+
+# Command lines that between them have every key of ours.
+SETTINGS = {
+    "pretrain": [[], ["model=lstm_decoder"], ["task=masked_lm", "model=transformer_encoder"], ["task=span_corruption"]],
+    "finetune": [[], ["data=files"], ["task=translation"]],
+    "generate": [["run=x"]],
+    "predict": [["run=x", "input=a", "output=b"]],
+    "evaluate": [["run=x"]],
+}
+
+
+@pytest.fixture(autouse=True)
+def shipped(monkeypatch, tmp_path):
+    monkeypatch.delenv("GROUNDUP_CONF", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def remembered():
+    """Each configuration is composed once for all tests here."""
+    suggest.forget()
+    yield
+    suggest.forget()
+
+
+def tried(advice: str) -> list[str]:
+    """The words after Try; none where nothing is advised."""
+    return shlex.split(advice.partition(" Try ")[2].removesuffix("."))
+
+
+def suggestions(name: str, value: str):
+    """(stage, other words, words to type) wherever something is suggested."""
+    for stage, settings in SETTINGS.items():
+        for others in settings:
+            if name in suggest.all_names(stage, others):
+                continue
+            if words := tried(suggest.instead_of_key(name, value, stage, others)):
+                yield stage, others, words
+
+
+def samples(template) -> list[str]:
+    """Values to try a line of the table with."""
+    if isinstance(template, dict):
+        return ["2" if value == "*" else value for value in template if template[value]]
+    text = template if isinstance(template, str) else template[0]
+    known = {"scheduler": "cosine", "optimizer": "adam", "model": "bert", "data": "imdb", "tokenizer": "bpe"}
+    return [known.get(text.removesuffix("={}"), "accuracy" if "metric" in text else "3")]
+
+
+def test_every_name_of_the_table_leads_to_keys_that_take_its_value():
+    together: dict[tuple, dict[str, str]] = {}  # words that go into one configuration: each is composed once
+    for names, template in KEYS.items():
+        name = names.split()[0]  # the others of a line are looked up alike
+        for value in samples(template):
+            found = list(islice(suggestions(name, value), 1))
+            is_ours = any(name in suggest.all_names(stage, o) for stage in SETTINGS for o in SETTINGS[stage])
+            assert found or is_ours, (name, value)
+            for stage, others, words in found:
+                if words[:2] == ["groundup", "resume"]:
+                    stage, others, words = "resume", [], words[2:]
+                choices = [word for word in words if suggest.is_choice(word)]
+                keys = together.setdefault((stage, *others, *choices), {})
+                keys |= dict(word.split("=", 1) for word in words if word not in choices)
+                assert "3" in str(words) or value != "3", "the value is the one that was typed"
+    for (stage, *others), keys in together.items():
+        cfg, choices = compose_with_choices(stage, [*others, *(f"{key}={value}" for key, value in keys.items())])
+        for word in others:
+            group, value = word.split("=", 1)
+            assert group not in choices or value.startswith("[") or choices[group] == value
+        for key, value in keys.items():
+            node = cfg
+            for part in key.split(".") if not key.startswith("hydra.") else ():
+                node = node[part]
+            assert key.startswith("hydra.") or str(node).lower() == value.lower(), (key, value, node)
+
+
+@pytest.mark.parametrize(
+    ("group", "name"), [(group, name) for group in CHOICES for names in CHOICES[group] for name in names.split()]
+)
+def test_every_choice_of_the_table_exists(group, name):
+    ours = by_name(CHOICES[group])[name]
+    for kind in ("encoder", "decoder", "encoder_decoder"):
+        choice = ours.format(name, kind=kind).split()[0]
+        assert choice in suggest.groups()[group]
+    assert name not in suggest.groups()[group], "a name that exists needs no translation"
+
+
+def test_no_name_stands_twice():
+    for table in (KEYS, NOTES, *CHOICES.values()):
+        names = [name for names in table for name in names.split()]
+        assert len(names) == len(set(names))
+    assert len(by_name(KEYS)) > 60
+
+
+# What was typed -> the words after Try, or None where none may be given.
+TYPED = {
+    "finetune batch_size=16": "batching.batch_size=16",
+    "finetune data.batch_size=16": "batching.batch_size=16",
+    "finetune max_epochs=3": "budget.epochs=3",
+    "finetune trainer.max_epochs=3": "budget.epochs=3",
+    "pretrain trainer.max_steps=5": "budget.steps=5",
+    "finetune learning_rate=1e-3": "optimizer.lr=1e-3",
+    "finetune --lr 0.1": "optimizer.lr=0.1",
+    "finetune --lr=0.1": "optimizer.lr=0.1",
+    "finetune --size nano": "size=nano",
+    "finetune --gpus 1 size=nano": "trainer=gpu",
+    "finetune hidden_size=64": "model.width=64",
+    "finetune model.hidden_size=64": "model.width=64",
+    "finetune hidden_size=64 task=translation": "model.encoder.width=64 model.decoder.width=64",
+    "finetune model.heads=2 task=translation": "model.encoder.heads=2 model.decoder.heads=2",
+    "finetune model.encoder.num_layers=3 task=translation": "model.encoder.layers=3",
+    "finetune trainer.gpus=1": "trainer=gpu",
+    "finetune gpus=1": "trainer=gpu",
+    "finetune gpus=4": "trainer=ddp trainer.accelerator=gpu trainer.devices=4",
+    "finetune output_dir=x": "hydra.run.dir=x",
+    "finetune data_dir=x data=imdb": "data.root=x",
+    "finetune data_dir=x": None,
+    "finetune data.path=x.csv": "data=files data.train=x.csv",
+    "finetune debug=true": "debug=default",
+    "finetune seq_len=64": "batching.max_length=64",
+    "pretrain seq_len=64": "batching.length=64",
+    "pretrain eval_steps=0.5": None,
+    "pretrain num_labels=3": None,
+    "pretrain model=gpt2": "model=transformer_decoder",
+    "finetune model=bert": "model=transformer_encoder",
+    "pretrain model=lstm": "model=lstm_decoder",
+    "finetune model=lstm": "model=lstm_encoder",
+    "finetune model=gru task=translation": "model=lstm_encoder_decoder model.encoder.cell=gru model.decoder.cell=gru",
+    "finetune model=resnet": None,
+    "finetune model.name=roberta": "model=transformer_encoder",
+    "finetune task=sentiment": "task=classification",
+    "finetune task=mt": "task=translation",
+    "finetune task=ner": None,
+    "finetune data=xyz": None,
+    "finetune data=own.csv": "data=files data.train=own.csv",
+    "finetune data=stanfordnlp/imdb": "data=files data.hub=stanfordnlp/imdb",
+    "finetune optimizer=lion": None,
+    "finetune scheduler=noam": "scheduler=inverse_sqrt",
+    "finetune callbacks.ema.decay=0.9": "callbacks=[default,ema] callbacks.ema.decay=0.9",
+    "finetune patience=5": "callbacks=[default,early_stopping] callbacks.early_stopping.patience=5",
+    "generate num_beams=4 run=x": "decoding=beam decoding.beam_size=4",
+    "generate output_dir=x run=x": None,
+    "finetune model.cell=gru": None,
+    "finetune resume=true": "groundup resume run=last",
+    "evaluate last": "run=last",
+    "finetune own.csv": "data=files data.train=own.csv",
+    "predict own.csv run=x output=y": "input=own.csv",
+    "evaluate own.csv run=x": "data.test=own.csv",
+    "finetune imdb": "data=imdb",
+    "finetune none": None,
+    "finetune xyz": None,
+    "finetune optimizer.amsgrad=true": "+optimizer.amsgrad=true",
+    "finetune modle.dropuot=0.2": "model.dropout=0.2",
+    "finetune dropot=0.2": None,
+    "generate decoding.top_x=5 run=x": None,
+}
+
+
+WHOLE = ["finetune --lr 0.1", "finetune --size nano", "finetune debug=true", "evaluate last", "finetune own.csv", "finetune xyz",
+         "finetune batch_size=16", "finetune model.heads=2 task=translation", "finetune data=stanfordnlp/imdb"]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", TYPED)
+def test_what_a_new_user_types(line, tmp_path):
+    (tmp_path / "own.csv").write_text("text,label\na,b\n")
+    stage, word, *others = shlex.split(line)
+    key, _, value = word.partition("=")
+    if word.startswith("-"):
+        answer = mistakes.dashed(word, [word, *others], stage)
+    elif "=" not in word:
+        answer = mistakes.bare_word(word, stage, others)
+    elif key in suggest.groups():
+        answer = suggest.instead_of_choice(key, value, suggest.groups()[key], stage, others)
+    else:
+        answer = suggest.instead_of_key(key, value, stage, others)
+    assert tried(answer) == shlex.split(TYPED[line] or ""), answer
+
+
+@pytest.mark.parametrize("line", WHOLE)
+def test_the_command_answers_in_one_line_and_leaves_no_folder(line, capsys, tmp_path):
+    (tmp_path / "own.csv").write_text("text,label\na,b\n")
+    assert cli.run(shlex.split(line)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+    assert tried(error.strip()) == shlex.split(TYPED[line] or ""), error
+    assert not (tmp_path / "logs").exists()
+
+
+def test_a_slip_of_the_finger_never_leads_to_another_key():
+    names = suggest.all_names("finetune", ["task=translation"])
+    for name in names:
+        for place in range(len(name)):
+            swapped = name[:place] + name[place + 1 : place + 2] + name[place] + name[place + 2 :]
+            for typo in (name[:place] + name[place + 1 :], swapped, name[:place] + name[place] + name[place:]):
+                if typo not in names:
+                    assert suggest.spelled(typo, names) in (name, None), typo
