@@ -122,7 +122,7 @@ def test_the_delimiter_of_a_csv_is_found(tmp_path, mark, header, quote):
 def test_the_line_in_which_excel_names_the_delimiter(tmp_path):
     path = file(tmp_path / "a.csv", "sep=|\r\ntext|label\r\na;b|pos\r\nbroken\r\n")
     assert next(read(path, Reading())) == (f"{path} line 3", {"text": "a;b", "label": "pos"})
-    assert "line 4: 1 cells" in message(rows, path)
+    assert "line 4: 1 cell" in message(rows, path)
 
 
 def test_delimiters_of_a_tsv(tmp_path):

@@ -29,10 +29,15 @@ _NO_TEXT = {
     b"\xfd7zXZ": "packed with xz: unpack it first",
     b"BZh": "packed with bzip2: unpack it first",
     b"%PDF": "a PDF: extract its text first",
+    b"\x1f\x8b": "packed twice: unpack it once",  # what was packed once has been unpacked by now
+    b"version https://git-lfs": "a pointer of Git LFS: get the file itself with git lfs pull",
+    b"<!doctype html": "a web page: fetch the file that it shows",
+    b"<html": "a web page: fetch the file that it shows",
 }
 # Asked in this order when a file is not UTF-8. Bytes of one often decode in another, so a reader has to choose.
 _LIKELY = ("gb18030", "big5", "euc_kr", "shift_jis", "euc_jp", "cp1252", "cp1250", "cp1251", "koi8_r", "latin_1")
 _SHOWN, _EXCERPT = 3, 24  # encodings in a message, characters of each
+_LEAST = 0.7  # plausibility of a reading that is shown
 _SAMPLE = 20  # lines by which encodings are compared
 
 
@@ -49,10 +54,23 @@ def known_encoding(name: str) -> str:
 
 
 def opened(path: Path) -> IO[bytes]:
-    """The bytes of a file, unpacked if they were packed with gzip, whatever it is called."""
+    """The bytes of a file, unpacked if they were packed with gzip, whatever it is called.
+
+    Raises UserError for a .gz that is not packed.
+    """
     with open(path, "rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    return gzip.open(path, "rb") if packed or path.suffix == ".gz" else open(path, "rb")
+        head = file.read(2)
+    if head == b"\x1f\x8b":
+        return gzip.open(path, "rb")
+    if head and path.suffix == ".gz":
+        raise UserError(f"{path} is not packed, or damaged: call it {path.with_suffix('').name}, or fetch it again")
+    return open(path, "rb")
+
+
+def kind_of(path: Path, head: bytes) -> str | None:
+    """What a file is that begins with ``head``, if it is not what its name says; a .txt may hold a web page."""
+    kinds = (kind for start, kind in _NO_TEXT.items() if head.lower().startswith(start.lower()))
+    return next((kind for kind in kinds if "web page" not in kind or ".txt" not in path.name), None)
 
 
 @contextlib.contextmanager
@@ -79,7 +97,7 @@ def _look(path: Path, encoding: str | None) -> tuple[str, bool]:
         for mark, name in _MARKS.items():
             if head.startswith(mark):
                 return name, False
-        if kind := next((kind for magic, kind in _NO_TEXT.items() if head.startswith(magic)), None):
+        if kind := kind_of(path, head):
             raise UserError(f"{path} is {kind}")
         carriage_returns = b"\r" in head and b"\n" not in head
         if encoding is None:
@@ -102,6 +120,8 @@ def _is_utf8(block: bytes) -> bool:
 def _refuse_utf16(path: Path, head: bytes) -> None:
     """Letters of ASCII in UTF-16 are valid UTF-8, with a NUL beside each."""
     zeros = head.count(0)
+    if zeros > len(head) * 2 / 3:
+        raise UserError(f"{path}: {zeros / len(head):.0%} of its bytes are NUL: it is damaged, or no text")
     if zeros > len(head) / 4:
         order = "be" if head[::2].count(0) > zeros / 2 else "le"
         raise UserError(f"{path}: {zeros / len(head):.0%} of its bytes are NUL. Try data.encoding=utf-16-{order}")
@@ -111,7 +131,7 @@ def _undecodable(path: Path, encoding: str) -> UserError:
     """Where the first bad byte stands (a decoder counts from the start of its buffer), and how the file could be read."""
     name = encoding.upper().removesuffix("-SIG")
     if name.startswith(("UTF-16", "UTF-32")):  # whose lines cannot be told apart by their bytes
-        return UserError(f"{path}: not {name}, or damaged. Try another data.encoding, or none")
+        return UserError(f"{path}: not {name}, or cut off. Fetch it again, or try another data.encoding")
     offset, place, good = 0, "", 0
     bad: list[tuple[bytes, int]] = []  # lines, and where the first bad byte stands in each
     with opened(path) as file:
@@ -127,24 +147,32 @@ def _undecodable(path: Path, encoding: str) -> UserError:
                 break
     if good > 10 * len(bad):
         return UserError(f"{path}: damaged {place}: not {name}, as the lines before it are. Mend that line")
-    readings = " or ".join(f"data.encoding={name} ({text})" for name, text in _readings(bad))
+    readings = " or ".join(f"data.encoding={name} ({text})" for name, text in _readings(path, bad))
+    if not readings:
+        return UserError(f"{path}: not {name} {place}, and like no language in any other encoding. Is it a text?")
     return UserError(f"{path}: not {name} {place}. Which is right? {readings}")
 
 
-def _readings(lines: Sequence[tuple[bytes, int]]) -> list[tuple[str, str]]:
-    """Encodings that decode all the lines, the most plausible first, and the first line around its bad byte in each."""
-    texts: dict[str, str] = {}
+def _readings(path: Path, lines: Sequence[tuple[bytes, int]]) -> list[tuple[str, str]]:
+    """Encodings in which all the lines look like language, the most likely first, and the first line in each of them."""
+    texts: dict[str, str] = {}  # encoding -> lines
+    shown: dict[str, str] = {}  # encoding -> the first line, around its bad byte
+    first, start = lines[0]
     for name in _LIKELY:
         with contextlib.suppress(UnicodeDecodeError):
             text = "\n".join(line.decode(name) for line, _ in lines)
             if text not in texts.values():
-                texts[name] = text
-    first, start = lines[0]
-    readings = []
-    for name in sorted(texts, key=lambda name: -plausibility(texts[name])):
-        begin = max(0, len(first[:start].decode(name, "replace")) - _EXCERPT // 2)
-        readings.append((name, first.decode(name)[begin : begin + _EXCERPT].strip()))
-    return readings[:_SHOWN]
+                begin = max(0, len(first[:start].decode(name, "replace")) - _EXCERPT // 2)
+                texts[name], shown[name] = text, first.decode(name)[begin:]
+    with opened(path) as file:
+        head = file.read(_HEAD)
+    for name in ("utf-16-le", "utf-16-be"):  # where a line ends is known only once it is decoded
+        text = head[: len(head) // 2 * 2].decode(name, "replace")
+        if "\n" in text:
+            texts[name] = shown[name] = text
+    likely = {name: plausibility(text) for name, text in texts.items()}
+    names = sorted((name for name in texts if likely[name] >= _LEAST), key=lambda name: -likely[name])
+    return [(name, " ".join(shown[name][:_EXCERPT].split())) for name in names[:_SHOWN]]
 
 
 def plausibility(text: str) -> float:

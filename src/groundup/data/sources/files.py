@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import logging
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
@@ -74,7 +75,7 @@ class Files(Source):
         self.reading = Reading(txt, encoding, delimiter, columns)
         self.validation_share, self.streaming, self.clean = validation_share, streaming, clean
         self.many_classes = many_classes
-        self.root = Path(root).expanduser() if root else Path()
+        self.root = _path(root) if root else Path()
         given = {"train": train, "validation": validation, "test": test}
         self.files = {
             split: [names] if isinstance(names, str) else list(names) for split, names in given.items() if names
@@ -185,9 +186,12 @@ class Files(Source):
     def paths(self, split: str) -> list[Path]:
         paths = []
         for name in self.files[split]:
-            path = self.root / Path(name).expanduser()
-            if glob.has_magic(str(path)) and not path.exists():
-                found = sorted(glob.glob(str(path), recursive=True))
+            if "://" in name:
+                raise UserError(f"{name} is an address: download it, and name the file (data.{split})")
+            path = self.root / _path(name)
+            if glob.has_magic(name) and not os.path.exists(path):
+                pattern = os.path.join(glob.escape(str(self.root)), _path(name))  # only the name is a pattern
+                found = sorted(glob.glob(pattern, recursive=True))
                 if not found:
                     raise UserError(f"no file matches {path} (data.{split})")
                 paths += [Path(one) for one in found]
@@ -197,8 +201,13 @@ class Files(Source):
 
 
 def _exists(name: str) -> bool:
-    path = Path(name).expanduser()
-    return path.is_file() or (glob.has_magic(name) and bool(glob.glob(str(path), recursive=True)))
+    path = _path(name)
+    return os.path.isfile(path) or (glob.has_magic(name) and bool(glob.glob(str(path), recursive=True)))
+
+
+def _path(name: str) -> Path:
+    """``~`` is the home folder; where there is none, it is a name like other."""
+    return Path(os.path.expanduser(name))
 
 
 class _Stream:
@@ -234,7 +243,11 @@ def _sides(source: str | None, target: str | None, references: str | None) -> di
 
 
 def _file_hash(path: Path) -> str:
-    if not path.is_file():
-        next(read(path, Reading()))  # says what is wrong with it
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        if path.is_file():
+            with open(path, "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:  # which reading puts into words
+        pass
+    next(read(path, Reading()))
+    raise UserError(f"{path} was there a moment ago: run this again")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from groundup.data.sources.encodings import known_encoding, open_text
+from groundup.data.sources.encodings import kind_of, known_encoding, open_text
 from groundup.data.sources.tables import known_delimiter, read_table, refuse_repeated
 from groundup.errors import UserError
 
@@ -116,11 +116,11 @@ def _jsonl(path: Path, reading: Reading) -> Iterator[Located]:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line, object_pairs_hook=_object)
+                row = _JSON.decode(line)
             except json.JSONDecodeError as error:
-                raise UserError(
-                    f"{where}: broken JSON ({error.msg} at column {error.colno}); mend this line"
-                ) from error
+                reason = f"{error.msg.removesuffix(' at')} at column {error.colno}"
+                advice = "write one object a line" if line.strip() in ("{", "[") else "mend this line"
+                raise UserError(f"{where}: broken JSON ({reason}); {advice}") from error
             except ValueError as error:  # a key that stands twice; a number longer than Python reads
                 reason = str(error).split(";")[0]
                 raise UserError(f"{where}: {reason[0].lower()}{reason[1:]}; mend this line") from error
@@ -140,6 +140,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return row
 
 
+_JSON = json.JSONDecoder(strict=False, object_pairs_hook=_object)  # strict: no tabs in texts
+
+
 def _parquet(path: Path) -> Iterator[Located]:
     import pyarrow
     import pyarrow.parquet
@@ -153,6 +156,10 @@ def _parquet(path: Path) -> Iterator[Located]:
                 number += 1
                 yield f"{path} row {number}", row
     except (pyarrow.ArrowException, OSError) as error:
+        with open(path, "rb") as start:
+            kind = kind_of(path, start.read(32))
+        if kind and "parquet" not in kind:
+            raise UserError(f"{path} is {kind}") from error
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise UserError(f"{path}: not a parquet file, or a damaged one ({reason}); fetch it again") from error
 

@@ -108,7 +108,7 @@ def missing_column(
             f"{where}: a .txt has one text a line, no pairs; give both sides in one .tsv, .csv, .jsonl or .parquet, "
             f"as in data.train=pairs.tsv data.source=en data.target=zh"
         )
-    free = [name for name in names if name not in taken] or names
+    free = [name for name in names if name not in taken]
     if len(names) == 1 and (mark := next((mark for mark in DELIMITERS if mark in names[0]), None)):
         typed = "tab" if mark == "\t" else f"'{mark}'"
         return UserError(f"{where}: no column '{column}', one column '{names[0]}'. Try data.delimiter={typed}")

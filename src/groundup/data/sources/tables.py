@@ -58,17 +58,23 @@ def read_table(
             try:
                 cells = next(reader, None)
             except csv.Error as error:
-                raise UserError(f"{where}: not valid {path.name} ({error}); a quote is open or misplaced") from error
+                never = "unexpected end" in str(error)
+                what = (
+                    "a quote is never closed" if never else 'a quote in a cell ends it; write "" for one that is text'
+                )
+                raise UserError(f"{where}: {what}") from error
             if cells is None:
                 return
             if not cells:  # an empty line
                 continue
             if header is None:
                 header = _header(cells, where)
+            elif len(cells) > 1 and [name.strip() for name in cells] == header:
+                continue  # of a file that was put together from several, or beside data.columns
             elif len(cells) != len(header):
                 names = f"{'data.columns' if columns else 'the header'} has {len(header)} ({shortened(header)})"
                 advice = "put texts with separators in quotes (.csv), or use .jsonl"
-                raise UserError(f"{where}: {len(cells)} cells, but {names}; {advice}")
+                raise UserError(f"{where}: {len(cells)} cell{'s' if len(cells) > 1 else ''}, but {names}; {advice}")
             else:
                 yield where, dict(zip(header, cells, strict=True))
 
