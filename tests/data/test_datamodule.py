@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -265,6 +266,32 @@ def test_the_fingerprint_is_that_of_the_rows_that_were_opened(cache, tmp_path):
     (tmp_path / "moved").replace(file)
     again = opened()
     assert (again.order_fingerprint(), again.fingerprint("train"), again.fingerprint("validation")) == before
+
+
+def test_rows_read_before_an_edit_are_not_cached_as_those_after_it(tmp_path):
+    file = tmp_path / "train.jsonl"
+
+    def write(word: str) -> None:
+        file.write_text("\n".join(json.dumps({"text": f"{word} {n}", "label": "ab"[n % 2]}) for n in range(9)))
+
+    def opened(edit: str | None = None) -> list[str]:
+        data = TextDataModule(
+            Files(train=str(file), label="label"),
+            TokenizerSpec("char", 64),
+            Bucketed(),
+            str(tmp_path / "cache"),
+            seed=3,
+        )
+        data.form = "labelled"
+        list(data.source.rows("train"))
+        if edit:
+            write(edit)
+        ids = data.examples("train").encoded
+        return [data.tokenizer.decode(ids.ids[a:b].tolist()) for a, b in pairwise(ids.offsets.tolist())]
+
+    write("old")
+    assert opened(edit="new")[0] == "old 0"
+    assert opened()[0] == "new 0"
 
 
 def test_a_checkpoint_does_not_ask_the_source(cache, monkeypatch):

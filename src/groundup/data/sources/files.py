@@ -90,6 +90,7 @@ class Files(Source):
             )
         self.reading.refuse_idle([name for names in self.files.values() for name in names])
         self._rows: dict[str, list[Row]] = {}
+        self._fingerprints: dict[str, str] = {}
         self.told: set[str] = set()  # splits of which was said what is left out; "share": what is held out
 
     def splits(self) -> list[str]:
@@ -101,10 +102,16 @@ class Files(Source):
         if self.streaming:
             return _Stream(self, split)
         if split not in self._rows:
+            self.fingerprint(split)  # before they are read: an edit in between must not give old rows the new name
             self._rows[split] = list(_Stream(self, split))
         return self._rows[split]
 
     def fingerprint(self, split: str) -> str:
+        if split not in self._fingerprints:
+            self._fingerprints[split] = self._fingerprint(split)
+        return self._fingerprints[split]
+
+    def _fingerprint(self, split: str) -> str:
         origin, shared = self._origin(split)
         share = self.validation_share if shared else None
         settings = [self.columns, self.clean.as_dict() if self.clean else None, share, asdict(self.reading)]
