@@ -38,7 +38,7 @@ def main() -> None:
 
     prepare_process(arguments.threads)
     loaded = load_run(arguments.run)
-    rows = list(instantiate(loaded.config.data).rows(arguments.split))
+    rows = list(instantiate(loaded.config.data, "data").rows(arguments.split))
     sources = [{"source": row["source"]} for row in rows]
     print("| method | sentences/s: median (lowest to highest) | BLEU |\n|---|---|---|")
     for name, decoding in {"greedy": Sampler(temperature=0), "beam 5": Beam(beam_size=5)}.items():

@@ -274,3 +274,26 @@ def test_every_yaml_makes_its_loggers(run, choice, names):
     close_loggers(loggers)
     assert bool(list((run.path).glob("tensorboard/events*"))) == ("tensorboard" in names)
     assert "/" not in OmegaConf.to_yaml(config)  # no path: the saved configuration must survive a move
+
+
+@pytest.mark.parametrize("odd", ["../../../elsewhere", "a/b", "", "x" * 200, "a\nb", "\x1b[31m"])
+def test_an_id_that_is_no_name_is_replaced(run, odd):
+    (run.path / "wandb_id").write_text(odd)
+    close_loggers([Wandb()(run)])
+    kept = (run.path / "wandb_id").read_text()
+    assert kept != odd and kept.isalnum()
+    assert [folder.name.endswith(kept) for folder in offline_folders(run)] == [True]
+
+
+def test_settings_in_the_current_folder_are_not_obeyed(run, monkeypatch):
+    """``cd RUN; groundup resume run=.``: the run's own files must not choose the server that gets the key."""
+    monkeypatch.chdir(run.path)
+    monkeypatch.delenv("WANDB_BASE_URL")
+    (run.path / "wandb").mkdir()
+    (run.path / "wandb" / "settings").write_text("[default]\nbase_url = http://evil.example\n")
+    wandb.teardown()
+    logger = Wandb()(run)
+    assert "evil" not in logger.experiment.settings.base_url
+    close_loggers([logger])
+    wandb.teardown()
+    assert Path.cwd() == run.path

@@ -7,6 +7,8 @@ from functools import partial
 from typing import Any
 
 from groundup.config.places import permitted_nodes, resolve, trusted
+from groundup.config.values import shown
+from groundup.errors import UserError
 
 PLAIN = (str, int, float, bool, type(None))
 
@@ -24,8 +26,8 @@ def instantiate(node: Mapping, path: str, **supplied: Any) -> Any:
         TypeError: a value that is not plain.
         Exception: whatever the constructor raises.
     """
-    if "_target_" not in node:
-        raise TypeError(f"{path} has no _target_, so there is nothing to build")
+    if not (isinstance(node, Mapping) and "_target_" in node):
+        raise UserError(f"{path} = {shown(node)}: there is nothing to build here, it has no _target_")
     for _ in permitted_nodes(node, path):  # all of them, before the first is built
         pass
     return _built(node, path, supplied)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from netrc import NetrcParseError, netrc
+from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -82,6 +85,9 @@ def _start(wandb, run: RunFolder, mode: str, about: dict) -> WandbLogger:
     settings = wandb.Settings(
         mode=mode, silent=True, quiet=True, console="off", init_timeout=_INIT_TIMEOUT, root_dir=str(run.path)
     )
+    # W&B obeys a wandb/settings in the current folder, which may be a stranger's run: another server, say.
+    with contextlib.chdir(Path(__file__).parent):
+        wandb.setup()
     about = {**about, "name": about["name"] or run.path.resolve().name, "job_type": run.status().get("stage")}
     experiment = wandb.init(
         dir=str(run.path), id=_run_id(run), resume="allow", config=run.read_config(), settings=settings, **about
@@ -155,9 +161,11 @@ def _log_results(run: RunFolder, experiment) -> None:
 def _run_id(run: RunFolder) -> str:
     """The id in ``<run>/wandb_id``; made at the first start."""
     file = run.path / "wandb_id"
-    if not file.is_file():
-        write_text(file, f"{int(time.time()):x}{os.urandom(3).hex()}")
-    return file.read_text(encoding="utf-8").strip()
+    saved = file.read_text(encoding="utf-8").strip() if file.is_file() else ""
+    if not re.fullmatch(r"[\w-]{1,64}", saved, re.ASCII):  # W&B makes the name of a folder of it
+        saved = f"{int(time.time()):x}{os.urandom(3).hex()}"
+        write_text(file, saved)
+    return saved
 
 
 def _has_key() -> bool:

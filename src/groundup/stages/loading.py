@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from groundup.config.check import check
 from groundup.config.safe import instantiate
 from groundup.config.tree import Config
 from groundup.data.clean import Clean
@@ -25,6 +26,9 @@ from groundup.stages.building import build_task, saved_tokenizers
 from groundup.stages.stored import check_stored, stored_facts
 from groundup.tasks.base import Task
 from groundup.tasks.sequence_to_sequence import SequenceToSequence
+
+# What is built of a run to use it. Its callbacks, loggers and trainer are not even looked at.
+NEEDED = ("model", "task", "data", "batching", "seed", "monitor")
 
 
 @dataclass
@@ -82,6 +86,10 @@ def load_run(
     config = Config({**folder.read_config(), "paths": {"logs": str(logs), "cache": None}, "num_workers": 0})
     if "model" not in config:
         raise UserError(f"{folder.path} is a run of `groundup {folder.status().get('stage')}` and holds no model")
+    try:
+        check({key: config[key] for key in NEEDED if key in config})
+    except UserError as error:
+        raise UserError(f"{folder.config_file}: {error}") from None
     file = best_checkpoint(folder)
     checkpoint = load_checkpoint(file)
     check_stored(config, checkpoint, file)
