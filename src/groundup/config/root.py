@@ -48,6 +48,7 @@ class Wandb(Strict):
 
     mode: Literal["offline", "online", "disabled"]
     project: str
+    group: str | None = None
     tags: list[str] = []
     notes: str | None = None
     entity: str | None = None
