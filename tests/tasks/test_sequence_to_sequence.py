@@ -23,6 +23,7 @@ from groundup.errors import UserError
 from groundup.models.encoder_decoder import EncoderDecoder
 from groundup.models.recurrent import RecurrentDecoder, RecurrentEncoder
 from groundup.models.transformer import TransformerDecoder, TransformerEncoder
+from groundup.tasks import sequence_to_sequence
 from groundup.tasks.base import Optimization
 from groundup.tasks.evaluated import Split
 from groundup.tasks.summarization import Summarization
@@ -302,3 +303,23 @@ def test_a_text_may_be_as_long_as_it_must():
     (batch,) = data.loader([{"source": "one"}], batch_size=1)
     ((best,),) = task.write(batch, Sampler(0, min_new_tokens=20, max_new_tokens=50))
     assert len(best.tokens) >= 20
+
+
+def test_a_decoder_alone_never_forgets_its_source():
+    data, task = make("decoder alone", max_length_ratio=50.0)
+    task.decoder[0].max_length = 24
+    (batch,) = data.loader([{"source": "one two"}, {"source": "one two three"}], batch_size=2)
+    start, longest = task.start(batch, Sampler(0, max_new_tokens=99))
+    assert [len(prompt) + most for prompt, most in zip(start["prompts"], longest)] == [25, 25]
+    assert all(len(best.tokens) <= 24 for (best,) in task.write(batch, Sampler(0, max_new_tokens=99)))
+
+
+@pytest.mark.parametrize("name", ["transformer", "decoder alone"])
+def test_an_answer_in_pieces_is_the_whole_of_it(name, monkeypatch):
+    data, task = make(name)
+    (batch,) = data.loader([{"source": "one"}], batch_size=1)
+    byte = data.tokenizer.encode("Ω")[:1]
+    tokens = data.tokenizer.encode("eins ") + byte  # it ends in the middle of a character
+    assert data.tokenizer.decode(byte) == "\ufffd"
+    monkeypatch.setattr(sequence_to_sequence, "stream", lambda *_, **__: ([token] for token in tokens))
+    assert "".join(task.answer(batch, Sampler(0), 1)) == data.tokenizer.decode(tokens)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -33,10 +33,7 @@ def run(cfg: Config, job: Job) -> None:
     output = Path(cfg.output) if cfg.output else None
     with nullcontext() if output is None else lines_of(output) as keep:
         loaded = load_run(cfg.run, cfg.paths.logs, "generate")
-        decoding = instantiate(cfg.decoding, "decoding")
-        chosen = any(word.startswith("decoding") for word in job.overrides)
-        if isinstance(loaded.task, SequenceToSequence) and not chosen:
-            decoding = loaded.task.decoding
+        decoding = decoding_of(loaded, cfg, job.overrides)
         for number in range(cfg.samples):
             pieces = []
             for piece in write(loaded, cfg.prompt, cfg.prefix, decoding, mix(cfg.seed, number)):
@@ -48,6 +45,28 @@ def run(cfg: Config, job: Job) -> None:
             sys.stdout.write("\n" if number == cfg.samples - 1 else "\n\n")
             if keep is not None:
                 keep(json_line({"prompt": cfg.prompt, "text": "".join(pieces)}))
+
+
+def decoding_of(loaded: LoadedRun, cfg: Config, overrides: Sequence[str]) -> Decoding:
+    """As ``decoding=NAME`` says, or for a language model; else as the run's task says, with the values that were typed.
+
+    Raises UserError for a value that the task's way of writing does not have.
+    """
+    typed = {override.lstrip("+").partition("=")[0]: override for override in overrides}
+    if not isinstance(loaded.task, SequenceToSequence) or "decoding" in typed:
+        return instantiate(cfg.decoding, "decoding")
+    chosen = Config(loaded.config.task.decoding)
+    for key, override in typed.items():
+        group, _, name = key.partition(".")
+        if group != "decoding":
+            continue
+        if name not in chosen:
+            kind = str(chosen["_target_"]).rpartition(".")[2]
+            raise UserError(
+                f"{override}: {loaded.folder.path} writes by a {kind}, which has no such option. Try decoding=sample {override}"
+            )
+        chosen[name] = cfg.at(key)
+    return instantiate(chosen, "decoding")
 
 
 def write(loaded: LoadedRun, prompt: str, prefix: str, decoding: Decoding, seed: int) -> Iterator[str]:

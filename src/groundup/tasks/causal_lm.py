@@ -56,7 +56,7 @@ class CausalLM(LanguageModel):
         """Continues ``prompt``, in pieces as they become certain: a piece ends where no later token can change it."""
         start = [self.facts.eos_id, *tokenizer.encode(prompt)]  # training saw each document begin after <eos>
         written: list[int] = []
-        shown = ""
+        text = shown = ""
         for (token,) in stream(
             self.model,
             self.head,
@@ -74,6 +74,8 @@ class CausalLM(LanguageModel):
                 continue
             yield text[len(shown) :]
             shown = text
+        if text != shown:  # it ended within a character
+            yield text[len(shown) :]
 
     @property
     def unwritten(self) -> tuple[int, ...]:

@@ -184,6 +184,9 @@ class SequenceToSequence(Task):
             lengths = ends.tolist()
         least = decoding.min_new_tokens + 1  # and the end token
         longest = [max(int(self.max_length_ratio * length) + ROOM, least) for length in lengths]
+        if not self.paired and (limit := self.decoder[0].max_length) is not None:
+            # Beyond, it would go on without the beginning of its source.
+            longest = [min(most, limit + 1 - len(prompt)) for most, prompt in zip(longest, prompts, strict=True)]
         return {"prompts": prompts, **common}, longest
 
     def answer(
@@ -198,8 +201,8 @@ class SequenceToSequence(Task):
             return
         start, (longest,) = self.start(batch, decoding, prefix)
         longest = min(longest, decoding.max_new_tokens)
-        written, shown = list(prefix), self.spell(prefix)
-        yield shown  # also where nothing comes after it
+        written, text = list(prefix), self.spell(prefix)
+        yield (shown := text)  # also where nothing comes after it
         for (token,) in stream(sampler=decoding, seed=seed, max_lengths=[longest], **start):
             assert token is not None  # the stream ends with its only row
             written.append(token)
@@ -207,6 +210,8 @@ class SequenceToSequence(Task):
             if not text.endswith("\ufffd"):  # half of a character of several bytes
                 yield text[len(shown) :]
                 shown = text
+        if text != shown:  # it ended within a character
+            yield text[len(shown) :]
         if len(written) - len(prefix) == longest:
             log.warning(CUT, longest)
 
