@@ -21,6 +21,7 @@ from groundup.config.suggest import closest
 from groundup.config.values import EMPTY, MISSING, Parameter, fits, misfit, shown
 from groundup.errors import UserError
 from groundup.metrics.directions import chosen_direction
+from groundup.metrics.monitored import check_monitor
 
 # Arguments that the code adds when it builds a node. "*": whatever is absent, the code brings.
 SUPPLIED: Mapping[str, Collection[str]] = {
@@ -91,6 +92,7 @@ def check_keys(
     refuse(missing_values(cfg), stage, overrides, choices)
     refuse(strange_keys(cfg, stage), stage, overrides, choices)
     refuse(model_mistakes(cfg, Root), stage, overrides, choices)
+    check_monitor(cfg)
     if cfg.get("monitor"):
         chosen_direction(cfg["monitor"], cfg.get("monitor_mode"))
 

@@ -140,7 +140,7 @@ class Checkpoints(Checkpoint):
         if self.monitor not in trainer.callback_metrics:
             known = ", ".join(sorted(name for name in trainer.callback_metrics if name.startswith("validation/")))
             raise UserError(
-                f"monitor={self.monitor} picks the best checkpoint, but validation reports {known}. Set monitor=..."
+                f"monitor={self.monitor} picks the best checkpoint, but validation reports {known}. Try monitor=validation/loss"
             )
         score = float(trainer.callback_metrics[self.monitor])
         if math.isnan(score):
