@@ -55,7 +55,9 @@ class EarlyStopping(Callback):
             return
         if self.monitor not in trainer.callback_metrics:
             known = ", ".join(sorted(name for name in trainer.callback_metrics if name.startswith("validation/")))
-            raise UserError(f"early stopping watches {self.monitor}, but validation reports {known}. Try monitor=validation/loss")
+            raise UserError(
+                f"early stopping watches {self.monitor}, but validation reports {known}. Try monitor=validation/loss"
+            )
         score = float(trainer.callback_metrics[self.monitor])
         # The first score is the best so far; NaN is never an improvement
         best = self.best if self.best is not None else math.inf if self.mode == "min" else -math.inf
