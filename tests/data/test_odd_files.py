@@ -145,6 +145,11 @@ def test_no_files_at_all(tmp_path):
             assert said in message(getattr(Files(train=name, root=str(tmp_path)), ask), "train")
 
 
+def test_a_name_that_is_not_utf8():
+    for name in (b"caf\xe9.csv", b"caf\xe9*.csv"):
+        assert "'caf\\udce9" in message(Files(train=os.fsdecode(name)).rows, "train")
+
+
 def test_a_folder_whose_name_looks_like_a_pattern(tmp_path):
     (folder := tmp_path / "data [v2]").mkdir()
     made(folder / "a [1].csv", TABLE)

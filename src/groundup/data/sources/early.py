@@ -170,6 +170,8 @@ def _look(source: Files, split: str, until: float) -> None:
     lines = replace(source.reading, txt="line")
     for path in files:
         next(read(path, lines))
+        if time.monotonic() > until:
+            return
     rows: Iterable[Any] = source.read(split, Tally())
     if lines != source.reading and not source.streaming and any(format_of(path) == ".txt" for path in files):
         rows = (row for path in files for row in read(path, lines))

@@ -213,7 +213,11 @@ def _exists(name: str) -> bool:
 
 
 def _path(name: str) -> Path:
-    """``~`` is the home folder; where there is none, it is a name like other."""
+    """``~`` is the home folder; where there is none, it is a name like other. Raises UserError for a name in no UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{name!a}: this name is not UTF-8, so no run could write it down. Rename the file") from None
     return Path(os.path.expanduser(name))
 
 
