@@ -22,6 +22,7 @@ from groundup.config.ranks import is_spawned_rank, run_rank
 from groundup.errors import UserError
 from groundup.runs.secrets import mask_text
 from groundup.runs.signals import ending_in_order
+from groundup.runs.terminal import visible
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 
@@ -93,7 +94,7 @@ def launch(stage: str, arguments: list[str]) -> int:
             code = report_failure(task.failure, stage, task.log, full_error, overrides=arguments)
     except (KeyboardInterrupt, SystemExit) as stop:
         for line in getattr(stop, "__notes__", [])[-1:]:  # of the outermost run: a step of a pipeline ends with it
-            print(mask_text(line), file=sys.stderr)
+            print(visible(mask_text(line)), file=sys.stderr)
         if not isinstance(stop, KeyboardInterrupt):
             raise
         code = 130
@@ -181,11 +182,11 @@ def report_failure(
     if full_error or (line is None and log is None):
         traceback.print_exception(error)
     if line is not None:
-        print(mask_text(f"{prefix or 'error: '}{line}"), file=sys.stderr)
+        print(visible(mask_text(f"{prefix or 'error: '}{line}")), file=sys.stderr)
         return (
             1 if isinstance(error, OSError) and error.errno else 2
         )  # Hydra's missing choice is an OSError without one
     last = traceback.format_exception_only(error)[0].strip().replace("\n", " ")
     where = f" (traceback: {os.path.relpath(log)})" if log is not None else ""
-    print(mask_text(f"{prefix}{last}{where}"), file=sys.stderr)
+    print(visible(mask_text(f"{prefix}{last}{where}")), file=sys.stderr)
     return 1

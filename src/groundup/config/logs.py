@@ -11,16 +11,17 @@ from pathlib import Path
 
 from groundup.runs.atomic import no_link
 from groundup.runs.secrets import mask_text
+from groundup.runs.terminal import visible
 
 LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 TERMINAL_NAME = "groundup terminal"
 
 
 class Masked(logging.Formatter):
-    """A formatter that never writes the value of a secret."""
+    """A formatter that never writes the value of a secret, nor what a terminal would obey."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return mask_text(super().format(record))
+        return visible(mask_text(super().format(record)))
 
 
 class RunLog(logging.FileHandler):

@@ -18,6 +18,7 @@ from groundup.runs.lock import lives, this_process
 from groundup.runs.reading import damaged, number_pattern, read_json, read_yaml
 from groundup.runs.secrets import mask
 
+GROUPS = ("data", "model", "task", "paths")  # keys that are looked into before a configuration is checked
 State = Literal["running", "done", "failed", "interrupted"]
 
 
@@ -74,6 +75,9 @@ class RunFolder:
         config = read_yaml(self.config_file) or {}
         if not isinstance(config, dict):
             raise damaged(self.config_file, "no mapping of keys")
+        for key in GROUPS:
+            if not isinstance(config.get(key), dict | None):
+                raise damaged(self.config_file, f"{key} is no mapping of keys")
         return config
 
     def write_command(self, arguments: Iterable[str]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from groundup.metrics.directions import base_name, direction
 from groundup.metrics.estimate import Estimate
+from groundup.runs.terminal import visible
 
 Results = Mapping[str, Estimate | Mapping]  # metric name -> estimate, or its dict from metrics.json
 
@@ -35,7 +36,7 @@ def show_table(rows: Mapping[str, Results], metrics: Sequence[str] | None = None
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("")
     for name in metrics:
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(_rich_text(name, False), justify="right", no_wrap=True)
     for label, results in rows.items():
         cells = [format_estimate(results.get(name), name) for name in metrics]
         # markup would swallow the brackets of the intervals
@@ -104,4 +105,4 @@ def best_rows(rows: Mapping[str, Results], metrics: Sequence[str]) -> dict[str, 
 def _rich_text(text: str, bold: bool):
     from rich.text import Text
 
-    return Text(text, style="bold" if bold else "")
+    return Text(visible(text), style="bold" if bold else "")

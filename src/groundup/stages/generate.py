@@ -19,6 +19,7 @@ from groundup.decoding.decoding import Decoding
 from groundup.decoding.sampling import Sampler
 from groundup.errors import UserError
 from groundup.runs.outputs import json_line, lines_of
+from groundup.runs.terminal import visible
 from groundup.stages.building import build_data, connect, prepare_process
 from groundup.stages.loading import LoadedRun, load_run
 from groundup.tasks.causal_lm import CausalLM
@@ -37,7 +38,7 @@ def run(cfg: Config, job: Job) -> None:
         for number in range(cfg.samples):
             pieces = []
             for piece in write(loaded, cfg.prompt, cfg.prefix, decoding, mix(cfg.seed, number)):
-                sys.stdout.write(piece)
+                sys.stdout.write(visible(piece) if sys.stdout.isatty() else piece)
                 sys.stdout.flush()
                 if keep is None and streams.reader_left():
                     sys.exit(streams.BROKEN_PIPE)
