@@ -119,3 +119,13 @@ def test_killed_job_is_in_the_table(tmp_path):
     run.write_json("status.json", {**run.read_json("status.json"), "pid": 2**22 + 1})
     assert summarise(tmp_path) == 1
     assert "killed?" in (tmp_path / "results.md").read_text()
+
+
+def test_a_narrow_terminal_shows_the_first_metrics_whole():
+    rows = [Row(n, {"model": "transformer_encoder", "optimizer.lr": "1e-3"}, "done") for n in range(2)]
+    for row in rows:
+        row.metrics = {"validation/loss": 1.25, **{f"test/metric_{n}": 0.5 for n in range(6)}}
+    ranking = Ranking("validation/loss")
+    narrow = as_text(rows, ranking, 80)
+    assert max(map(len, narrow.splitlines())) <= 80 and "validation/loss" in narrow and "1.25" in narrow
+    assert len(as_text(rows, ranking).splitlines()[0]) > 80

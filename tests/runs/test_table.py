@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import re
+
 from groundup.metrics.estimate import Estimate
-from groundup.runs.table import main_metrics, markdown_table, show_table
+from groundup.runs.table import main_metrics, markdown_table, show_table, side_by_side
 
 ROWS = {
     "majority": {"test/accuracy": Estimate(0.2, 0.1, 0.3, 50), "test/loss": Estimate(1.7, 1.6, 1.8, 50)},
@@ -61,3 +63,24 @@ def test_tables_of_written_text_begin_with_its_metrics_in_their_units():
         "| ours | **12.35 [11.50, 13.25]** | 12.35 [11.50, 13.25] | 12.3457 [11.5000, 13.2500] |"
     )
     assert cells[3].startswith("| copy | 1.00 | - |")
+
+
+def test_at_80_columns_nothing_is_cut(capsys, monkeypatch):
+    from rich.console import Console
+
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(Console, "is_terminal", True)
+    three = {f"test/{name}": Estimate(0.2, 0.1, 0.3, 50) for name in ("accuracy", "macro_f1", "auroc", "loss")}
+    show_table({"bag-of-words logistic regression": three, "TransformerEncoder": three})
+    printed = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out)
+    assert max(map(len, printed.splitlines())) <= 80
+    assert "…" not in printed and printed.count("[0.1000, 0.3000]") == 8
+    assert printed.count("TransformerEncoder") == printed.count("bag-of-words logistic regression") == 4
+    assert printed.index("test/accuracy") < printed.index("test/macro_f1") < printed.index("test/loss")
+
+
+def test_metrics_stand_side_by_side_as_far_as_they_fit():
+    names = ["test/accuracy", "test/macro_f1", "test/loss"]
+    assert side_by_side(ROWS, names, 200) == [names]
+    assert side_by_side(ROWS, names, 70) == [names[:2], names[2:]]
+    assert side_by_side(ROWS, names, 10) == [[name] for name in names]

@@ -16,7 +16,7 @@ from groundup.training.early_stopping import EarlyStopping
 from groundup.training.ema import EMA
 from groundup.training.freeze import Freeze
 from groundup.training.nan_guard import NanGuard
-from groundup.training.progress import Progress
+from groundup.training.progress import Progress, fitting
 from groundup.training.resume import saved_step
 from groundup.training.step_logger import StepLogger, learning_rates
 
@@ -308,3 +308,11 @@ def test_toy_keeps_the_contract() -> None:
     task = ToyTask()
     assert task.count_tokens({"input_ids": torch.tensor([[1, 2, 0]])}) == 2
     assert EMA().average == {}
+
+
+def test_figures_of_the_progress_bar_are_never_cut():
+    figures = ["loss 5.1234", "0:01:23 left", "validation/macro_f1 0.1234", "12,345 tokens/s"]
+    assert fitting(figures, 200) == "  ".join(figures)
+    assert fitting(figures, 80 - len("step 600/600 ") - 12) == "  ".join(figures[:3])
+    assert fitting(figures, 30) == "  ".join(figures[:2])
+    assert fitting(figures, 5) == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -82,9 +83,9 @@ def summarise(sweep_dir: Path) -> int:
     if multirun.is_file():  # Hydra saves values as they came; a key given on the command line must not stay on disk
         write_text(multirun, mask_text(multirun.read_text(encoding="utf-8")))
     write_csv(sweep_dir / "results.csv", rows)
-    text = as_text(rows, ranking)
-    write_text(sweep_dir / "results.md", f"# {sweep_dir.name}\n\n{text}\n")
-    print(f"\n{text}\n\n{sweep_dir / 'results.md'}", flush=True)
+    write_text(sweep_dir / "results.md", f"# {sweep_dir.name}\n\n{as_text(rows, ranking)}\n")
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    print(f"\n{as_text(rows, ranking, width)}\n\n{sweep_dir / 'results.md'}", flush=True)
     failed = [row for row in rows if row.state != "done"]
     if not failed:
         return 0
@@ -147,9 +148,21 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
             writer.writerow([row.number, *row.changed.values(), row.state, *figures, row.why or ""])
 
 
-def as_text(rows: Sequence[Row], ranking: Ranking) -> str:
-    """Markdown that reads well on a terminal too."""
+def as_text(rows: Sequence[Row], ranking: Ranking, width: int | None = None) -> str:
+    """Markdown that reads well on a terminal too: with ``width``, of its metrics the first that fit, one at least."""
     metrics = columns(rows, ranking)[:SHOWN_METRICS]
+    while (text := tables(rows, ranking, metrics)) and len(metrics) > 1 and width is not None and widest(text) > width:
+        metrics.pop()
+    if failed := [row for row in rows if row.state != "done"]:
+        text += "\n\n" + "\n".join(
+            f"job {row.number}: {' '.join((row.why or row.state).split())}"
+            for row in sorted(failed, key=lambda row: row.number)
+        )
+    return text
+
+
+def tables(rows: Sequence[Row], ranking: Ranking, metrics: Sequence[str]) -> str:
+    """One row a job and, where only seeds differ, one row for their mean."""
     head = ["job", *rows[0].changed, "status", *metrics]
     lines = [
         [str(row.number), *row.changed.values(), row.state, *(figure(row.metrics.get(name)) for name in metrics)]
@@ -160,12 +173,11 @@ def as_text(rows: Sequence[Row], ranking: Ranking) -> str:
         text += "\n\n" + markdown(
             ["over seeds", *(key for key in rows[0].changed if key != "seed"), "runs", *metrics], seeds
         )
-    if failed := [row for row in rows if row.state != "done"]:
-        text += "\n\n" + "\n".join(
-            f"job {row.number}: {' '.join((row.why or row.state).split())}"
-            for row in sorted(failed, key=lambda row: row.number)
-        )
     return text
+
+
+def widest(text: str) -> int:
+    return max(map(len, text.splitlines()))
 
 
 def over_seeds(rows: Sequence[Row], metrics: Sequence[str], ranking: Ranking) -> list[list[str]]:

@@ -29,12 +29,38 @@ def show_table(rows: Mapping[str, Results], metrics: Sequence[str] | None = None
         The table as Markdown.
     """
     from rich.console import Console
-    from rich.table import Table
 
     metrics = list(metrics or main_metrics(rows))
+    console = Console()
+    if not console.is_terminal:  # a log file has no width to fit into
+        console = Console(width=200)
+    for number, shown in enumerate(side_by_side(rows, metrics, console.width)):
+        console.print(_rich_table(rows, shown, title if number == 0 else None))
+    return markdown_table(rows, metrics)
+
+
+def side_by_side(rows: Mapping[str, Results], metrics: Sequence[str], width: int) -> list[list[str]]:
+    """The metrics as tables of at most ``width`` characters, in their order; each has one column at least."""
+    widest = max([len(label) for label in rows], default=0)
+    groups: list[list[str]] = []
+    left = 0
+    for name in metrics:
+        cells = [format_estimate(results.get(name), name) for results in rows.values()]
+        column = max(map(len, [name, *cells])) + 3  # a line and two blanks
+        if not groups or column > left:
+            groups.append([])
+            left = width - widest - 4
+        groups[-1].append(name)
+        left -= column
+    return groups or [[]]
+
+
+def _rich_table(rows: Mapping[str, Results], metrics: Sequence[str], title: str | None):
+    from rich.table import Table
+
     bold = best_rows(rows, metrics)
     table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column("")
+    table.add_column("", overflow="fold")
     for name in metrics:
         table.add_column(_rich_text(name, False), justify="right", no_wrap=True)
     for label, results in rows.items():
@@ -42,11 +68,7 @@ def show_table(rows: Mapping[str, Results], metrics: Sequence[str] | None = None
         # markup would swallow the brackets of the intervals
         styled = [_rich_text(cell, label in bold[name]) for cell, name in zip(cells, metrics, strict=True)]
         table.add_row(_rich_text(label, False), *styled)
-    console = Console()
-    if not console.is_terminal:  # a log file has no width to fit into
-        console = Console(width=200)
-    console.print(table)
-    return markdown_table(rows, metrics)
+    return table
 
 
 def markdown_table(rows: Mapping[str, Results], metrics: Sequence[str] | None = None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -39,7 +40,7 @@ class Progress(Callback):
             self._bar = Bar(
                 TextColumn("step"),
                 MofNCompleteColumn(),
-                BarColumn(),
+                BarColumn(bar_width=10),  # what is left of 80 columns is for figures
                 TextColumn("{task.description}"),
                 refresh_per_second=4,
             )
@@ -54,12 +55,15 @@ class Progress(Callback):
             return
         if self._bar is not None:
             if now - self._shown[1] >= 0.2 or step >= trainer.max_steps:
-                self._bar.update(self._task, completed=step, description=self._figures(trainer, now))
+                space = self._bar.console.width - len(f"step {trainer.max_steps}/{trainer.max_steps} ") - 12
+                self._bar.update(self._task, completed=step, description=fitting(self._figures(trainer, now), space))
                 self._shown = (step, now)
             return
         waited = now - self._shown[1] >= self.seconds and (step - self._shown[0]) * 100 >= trainer.max_steps
         if waited or step >= trainer.max_steps:
-            logging.getLogger(__name__).info("step %d/%d  %s", step, trainer.max_steps, self._figures(trainer, now))
+            logging.getLogger(__name__).info(
+                "step %d/%d  %s", step, trainer.max_steps, "  ".join(self._figures(trainer, now))
+            )
             self._shown = (step, now)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -73,15 +77,28 @@ class Progress(Callback):
             self._bar.stop()
             self._bar = None
 
-    def _figures(self, trainer: Trainer, now: float) -> str:
-        figures: list[str] = []
+    def _figures(self, trainer: Trainer, now: float) -> list[str]:
+        """The most important first."""
+        losses: list[str] = []
+        watched: list[str] = []
+        speed: list[str] = []
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, StepLogger) and callback.latest:
-                figures.append(f"loss {callback.latest['train/loss']:.4f}")
-                figures.append(f"{callback.latest['train/tokens_per_second']:,.0f} tokens/s")
+                losses.append(f"loss {callback.latest['train/loss']:.4f}")
+                speed.append(f"{callback.latest['train/tokens_per_second']:,.0f} tokens/s")
             if isinstance(callback, Checkpoints) and callback.monitor in trainer.callback_metrics:
-                figures.append(f"{callback.monitor} {float(trainer.callback_metrics[callback.monitor]):.4f}")
+                watched.append(f"{callback.monitor} {float(trainer.callback_metrics[callback.monitor]):.4f}")
         done = trainer.global_step - self._begun[0]
         left = (trainer.max_steps - trainer.global_step) * (now - self._begun[1]) / max(done, 1)
-        figures.append(f"{timedelta(seconds=round(left))} left")
-        return "  ".join(figures)
+        return [*losses, f"{timedelta(seconds=round(left))} left", *watched, *speed]
+
+
+def fitting(figures: Sequence[str], width: int) -> str:
+    """The first of the figures, as many as fit beside each other; none is cut."""
+    line = ""
+    for figure in figures:
+        longer = f"{line}  {figure}" if line else figure
+        if len(longer) > width:
+            break
+        line = longer
+    return line
