@@ -11,6 +11,7 @@ import pytest
 
 from groundup.config.compose import compose
 from groundup.config.job import Job, run_job
+from groundup.config.ranks import ready_for_ranks
 from groundup.errors import UserError
 from groundup.runs.folder import RunFolder
 
@@ -236,7 +237,7 @@ def spawned(toy, monkeypatch):
         run.path.mkdir()
         run.set_status("running")
         run.write_config(compose("pretrain", [f"seed={seed}"]))
-        monkeypatch.setenv("GROUNDUP_RANK_JOB", json.dumps(Job("pretrain", run).as_dict()))
+        monkeypatch.setenv("GROUNDUP_RANK_JOB", json.dumps(Job("pretrain", run).as_dict() | {"parent": os.getppid()}))
         monkeypatch.setenv("LOCAL_RANK", "1")
         # What Lightning repeats does not matter: the job comes from rank 0.
         return toy.groundup("pretrain", "model=nosuch", 'hydra.run.dir="x"'), run
@@ -280,4 +281,16 @@ def test_child_command_is_the_module_and_the_environment_is_left_clean(toy, monk
     assert cwd == str(toy.root)
     assert json.loads(passed)["folder"] == str(toy.root / "run")
     assert sys.argv is argv
-    assert not {"LOCAL_RANK", "GROUNDUP_RANK_JOB"} & os.environ.keys()
+    assert not {"LOCAL_RANK", "GROUNDUP_RANK_JOB", "MASTER_PORT", "PYTHONSAFEPATH"} & os.environ.keys()
+
+
+def test_processes_that_another_launcher_started_keep_its_port(toy, monkeypatch, tmp_path):
+    job = Job("pretrain", RunFolder(tmp_path))
+    monkeypatch.setenv("MASTER_PORT", "1234")
+    with ready_for_ranks(job):
+        assert os.environ["MASTER_PORT"] != "1234"
+    with ready_for_ranks(job, machines=2):
+        assert os.environ["MASTER_PORT"] == "1234"
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    with ready_for_ranks(job):
+        assert os.environ["MASTER_PORT"] == "1234"

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -87,3 +91,54 @@ def test_two_processes_train_as_one(trainer, groundup, data_overrides, tmp_path)
     assert_same_training(folder, groundup(*arguments, "trainer.accumulate_grad_batches=2"))
     assert len(list(folder.rglob("report.html"))) == 1
     assert done.stderr.count("budget: 9 steps") == 1
+
+
+CLASSIFY = ["finetune", "data.label=subject", *EVERYWHERE, *TWO["ddp"]]
+
+
+@pytest.mark.slow
+def test_ranks_meet_at_a_free_port_and_import_nothing_of_the_current_folder(data_overrides, tmp_path):
+    for name in ("random", "torch", "numpy", "signal"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('imported from the current folder')")
+    with socket.create_server(("", 0)) as taken:
+        done = subprocess.run(
+            [sys.executable, "-m", "groundup", *CLASSIFY, *data_overrides, "budget.steps=2", "hydra.run.dir=run"],
+            cwd=tmp_path,
+            env=os.environ | {"MASTER_PORT": str(taken.getsockname()[1]), "MASTER_ADDR": "127.0.0.1"},
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "done"
+
+
+def children_of(pid: int) -> list[int]:
+    """Numbers of the processes that ``pid`` has started."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+    return [child for child, parent in parents.items() if parent == pid]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 75)])
+def test_no_rank_outlives_the_first(number, code, data_overrides, tmp_path):
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "groundup", *CLASSIFY, *data_overrides, "budget.steps=1000000"]
+    process = subprocess.Popen([*command, f"hydra.run.dir={folder}"], stderr=subprocess.PIPE, text=True)
+    limit = time.monotonic() + 200
+    while not read_metrics(folder / "metrics.csv"):
+        assert process.poll() is None and time.monotonic() < limit, process.stderr.read()
+        time.sleep(0.2)
+    assert process.poll() is None, process.stderr.read()
+    (rank,) = children_of(process.pid)
+    process.send_signal(number)  # to that one alone
+    assert process.wait(60) == code, process.stderr.read()
+    limit = time.monotonic() + 20
+    while Path(f"/proc/{rank}").exists() and time.monotonic() < limit:
+        time.sleep(0.2)
+    assert not Path(f"/proc/{rank}").exists()
+    process.stderr.close()

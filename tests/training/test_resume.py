@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +15,8 @@ from lightning.pytorch.callbacks import Callback
 from toy_run import Constant, Journal, Signal, fingerprint, in_child, train
 
 from groundup.errors import UserError
-from groundup.training.checkpoints import Interrupted
+from groundup.runs.signals import Interrupted
+from groundup.training import fit
 from groundup.training.resume import saved_step
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")
@@ -126,3 +130,15 @@ def test_last_step_is_always_validated_under_its_own_number(tmp_path: Path) -> N
     assert [step for step, _ in task.validated] == [4, 8, 10]
     rows = Journal(tmp_path).rows()
     assert [key[0] for key in rows if "validation/loss" in key] == [4, 8, 10]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("out of memory"), KeyboardInterrupt()])
+def test_no_process_of_a_failed_fit_is_left(error, monkeypatch):
+    """One that waits in a collective does not end by itself; one that has ended is no reason to be killed."""
+    monkeypatch.setattr(fit, "GRACE", 0.5)
+    waits = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    trainer = SimpleNamespace(strategy=SimpleNamespace(launcher=SimpleNamespace(procs=[waits])))
+    fit.end_ranks(trainer, error)
+    assert waits.returncode == -signal.SIGKILL
+    assert trainer.strategy.launcher.procs == []  # what Lightning's observer sees
+    fit.end_ranks(SimpleNamespace(strategy=SimpleNamespace(launcher=None)), error)

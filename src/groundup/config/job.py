@@ -172,7 +172,8 @@ def prepare_and_call(plain: Mapping, job: Job) -> float | None:
     elif job.is_main:
         job.folder.write_config(plain)
         job.folder.write_command(["groundup", job.stage, *job.overrides])
-    with ready_for_ranks(job):
+    trainer = plain.get("trainer") or {}
+    with ready_for_ranks(job, machines=trainer.get("num_nodes", 1)):
         return call_stage(Config(plain), job)
 
 

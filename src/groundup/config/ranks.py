@@ -9,11 +9,17 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import random
+import socket
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
+
+from groundup.errors import UserError
 
 if TYPE_CHECKING:
     from groundup.config.job import Job
@@ -29,8 +35,20 @@ DISTRIBUTED = (
     "MASTER_ADDR",
     "MASTER_PORT",
     "PL_GLOBAL_SEED",
+    "PYTHONSAFEPATH",
     RANK_JOB,
 )
+# Any of these: somebody else starts the processes and has chosen a port (torchrun, SLURM, LSF, MPI).
+LAUNCHED = (
+    "LOCAL_RANK",
+    "RANK",
+    "SLURM_PROCID",
+    "TORCHELASTIC_RUN_ID",
+    "LSB_JOBID",
+    "OMPI_COMM_WORLD_RANK",
+    "PMI_RANK",
+)
+PORTS = range(20_000, 32_768)  # below those that Linux gives to outgoing connections
 
 
 def rank() -> int:
@@ -49,8 +67,11 @@ def is_spawned_rank() -> bool:
 
 
 @contextmanager
-def ready_for_ranks(job: Job) -> Iterator[None]:
-    """While the job runs, Lightning's child command is ``python -m groundup STAGE``; afterwards nothing is left of it."""
+def ready_for_ranks(job: Job, machines: int = 1) -> Iterator[None]:
+    """While the job runs, Lightning's child command is ``python -m groundup STAGE``; afterwards nothing is left of it.
+
+    ``machines``: on one alone the ranks meet at a port that is free now, whatever ``MASTER_PORT`` says.
+    """
     import __main__
 
     argv, spec = sys.argv, getattr(__main__, "__spec__", None)
@@ -58,7 +79,12 @@ def ready_for_ranks(job: Job) -> Iterator[None]:
     sys.argv = [argv[0], job.stage]
     __main__.__spec__ = importlib.util.find_spec("groundup.__main__")
     if job.rank == 0:
-        os.environ[RANK_JOB] = json.dumps(job.as_dict())
+        os.environ[RANK_JOB] = json.dumps(job.as_dict() | {"parent": os.getpid()})
+        os.environ["PYTHONSAFEPATH"] = (
+            "1"  # else -m puts the current folder, and a random.py in it, before Python's own
+        )
+        if machines == 1 and not any(name in os.environ for name in LAUNCHED):
+            os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = "127.0.0.1", str(free_port())
     try:
         yield
     finally:
@@ -69,6 +95,26 @@ def ready_for_ranks(job: Job) -> Iterator[None]:
             else:
                 os.environ[name] = value
         leave_process_group()
+
+
+def free_port() -> int:
+    """A port that nothing listens on. Drawn, not counted up: runs that start together shall not choose the same."""
+    for port in random.SystemRandom().sample(PORTS, 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("", port))
+            return port
+    raise UserError(f"a hundred ports between {PORTS[0]} and {PORTS[-1]} are all in use. Try trainer.devices=1")
+
+
+def end_with(parent: int) -> None:
+    """End this process within two seconds of its parent, however that ends: a rank alone waits for its peers for ever."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def leave_process_group() -> None:
@@ -86,7 +132,9 @@ def run_rank() -> int:
     from groundup.runs.secrets import mask_text
     from groundup.runs.signals import ending_in_order
 
-    job = Job.from_dict(json.loads(os.environ[RANK_JOB]) | {"rank": rank()})
+    values = json.loads(os.environ[RANK_JOB])
+    end_with(values.pop("parent"))
+    job = Job.from_dict(values | {"rank": rank()})
     try:
         with ending_in_order(), log_to_run(job.folder.log, rank=job.rank), ready_for_ranks(job):
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from groundup.errors import UserError
 from groundup.runs.signals import as_keyboard_interrupt
 from groundup.training.checkpoints import Checkpoints
 from groundup.training.resume import AtomicIO, ExactResume
+
+GRACE = 10  # seconds for the other ranks of a training to end by themselves
 
 
 class ValidateAtEnd(Callback):
@@ -105,8 +108,31 @@ def fit(trainer: Trainer, task: LightningModule, datamodule: Any, resume: Path |
     """
     if resume is None:
         datamodule.start_batch = 0
-    with as_keyboard_interrupt():
-        trainer.fit(task, datamodule=datamodule, ckpt_path=resume and str(resume), weights_only=True)
+    try:
+        with as_keyboard_interrupt():
+            trainer.fit(task, datamodule=datamodule, ckpt_path=resume and str(resume), weights_only=True)
+    except BaseException as error:
+        end_ranks(trainer, error)
+        raise
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, Checkpoints):
             callback.raise_if_signalled(trainer.global_step)
+
+
+def end_ranks(trainer: Trainer, error: BaseException) -> None:
+    """Ends the processes that Lightning has started for this fit, which ``error`` has ended here.
+
+    Most end by themselves: the signal was theirs too, or the failure. One that waits for this process would do so for half
+    an hour. Lightning's observer kills this process when one of its list ends badly, so what is ended here leaves the list.
+    """
+    started = getattr(trainer.strategy.launcher, "procs", [])
+    ranks = list(started)
+    if isinstance(error, KeyboardInterrupt):  # Lightning has killed them
+        started.clear()
+    for rank in ranks:
+        try:
+            rank.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            started.clear()
+            rank.kill()
+            rank.wait()
