@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from groundup.decoding.beam import Beam
 from groundup.decoding.sampling import Sampler
 from groundup.errors import UserError
 
@@ -24,6 +25,7 @@ def draw(sampler, n=20_000):
     ({"temperature": 0.5}, (PROBABILITIES[0] ** 2 / (PROBABILITIES[0] ** 2).sum()).tolist()),
     ({"top_k": 2}, [0, 5 / 8, 0, 3 / 8, 0]),
     ({"top_k": 99}, [0.1, 0.5, 0.05, 0.3, 0.05]),
+    ({"top_k": 0}, [0.1, 0.5, 0.05, 0.3, 0.05]),  # off
     ({"top_p": 0.6}, [0, 5 / 8, 0, 3 / 8, 0]),  # 0.5 is short of 0.6: the token that crosses it stays
     ({"top_p": 0.4}, [0, 1, 0, 0, 0]),
     ({"top_p": 1e-9}, [0, 1, 0, 0, 0]),
@@ -86,3 +88,8 @@ def test_no_temperature_is_too_low():
     logits = torch.tensor([[1e4, 3e4, 2e4], [-5.0, -7.0, -4.0]])
     for temperature in (1e-3, 1e-20, 1e-35):
         assert Sampler(temperature)(logits, torch.tensor([0.5, 1 - 2**-24])).tolist() == [1, 2]
+
+
+def test_0_turns_off_what_counts():
+    for method in (Sampler(0, top_k=0, no_repeat_ngram=0), Beam(no_repeat_ngram=0)):
+        assert method.no_repeat_ngram is None

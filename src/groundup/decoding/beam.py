@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from groundup.decoding.decoding import Decoding, Hypothesis
+from groundup.decoding.decoding import Decoding, Hypothesis, OrOff
 from groundup.decoding.rows import Rows
 from groundup.decoding.rules import NEVER, Rules
 from groundup.decoding.vocabulary import largest, normalizer
@@ -57,7 +57,7 @@ class Beam(Decoding):
         groups: Count = 1,
         diversity: Weight = 0.0,
         repetition_penalty: Annotated[float, Field(gt=0)] = 1.0,
-        no_repeat_ngram: Count | None = None,
+        no_repeat_ngram: OrOff | None = None,
         min_new_tokens: Annotated[int, Field(ge=0)] = 0,
         max_new_tokens: Count = 128,
     ):

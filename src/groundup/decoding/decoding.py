@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 from groundup.errors import UserError
+
+OrOff = Annotated[int, Field(ge=0)]  # 0: off, as None
 
 
 @dataclass
@@ -40,6 +45,6 @@ class Decoding:
                 f"Try decoding.max_new_tokens={2 * min_new_tokens}"
             )
         self.repetition_penalty = repetition_penalty
-        self.no_repeat_ngram = no_repeat_ngram
+        self.no_repeat_ngram = no_repeat_ngram or None
         self.min_new_tokens = min_new_tokens
         self.max_new_tokens = max_new_tokens

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from groundup.decoding.decoding import Decoding, Hypothesis
+from groundup.decoding.decoding import Decoding, Hypothesis, OrOff
 from groundup.decoding.rows import Rows
 from groundup.decoding.rules import NEVER, Rules
 from groundup.decoding.vocabulary import largest, normalizer
@@ -32,16 +32,17 @@ class Sampler(Decoding):
     def __init__(
         self,
         temperature: Annotated[float, Field(ge=0)] = 1.0,
-        top_k: Count | None = None,
+        top_k: OrOff | None = None,
         top_p: Share | None = None,
         min_p: Annotated[float, Field(ge=0, le=1)] | None = None,
         typical_p: Share | None = None,
         repetition_penalty: Annotated[float, Field(gt=0)] = 1.0,
-        no_repeat_ngram: Count | None = None,
+        no_repeat_ngram: OrOff | None = None,
         min_new_tokens: Annotated[int, Field(ge=0)] = 0,
         max_new_tokens: Count = 128,
     ):
         super().__init__(repetition_penalty, no_repeat_ngram, min_new_tokens, max_new_tokens)
+        top_k = top_k or None
         cuts = {"top_k": top_k, "top_p": top_p, "min_p": min_p, "typical_p": typical_p}
         if temperature == 0 and (set_ := [f"{name}={value}" for name, value in cuts.items() if value is not None]):
             raise UserError(
