@@ -59,6 +59,12 @@ def test_torch_optimizers_are_covered():
     assert "optimizer.amsgrad = often: must be true or false" in refused({"optimizer": {**good, "amsgrad": "often"}})
 
 
+def test_a_number_for_a_list_is_said_in_words_one_can_type_and_the_rest_is_not_guessed():
+    node = {"_target_": "torch.optim.AdamW", "_partial_": True, "lr": 1e-3, "betas": 0.9}
+    assert refused({"optimizer": node}).startswith("optimizer.betas = 0.9: must be a list [a number, a number]")
+    assert "Try" not in refused({"optimizer": node})
+
+
 @pytest.mark.slow
 def test_lightning_trainer_is_covered():
     good = {

@@ -91,7 +91,10 @@ def explain_misfit(errors: Sequence[Mapping], parameter: Parameter, value: Any) 
 
 
 def fallback(parameter: Parameter, value: Any) -> Any:
-    """The value as a number or a list, if that fits; else the default, if it is something one can type."""
+    """The value as a number or a list, if that fits; else the default, if one can type it and it is no guess.
+
+    The default of a list is a guess where a single value was typed: the rest of what it stood for would change.
+    """
     number = as_number(value)
     if number is not EMPTY and misfit_free(parameter.annotation, number):
         return number
@@ -99,6 +102,8 @@ def fallback(parameter: Parameter, value: Any) -> Any:
         return [value]
     default = parameter.default
     if default is EMPTY or default == value or not isinstance(default, bool | int | float | str | list | tuple):
+        return EMPTY
+    if isinstance(default, list | tuple) and not isinstance(value, list | tuple):
         return EMPTY
     return EMPTY if default == "" or isinstance(default, bool) else default
 
@@ -165,7 +170,8 @@ def in_words(annotation: Any) -> str:
         limits = [limit for item in arguments[1:] for limit in limits_of(item)]
         return " ".join([in_words(arguments[0]), " and ".join(limits)]).strip()
     if origin in (typing.Union, types.UnionType):
-        words = list(dict.fromkeys(in_words(argument) for argument in arguments))
+        typed = [argument for argument in arguments if not is_built(argument)] or arguments
+        words = list(dict.fromkeys(in_words(argument) for argument in typed))
         return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
     if origin is typing.Literal:
         return f"one of {', '.join(shown(argument) for argument in arguments)}"
@@ -177,6 +183,11 @@ def in_words(annotation: Any) -> str:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return f"keys out of {', '.join(annotation.model_fields)}"
     return NAMES.get(annotation) or f"a {getattr(annotation, '__name__', annotation)}"
+
+
+def is_built(annotation: Any) -> bool:
+    """Whether nobody can type a value of it: ``torch.Tensor``, say."""
+    return isinstance(annotation, type) and annotation not in NAMES and annotation.__module__.startswith("torch")
 
 
 def is_sequence(origin: Any) -> bool:
