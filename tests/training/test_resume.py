@@ -66,7 +66,8 @@ def test_two_processes_resume_exactly(tmp_path: Path) -> None:
     )
     assert all(torch.equal(value, stopped[name]) for name, value in whole.items())
     theirs, ours = Journal(tmp_path / "whole").rows(), Journal(tmp_path / "stopped").rows()
-    assert all(ours[key] == row for key, row in theirs.items())
+    # The weights are the same to the bit; a sum over ranks that was saved halfway is added up in another order.
+    assert all(ours[key] == pytest.approx(row, rel=1e-6) for key, row in theirs.items())
     # 2 ranks x 2 micro-batches x 24 positions x 8 steps until the last row
     assert 0.8 * 768 < next(row for key, row in theirs.items() if key[0] == 8 and "tokens" in row)["tokens"] < 768
 
