@@ -9,7 +9,7 @@ from report_page import Page, page
 
 from groundup.runs.folder import RunFolder
 from groundup.runs.report import write_report
-from groundup.runs.report.charts import line_chart, number, thin
+from groundup.runs.report.charts import line_chart, number, short, thin
 
 
 def test_a_finished_run_shows_every_section(fabricated):
@@ -143,3 +143,34 @@ def test_long_curves_are_thinned_to_their_mean_and_keep_their_end():
 def test_numbers_are_for_people():
     figures = [0.123456, 12345.6, 3e-5, 0, float("inf"), 2.5e12]
     assert [number(figure) for figure in figures] == ["0.1235", "12,346", "3.0e-5", "0", "–", "2.5e+12"]
+
+
+def test_the_size_is_that_of_the_model_not_of_the_choice_that_was_replaced(fabricated):
+    run = fabricated()
+    assert "width 128, 4 layers" in page(run).sections[""] and "tiny" not in page(run).sections[""]
+    model = {"_target_": "groundup.models.recurrent.RecurrentEncoder", "width": 32, "layers": 2}
+    run.write_config({**run.read_config(), "init_from": "earlier", "model": model})
+    headline = page(run).sections[""]
+    assert "width 32, 2 layers" in headline and "RecurrentEncoder" in headline and "transformer_encoder" not in headline
+    sides = {"encoder": {"width": 64, "layers": 3}, "decoder": {"width": 64, "layers": 1}}
+    run.write_config({"model": sides})
+    assert "width 64, 3 + 1 layers" in page(run).sections[""]
+
+
+def test_figures_of_training_are_called_by_words(tmp_path):
+    run = RunFolder(tmp_path)
+    kinds = ("matrix", "embedding", "head", "vector")
+    names = ["train/learning_rate", *(f"train/learning_rate/{kind}" for kind in kinds), "tokens"]
+    rows = [f"{step},{','.join(['0.01'] * 5)},{step * 15360}" for step in (10, 20, 100)]
+    run.metrics_csv.write_text("\n".join([",".join(["step", *names]), *rows]) + "\n")
+    curves = page(run).sections["Learning curves"]
+    for words in ("hidden matrices", "embeddings", "output layer", "norms and biases", "tokens read"):
+        assert words in curves
+    assert "matrix" not in curves and "vector" not in curves
+    assert "M" in curves and "1,500,000" not in curves
+
+
+def test_figures_of_an_axis_fit_beside_it():
+    assert [short(value) for value in (0, 0.25, 800, 1500, 25_000, 1_500_000, 2.5e9)] == [
+        "0", "0.25", "800", "1500", "25k", "1.5M", "2.5G",
+    ]  # fmt: skip

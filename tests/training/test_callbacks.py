@@ -4,6 +4,7 @@ import itertools
 import logging
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -316,3 +317,26 @@ def test_figures_of_the_progress_bar_are_never_cut():
     assert fitting(figures, 80 - len("step 600/600 ") - 12) == "  ".join(figures[:3])
     assert fitting(figures, 30) == "  ".join(figures[:2])
     assert fitting(figures, 5) == ""
+
+
+def test_tokens_of_before_a_resume_do_not_count_as_speed() -> None:
+    clock = iter([0.0, 2.0, 2.0])
+    logger = StepLogger(every=1)
+    logger.clock = lambda: next(clock)
+    logger.load_state_dict({"tokens": 50, "loss": 1.0, "count": 2.0, "real": 90.0, "positions": 100.0})
+    stopped = SimpleNamespace(_should_accumulate=lambda: False)
+    trainer = SimpleNamespace(
+        global_step=1, world_size=1, is_global_zero=True, loggers=[], fit_loop=SimpleNamespace(epoch_loop=stopped)
+    )
+    task = SimpleNamespace(
+        device="cpu",
+        step_statistics={},
+        grad_norm=None,
+        count_tokens=lambda batch: 10,
+        count_positions=lambda batch: 20,
+    )
+    logger.setup(trainer, task, "fit")
+    logger.on_train_start(trainer, task)
+    logger.on_train_batch_end(trainer, task, None, None, 0)
+    assert logger.latest["train/tokens_per_second"] == 10 / 2
+    assert logger.latest["tokens"] == 150 and logger.latest["train/padding_share"] == 1 - 100 / 120

@@ -38,6 +38,7 @@ class StepLogger(Callback):
         self._task: Any = None
         self._trainer: Trainer | None = None
         self._loaded: dict[str, float] | None = None
+        self._carried = 0.0  # tokens of the row under way that were read before a resume, in seconds nobody knows
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._task, self._trainer = pl_module, trainer
@@ -45,6 +46,7 @@ class StepLogger(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._mark = self.clock()
         self._seconds = 0.0
+        self._carried = self._loaded["real"] if self._loaded is not None else 0.0
         if self._loaded is not None and trainer.is_global_zero:  # the sums are of all ranks: one of them carries on
             self._real, self._positions = int(self._loaded["real"]), int(self._loaded["positions"])
             self._task.step_statistics = {name: torch.as_tensor(self._loaded[name]) for name in ("loss", "count")}
@@ -73,7 +75,7 @@ class StepLogger(Callback):
         row = {
             "train/loss": sums["loss"] / max(sums["count"], 1e-9),
             **self._rates,
-            "train/tokens_per_second": sums["real"] / seconds,
+            "train/tokens_per_second": (sums["real"] - self._carried) / seconds,
             "train/padding_share": 1 - sums["real"] / max(sums["positions"], 1),
             "tokens": self.tokens,
         }
@@ -83,7 +85,7 @@ class StepLogger(Callback):
             logger.log_metrics(row, step=trainer.global_step)
         self.latest = row
         self._task.step_statistics = {}
-        self._real, self._positions = 0, 0
+        self._real, self._positions, self._carried = 0, 0, 0.0
         self._seconds, self._mark = 0.0, self.clock()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -71,6 +71,14 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.1e}".replace("e-0", "e-").replace("e+0", "e")
 
 
+def short(value: float) -> str:
+    """A figure for an axis, in the few letters that there is room for: ``1.25M``."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if abs(value) >= size:
+            return f"{value / (1e3 if unit == 'k' else size):.4g}{unit}"
+    return number(value)
+
+
 def thin(points: Line, most: int = _POINTS) -> list[tuple[float, float]]:
     """At most ``most`` points: means of neighbours, the last point kept as it is."""
     if len(points) <= most:
@@ -145,7 +153,7 @@ def _grid(ticks: Sequence[float], place, first: float) -> str:
     for tick in ticks:
         y = place((first, tick))[1]
         parts.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}"/>')
-        parts.append(f'<text x="{_LEFT - 7}" y="{y + 3.5:.1f}" text-anchor="end">{number(round(tick, 12))}</text>')
+        parts.append(f'<text x="{_LEFT - 7}" y="{y + 3.5:.1f}" text-anchor="end">{short(round(tick, 12))}</text>')
     return "".join(parts)
 
 

@@ -56,8 +56,9 @@ def write_report(run: RunFolder) -> Path:
 
 
 def _title(run: RunFolder) -> str:
-    choices = _choices(run)
-    parts = [choices.get("data"), choices.get("model")]
+    choices, config = _choices(run), run.read_config()
+    inherited = config.get("init_from") and (config.get("model") or {}).get("_target_")  # then the choice was not used
+    parts = [choices.get("data"), inherited.rpartition(".")[2] if inherited else choices.get("model")]
     return " · ".join(part for part in parts if part) or run.path.resolve().name
 
 
@@ -76,7 +77,7 @@ def _headline(run: RunFolder, status: Mapping, config: Mapping, title: str) -> s
         "duration": _duration(seconds) if seconds else None,
         "steps": f"{steps:,}" if steps is not None else None,
         "parameters": f"{parameters:,}" if parameters else None,
-        "size": _choices(run).get("size"),
+        "size": _size(config.get("model") or {}),
         "task": _choices(run).get("task"),
         "seed": config.get("seed"),
         "folder": run.path.resolve().name,
@@ -112,9 +113,9 @@ def _curves(run: RunFolder) -> str:
     rows = read_metrics(run.metrics_csv)
     for row in rows:
         for column, value in row.items():
-            split, _, name = column.rpartition("/")
+            split, _, name = column.partition("/") if "/" in column else ("train", "", column)
             if column != "step" and name not in _NOT_CURVES:
-                charts.setdefault(name, {}).setdefault(split or "train", []).append((row["step"], value))
+                charts.setdefault(name, {}).setdefault(split, []).append((row["step"], value))
     ordered = sorted(charts, key=lambda name: _FIRST.index(name) if name in _FIRST else len(_FIRST))
     figures, span = [], (rows[0]["step"], rows[-1]["step"]) if rows else (0, 0)
     for name in ordered:
@@ -189,6 +190,15 @@ def _choices(run: RunFolder) -> dict[str, str]:
     """What was chosen in each group (``data: sst2``); empty for a run that was not started from the command line."""
     choices = run.status().get("choices") or {}
     return {group: choice for group, choice in choices.items() if isinstance(choice, str)}
+
+
+def _size(model: Mapping) -> str | None:
+    """What the model has, whatever it was called: ``width 128, 4 layers``; both sides of an encoder-decoder."""
+    sides = [model[part] for part in ("encoder", "decoder") if isinstance(model.get(part), Mapping)] or [model]
+    if not all("width" in side and "layers" in side for side in sides):
+        return None
+    widths = dict.fromkeys(str(side["width"]) for side in sides)
+    return f"width {' + '.join(widths)}, {' + '.join(str(side['layers']) for side in sides)} layers"
 
 
 def _duration(seconds: float) -> str:

@@ -29,6 +29,15 @@ _NAMES = {
     "rouge_l": "ROUGE-L",
     "distinct_1": "distinct-1",
     "distinct_2": "distinct-2",
+    "tokens": "tokens read",
+    "tokens_per_second": "tokens a second",
+    "grad_norm": "norm of the gradient",
+    "padding_share": "share of padding",
+    "learning_rate": "learning rate, the highest",
+    "learning_rate/matrix": "learning rate of hidden matrices",
+    "learning_rate/embedding": "learning rate of embeddings",
+    "learning_rate/head": "learning rate of the output layer",
+    "learning_rate/vector": "learning rate of norms and biases",
 }
 _GROUPS = 12  # a longer table stands under "All metrics" alone
 
@@ -161,6 +170,8 @@ def _interval(estimate: Estimate) -> str:
 
 
 def metric_words(metric: str) -> str:
-    """A metric's name for people, without its split."""
+    """A figure's name for people, without its split."""
+    if metric in _NAMES:
+        return _NAMES[metric]
     name = base_name(metric)
     return _NAMES.get(name, name.replace("_", " "))
