@@ -16,7 +16,7 @@ from groundup.decoding.sampling import Sampler
 from groundup.stages.evaluate import with_other_data
 from groundup.stages.generate import write
 from groundup.stages.loading import load_run
-from groundup.stages.predict import predict_rows
+from groundup.stages.predict import ABOUT, predict_rows
 
 SMALL = ["size=nano", "tokenizer.vocab_size=300", "wandb.mode=disabled", "threads=1", "data.clean.lowercase=true"]
 
@@ -120,6 +120,7 @@ def test_a_long_text_is_said_to_be_cut_by_every_task(lower_writer, lower):
     for run in (lower_writer, lower):
         short, long = predict_rows(load_run(run), [{"text": "the sea"}, {"text": "the sea " * 200}])
         assert (short["status"], long["status"]) == ("ok", "truncated")
+        assert short.keys() <= {*load_run(run).task.answers, *ABOUT}  # what columns of the input are set apart from
 
 
 @pytest.fixture

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from groundup.stages.predict import ABOUT
+from groundup.tasks.translation import Translation
+
 WORDS = {"one": "一", "two": "二", "three": "三", "four": "四", "five": "五", "six": "六"}
 SMALL = ["size=nano", "wandb.mode=disabled", "threads=1", "batching.batch_size=16"]
 QUICK = ["optimizer=muon_adamw", "budget.steps=400", "validate_every=200", "task.decoding.max_new_tokens=12"]
@@ -87,6 +90,7 @@ def test_lines_out_are_lines_in_whatever_they_hold(translator, groundup, tmp_pat
         assert len(scores) == 2 and scores == sorted(scores, reverse=True)
         assert row["prediction"] == row["n_best"][0]["text"]
     assert rows[0]["prediction"] == text[0]
+    assert rows[4].keys() - {"text"} == {*Translation.answers, *ABOUT}
 
 
 def test_a_prompt_is_translated_and_may_be_begun(translator, groundup, capsys):
