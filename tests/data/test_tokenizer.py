@@ -353,7 +353,7 @@ def test_messages_say_what_to_type(tmp_path):
 
     foreign = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0}, unk_token="a"))
     foreign.save(str(tmp_path / "foreign.json"))
-    with pytest.raises(UserError, match=r"none of those that groundup writes.*tokenizer\.path=null"):
+    with pytest.raises(UserError, match=r"none of those that this version writes.*tokenizer\.path=null"):
         Tokenizer.load(tmp_path / "foreign.json")
 
 

@@ -56,8 +56,8 @@ class Cache:
     """Content-addressed folders: built beside their place, flushed to disk, then renamed into it.
 
     A folder that has its final name is therefore complete, whatever was killed and whenever. It is checked each time
-    that it is asked for (1 to 2 seconds a GB): one that has been damaged since is built anew. Two processes that build
-    the same key at once do the work twice; the first to finish wins and both get the same folder.
+    that it is asked for (half a second of processor time a GB); one that has been damaged since is built anew. Two
+    processes that build the same key at once do the work twice; the first to finish wins and both get the same folder.
     """
 
     def __init__(self, root: Path | str | None = None):

@@ -137,7 +137,7 @@ def check(content: dict[str, Any]) -> tuple[Kind, bool, bool]:
     if found is None:
         names = [n for n in rest if all(rest[n] != one.get(n, ...) for one in known.values())]
         strange = ", ".join(str(name)[:40] for name in names[:3]) or "combination of parts"
-        raise _refused(f"its {strange} is none of those that groundup writes")
+        raise _refused(f"its {strange} is none of those that this version writes")
     tokens = _entries(learned.get("vocab"), found[0])
     if tuple(tokens[: len(SPECIALS)]) != SPECIALS:
         raise _refused(f"its first ids must be {' '.join(SPECIALS)}")
