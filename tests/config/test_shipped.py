@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from groundup.cli import conf_dir
 from groundup.config.check import check
 from groundup.config.compose import compose_with_choices
-from groundup.config.files import origin
+from groundup.config.files import experiment_stage, origin
+from groundup.config.launch import for_steps
 from groundup.config.manual import manual
+from groundup.config.steps import changed
 from groundup.errors import UserError
 
 
@@ -19,7 +23,10 @@ def shipped(monkeypatch, tmp_path):
 
 
 def test_experiment_of_another_verb_is_told():
-    with pytest.raises(UserError, match=r"shakespeare_cpu.yaml: data: groundup pipeline has no group 'data'"):
+    with pytest.raises(
+        UserError,
+        match=r"experiment=shakespeare_cpu: it is for groundup pretrain. Try groundup pretrain experiment=shakespeare_cpu",
+    ):
         compose_with_choices("pipeline", ["experiment=shakespeare_cpu"])
 
 
@@ -95,3 +102,37 @@ def test_origin_names_the_layer_that_wins(tmp_path):
     assert source("seed") == "conf/pretrain.yaml"
     assert source("model.width", ["model.width=7"]) is None
     assert source("model.nothing") is None
+
+
+@pytest.mark.parametrize("verb", ["pretrain", "finetune", "pipeline"])
+def test_help_lists_the_experiments_of_the_verb_and_the_others_are_refused(verb, capsys, tmp_path):
+    from groundup import cli
+
+    listed = re.search(r"\n  experiment +(.*?)(?=\n  \w|\n\n)", manual(verb, "", conf_dir()), re.DOTALL)[1]
+    for file in (conf_dir() / "experiment").glob("*.yaml"):
+        its_verb = experiment_stage(conf_dir(), file.stem)
+        assert (file.stem in listed.replace(",", "").split()) == (its_verb == verb), file.stem
+        if its_verb != verb:
+            assert cli.run([verb, f"experiment={file.stem}"]) == 2
+            assert capsys.readouterr().err.endswith(f" Try groundup {its_verb} experiment={file.stem}\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_steps_of_a_pipeline_take_overrides_from_the_command_line():
+    steps = compose_with_choices("pipeline", ["experiment=demo"])[0].steps
+    words = ["pretrain.budget.steps=7", "finetune.size=nano", "+bilstm.trainer.profiler=simple"]
+    new = changed(steps, words)
+    assert new["pretrained"]["overrides"][-1] == "budget.steps=7"
+    assert all(
+        node["overrides"][-2:][0] == "size=nano" or "size=nano" in node["overrides"] for node in list(new.values())[1:]
+    )
+    assert new["bilstm"]["overrides"][-1] == "+trainer.profiler=simple"
+    assert (
+        len([word for word in changed(steps, ["finetune.budget.steps=3"])["bilstm"]["overrides"] if "budget" in word])
+        == 1
+    )
+    with pytest.raises(UserError, match="STEP is one of pretrained, bilstm"):
+        changed(steps, ["nobody.size=nano"])
+    given = for_steps(["experiment=demo", "pretrain.data.root=a, b", "hydra.run.dir=x"])
+    assert given[:2] == ["experiment=demo", "hydra.run.dir=x"]
+    assert compose_with_choices("pipeline", given)[0].overrides == ["pretrain.data.root=a, b"]

@@ -89,6 +89,10 @@ def check_keys(
     """The part of ``check`` that imports nothing heavy: missing values and the root keys."""
     from groundup.config.root import Root
 
+    if stage and cfg.get("stage") not in (None, stage):  # an experiment says what it is for
+        name = (choices or {}).get("experiment") or "NAME"
+        wanted = cfg["stage"]
+        raise UserError(f"experiment={name}: it is for groundup {wanted}. Try groundup {wanted} experiment={name}")
     refuse(missing_values(cfg), stage, overrides, choices)
     refuse(strange_keys(cfg, stage), stage, overrides, choices)
     refuse(model_mistakes(cfg, Root), stage, overrides, choices)

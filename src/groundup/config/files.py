@@ -37,6 +37,13 @@ def bases(file: Path) -> list[Path]:
     return [base for name in names if name != "_self_" and (base := file.parent / f"{name}.yaml").is_file()]
 
 
+def experiment_stage(folder: Path, name: str) -> str | None:
+    """The verb that an experiment says it is for (``stage: pipeline``); None: it does not say."""
+    file = folder / "experiment" / f"{name}.yaml"
+    found = re.search(r"^stage:\s*(\w+)", file.read_text(encoding="utf-8"), re.MULTILINE) if file.is_file() else None
+    return found[1] if found else None
+
+
 def stage_keys(folder: Path, stage: str) -> set[str]:
     """The root keys of a stage: its own, those of the files that it includes, and its groups. Empty: no such stage."""
     main = folder / f"{stage}.yaml"

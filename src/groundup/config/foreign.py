@@ -107,7 +107,8 @@ KEYS: dict[str, Template] = {
     "name exp_name experiment_name": "run_name={}",
     "random_seed seed_everything manual_seed": "seed={}",
     "eval_every eval_steps eval_interval val_every val_interval val_check_interval validate_interval_updates": "validate_every={count}",
-    "callbacks.checkpoints.every save_steps save_every save_interval checkpoint_every every_n_train_steps save_interval_updates": "checkpoint_every={count}",
+    "callbacks.checkpoints.every save_steps save_every "
+    "save_interval checkpoint_every every_n_train_steps save_interval_updates": "checkpoint_every={count}",
     "logging_steps log_every log_every_n_steps log_interval log_steps": "callbacks.step_logger.every={count}",
     "patience early_stopping_patience": "callbacks=[default,early_stopping] callbacks.early_stopping.patience={}",
     "early_stopping early_stop": {"true": "callbacks=[default,early_stopping]"},

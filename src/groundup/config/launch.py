@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from groundup.config import gate, sweep
 from groundup.config.compose import resolved
 from groundup.config.mistakes import dashed, explain
+from groundup.config.quoting import OVERRIDE, literal
 from groundup.config.ranks import is_spawned_rank, run_rank
 from groundup.errors import UserError
 from groundup.runs.secrets import mask_text
@@ -73,6 +74,20 @@ class Task:
             return None
 
 
+def for_steps(arguments: list[str]) -> list[str]:
+    """``pretrain.budget.steps=100`` of a pipeline as an item of its list ``overrides``: Hydra knows no key of a step."""
+    own = ("hydra", "paths", "steps")
+    theirs = [
+        word
+        for word in arguments
+        if (match := OVERRIDE.fullmatch(word))
+        and "." in match[1]
+        and match[1].lstrip("+~").partition(".")[0] not in own
+    ]
+    listed = [f"overrides=[{','.join(literal(word) for word in theirs)}]"] if theirs else []
+    return [word for word in arguments if word not in theirs] + listed
+
+
 def launch(stage: str, arguments: list[str]) -> int:
     """Run ``groundup STAGE ARGUMENTS`` and return its exit code: 0 done, 1 failed, 2 a user's mistake, 130 Ctrl-C.
 
@@ -82,6 +97,8 @@ def launch(stage: str, arguments: list[str]) -> int:
     if is_spawned_rank():
         return run_rank()
     full_error = os.environ.get(FULL_ERROR) == "1"
+    if stage == "pipeline" and not {"-m", "--multirun"} & set(arguments):
+        arguments = for_steps(arguments)
     task = Task(stage, full_error)
     sweep.current.clear()
     gate.passed.clear()

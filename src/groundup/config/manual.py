@@ -7,7 +7,7 @@ import shutil
 import textwrap
 from pathlib import Path
 
-from groundup.config.files import bases, groups
+from groundup.config.files import bases, experiment_stage, groups
 
 HIDDEN = ("hydra", "paths")
 
@@ -19,7 +19,7 @@ def manual(stage: str, what: str, folder: Path) -> str:
         return f"groundup {stage}: {what}\n{folder} has no {stage}.yaml"
     text = file.read_text(encoding="utf-8")
     parts = [f"groundup {stage}: {what}", *header(text)]
-    if chosen := choices(text, folder):
+    if chosen := choices(text, folder, stage):
         parts += ["", "Choices, GROUP=NAME, the default first:", *chosen]
     shared = [line for base in bases(file) for line in body(base.read_text(encoding="utf-8"))]
     own = body(text)
@@ -44,7 +44,7 @@ def header(text: str) -> list[str]:
     return lines
 
 
-def choices(text: str, folder: Path) -> list[str]:
+def choices(text: str, folder: Path, stage: str) -> list[str]:
     """One entry for each group in the defaults list."""
     options = groups(folder)
     width = max(60, shutil.get_terminal_size((100, 24)).columns)
@@ -53,6 +53,8 @@ def choices(text: str, folder: Path) -> list[str]:
         if group.split("/")[0] in HIDDEN or not options.get(group):
             continue
         names = [default, *(name for name in options[group] if name != default)]
+        if group == "experiment":
+            names = [name for name in names if experiment_stage(folder, name) in (None, stage)]
         lines.append(
             textwrap.fill(", ".join(names), width, initial_indent=f"  {group:<11}", subsequent_indent=" " * 13)
         )

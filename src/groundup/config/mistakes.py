@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from groundup.config.files import experiment_stage
 from groundup.config.foreign import normalised
 from groundup.config.suggest import (
     all_names,
@@ -26,6 +27,9 @@ ENVIRONMENT = {
     for name in "EACCES EPERM EROFS ENOTDIR EISDIR ENAMETOOLONG ELOOP ENOSPC EDQUOT EFBIG EIO EMFILE ENFILE".split()
     if hasattr(errno, name)
 }
+
+
+STAGES_WITH_EXPERIMENTS = ("pretrain", "finetune", "pipeline")
 
 
 def explain(error: BaseException, stage: str, overrides: Sequence[str]) -> str | None:
@@ -81,6 +85,8 @@ def bare_word(word: str, stage: str, others: Sequence[str]) -> str:
         ]
     elif stage == "generate" and " " in word:
         meant = [[f"prompt={word}"]]
+    elif stage in STAGES_WITH_EXPERIMENTS and (line := experiment_of_another_verb(stage, [f"experiment={word}"])):
+        return line
     elif len(chosen := [group for group, names in groups().items() if word in names and "/" not in group]) == 1:
         meant = [[f"{chosen[0]}={word}"]]
     for words in meant:
@@ -126,6 +132,8 @@ def broken_yaml(error) -> str:
 
 def composition(error: BaseException, stage: str, overrides: Sequence[str]) -> str:
     text, cause = str(error), error.__cause__
+    if line := experiment_of_another_verb(stage, overrides):
+        return line
     if match := re.search(r"Could not override '([^']+)'", text):
         return unknown_key(match[1], text, stage, overrides)
     if match := re.search(r"Could not find '([^']+)'", text):
@@ -153,6 +161,16 @@ def composition(error: BaseException, stage: str, overrides: Sequence[str]) -> s
     if cause is not None and not text.strip():
         return explain(cause, stage, overrides) or one_line(cause)
     return one_line(text)
+
+
+def experiment_of_another_verb(stage: str, overrides: Sequence[str]) -> str | None:
+    from groundup.cli import conf_dir
+
+    name = next((word.partition("=")[2] for word in overrides if word.lstrip("+").startswith("experiment=")), "")
+    wanted = experiment_stage(conf_dir(), name) if name else None
+    if wanted in (None, stage):
+        return None
+    return f"experiment={name}: it is for groundup {wanted}. Try groundup {wanted} experiment={name}"
 
 
 def unknown_key(key: str, text: str, stage: str, overrides: Sequence[str]) -> str:

@@ -114,4 +114,5 @@ class Root(Strict):
     samples: Annotated[int, Field(ge=0)] = 1
     # Pipelines.
     steps: dict[str, Node] | None = None
+    overrides: list[str] = []
     metrics: list[str] = []

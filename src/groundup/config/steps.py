@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,26 @@ class Step:
     overrides: list[str]
     config: Config
     choices: dict[str, str | None]
+
+
+def changed(steps: Mapping[str, Mapping], overrides: Sequence[str]) -> dict[str, dict]:
+    """The steps with ``STEP.KEY=VALUE`` or, for all steps of a stage, ``STAGE.KEY=VALUE`` after their own overrides.
+
+    Raises:
+        UserError: there is no such step or stage.
+    """
+    new = {str(name): {**node, "overrides": list(node.get("overrides") or [])} for name, node in steps.items()}
+    for override in overrides:
+        sign, owner, rest = re.fullmatch(r"([+~]*)([^.=]*)\.?(.*)", override, re.DOTALL).groups()  # type: ignore[union-attr]
+        chosen = [new[owner]] if owner in new else [node for node in new.values() if node.get("stage") == owner]
+        if not chosen or not rest:
+            names = ", ".join(dict.fromkeys([*new, *(str(node.get("stage")) for node in new.values())]))
+            raise UserError(f"{override}: a step's key is written STEP.KEY=VALUE, and STEP is one of {names}")
+        for node in chosen:
+            if rest.startswith("budget."):  # a budget has one unit
+                node["overrides"] = [one for one in node["overrides"] if not one.startswith("budget.")]
+            node["overrides"].append(sign + rest)
+    return new
 
 
 def compose_steps(steps: Mapping[str, Mapping], pipeline: Path, paths: Mapping) -> dict[str, Step]:
@@ -96,9 +116,10 @@ def check_steps(plain: Mapping) -> None:
     """Raises UserError for a mistake in any step of a pipeline's configuration, before the first one trains."""
     from groundup.config.preflight import preflight
 
-    steps = compose_steps(plain["steps"], Path("_pipeline_"), plain["paths"])  # none of these folders is there yet
+    nodes = changed(plain["steps"], plain.get("overrides") or [])
+    steps = compose_steps(nodes, Path("_pipeline_"), plain["paths"])  # none of these folders is there yet
     for name, step in steps.items():
-        later = [steps[other].folder for other in references(plain["steps"][name].get("overrides") or [])]
+        later = [steps[other].folder for other in references(nodes[name]["overrides"])]
         try:
             preflight(step.stage, step.config, step.overrides, step.choices, later=later)
         except UserError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from groundup.config.job import Job, run_job
-from groundup.config.steps import compose_steps
+from groundup.config.steps import changed, compose_steps
 from groundup.config.tree import Config
 from groundup.runs.atomic import write_text
 from groundup.runs.folder import RunFolder
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 def run(cfg: Config, job: Job) -> None:
     """Runs each step that is not done yet; an interrupted training step goes on where it stopped."""
-    steps = compose_steps(cfg.steps, job.folder.path, cfg.paths)
+    steps = compose_steps(changed(cfg.steps, cfg.get("overrides") or []), job.folder.path, cfg.paths)
     for number, (name, step) in enumerate(steps.items(), 1):
         folder = RunFolder(step.folder)
         state = folder.status().get("state") if folder.status_file.exists() else None
