@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from seed import SEED
 
 from groundup.runs.metrics_csv import read_metrics
 
 EVERYWHERE = [
+    f"seed={SEED}",  # in child processes too
     "size=nano", "tokenizer.vocab_size=300", "wandb.mode=disabled", "threads=1", "batching.batch_size=4",
     "budget.steps=9", "validate_every=3", "optimizer=adamw", "scheduler=constant",
     "checkpoint_every=4", "callbacks.step_logger.every=1",

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from seed import SEED
 
 from groundup import cli
 from groundup.runs.metrics_csv import read_metrics
@@ -35,6 +36,7 @@ CASES = {
     "lstm": ["pretrain", "model=lstm_decoder", "optimizer=adamw", "trainer.accumulate_grad_batches=2", *PACKED],
 }  # fmt: skip
 EVERYWHERE = [
+    f"seed={SEED}",  # in child processes too
     "size=nano", "tokenizer.vocab_size=300", "wandb.mode=disabled", "threads=1", f"budget.steps={STEPS}",
     "validate_every=7", "checkpoint_every=5", "callbacks.step_logger.every=1",
 ]  # fmt: skip
