@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from itertools import islice
 
 import pytest
 
@@ -41,16 +40,6 @@ def tried(advice: str) -> list[str]:
     return shlex.split(advice.partition(" Try ")[2].removesuffix("."))
 
 
-def suggestions(name: str, value: str):
-    """(stage, other words, words to type) wherever something is suggested."""
-    for stage, settings in SETTINGS.items():
-        for others in settings:
-            if name in suggest.all_names(stage, others):
-                continue
-            if words := tried(suggest.instead_of_key(name, value, stage, others)):
-                yield stage, others, words
-
-
 def samples(template) -> list[str]:
     """Values to try a line of the table with."""
     if isinstance(template, dict):
@@ -60,21 +49,34 @@ def samples(template) -> list[str]:
     return [known.get(text.removesuffix("={}"), "accuracy" if "metric" in text else "3")]
 
 
-def test_every_name_of_the_table_leads_to_keys_that_take_its_value():
-    together: dict[tuple, dict[str, str]] = {}  # words that go into one configuration: each is composed once
-    for names, template in KEYS.items():
-        name = names.split()[0]  # the others of a line are looked up alike
+def where_it_goes(words: list[str]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The first command line that has all keys of ``words``: (verb, others, choices), and key -> value."""
+    if words[:2] == ["groundup", "resume"]:
+        return ("resume",), dict(word.split("=", 1) for word in words[2:])
+    for stage, settings in SETTINGS.items():
+        for others in settings:
+            chosen = [one for word in words for one in suggest.choose(word, stage, others)]
+            choices = [word for word in chosen if suggest.is_choice(word)]
+            keys = dict(word.split("=", 1) for word in chosen if word not in choices)
+            groups = {word.partition("=")[0] for word in choices}
+            if not groups <= set(suggest.all_names(stage, others)) or (
+                choices and suggest.composed(stage, (*others, *choices)) is None
+            ):
+                continue
+            names = suggest.all_names(stage, [*others, *choices])
+            if all(key in names or key.startswith("hydra.") for key in keys):
+                return (stage, *others, *choices), keys
+    raise AssertionError(f"{words} can be typed nowhere")
+
+
+def test_every_line_of_the_table_leads_to_keys_that_take_its_value():
+    together: dict[tuple, dict[str, str]] = {}  # what goes into one configuration is composed once
+    for template in KEYS.values():
         for value in samples(template):
-            found = list(islice(suggestions(name, value), 1))
-            is_ours = any(name in suggest.all_names(stage, o) for stage in SETTINGS for o in SETTINGS[stage])
-            assert found or is_ours, (name, value)
-            for stage, others, words in found:
-                if words[:2] == ["groundup", "resume"]:
-                    stage, others, words = "resume", [], words[2:]
-                choices = [word for word in words if suggest.is_choice(word)]
-                keys = together.setdefault((stage, *others, *choices), {})
-                keys |= dict(word.split("=", 1) for word in words if word not in choices)
-                assert "3" in str(words) or value != "3", "the value is the one that was typed"
+            for words in suggest.fill(template, value):
+                place, keys = where_it_goes(words)
+                together.setdefault(place, {}).update(keys)
+                assert value != "3" or "3" in str(words), "the value is the one that was typed"
     for (stage, *others), keys in together.items():
         cfg, choices = compose_with_choices(stage, [*others, *(f"{key}={value}" for key, value in keys.items())])
         for word in others:
