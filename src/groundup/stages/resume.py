@@ -44,7 +44,7 @@ def resume_folder(folder: RunFolder, stage: str, paths: Config) -> float | None:
     """
     require_own_files(folder.path)
     saved = folder.read_config() | {"paths": paths}
-    overrides = folder.status().get("overrides", [])
+    overrides = [word for word in folder.status().get("overrides") or [] if isinstance(word, str)]
     for line in drift(saved, stage, overrides):
         log.warning("%s (the saved value is used)", line)
     return run_job(stage, saved, folder.path, overrides, resuming=True)
