@@ -40,7 +40,8 @@ def preflight(
             check_steps(plain)
     check_hardware(plain)
     refuse(node_mistakes(plain.get("data"), "data", {}), stage, overrides, choices)
-    told = check_data(plain, stage)
+    made_later = any(str(folder) in str(plain.get("data")) for folder in later)
+    told = [] if resuming or made_later else check_data(plain, stage)  # a run that goes on has its data in the cache
     check(plain, stage, overrides, choices)  # imports what the configuration names, torch with it: keep it last
     return told
 
