@@ -170,7 +170,7 @@ def test_each_side_of_a_recurrent_pair_has_every_word(words):
     ("model.decoder.cross_attention=false", "Try model.decoder.cross_attention=true"),
     ("model.decoder._target_=groundup.models.transformer.TransformerEncoder", "decoder"),
     ("model.encoder._target_=groundup.models.transformer.TransformerDecoder", "model.encoder is a TransformerDecoder"),
-    ("model.encoder.heads=5", "heads=5"),
+    ("model.encoder.heads=5", "model.encoder.heads = 5: must divide model.encoder.width=32. Try model.encoder.heads=4"),
 ])  # fmt: skip
 def test_mistakes_in_either_side_are_told_in_a_line(words, told):
     with pytest.raises(UserError) as refusal:
@@ -186,7 +186,9 @@ def test_a_misspelt_word_of_a_side_is_told():
 
 
 def test_a_mistake_in_a_file_names_the_file():
-    with pytest.raises(UserError, match=r"model\.decoder\.dropout = 1\.5: .* \(conf/model/transformer\.yaml\)"):
+    with pytest.raises(
+        UserError, match=r"model\.decoder\.dropout = 1\.5: .* \(conf/model/transformer_encoder_decoder\.yaml\)"
+    ):
         composed(decoder__dropout=1.5)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Literal
 
 import torch
@@ -13,6 +14,12 @@ from groundup.models.norm import Norm, make_norm
 
 Cell = Literal["lstm", "gru", "rnn"]
 CELLS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+
+
+@cache
+def recurs_in_bfloat16() -> bool:
+    """Whether this processor has an LSTM of bfloat16: oneDNN has none without AVX-512, and fails when it is asked."""
+    return not torch.backends.mkldnn.is_available() or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 class LockedDropout(nn.Dropout):
@@ -80,8 +87,14 @@ class RecurrentLayer(nn.Module):
         return nn.functional.dropout(rnn.get_parameter("weight_hh_l0"), self.weight_drop)
 
     @staticmethod
-    def run(rnn: nn.RNNBase, matrix: Tensor | None, *arguments):
-        return rnn(*arguments) if matrix is None else functional_call(rnn, {"weight_hh_l0": matrix}, arguments)
+    def run(rnn: nn.RNNBase, matrix: Tensor | None, x: Any, state: Any = None):
+        if torch.is_autocast_enabled("cpu") and not recurs_in_bfloat16() and x[0].device.type == "cpu":
+            x = x.float()
+            if state is not None:
+                state = state.float() if isinstance(state, Tensor) else tuple(part.float() for part in state)
+            with torch.autocast("cpu", enabled=False):
+                return RecurrentLayer.run(rnn, matrix, x, state)
+        return rnn(x, state) if matrix is None else functional_call(rnn, {"weight_hh_l0": matrix}, (x, state))
 
     def forward(self, x: Tensor, reverse=lambda x: x.flip(1)) -> Tensor:
         """``reverse``: turns each row's real tokens around (and back)."""
