@@ -24,7 +24,8 @@ class Config(dict[str, Any]):
     def __setitem__(self, key: str, value: Any) -> None:
         super().__setitem__(key, _nested(value))
 
-    __setattr__ = __setitem__
+    def __setattr__(self, key: str, value: Any) -> None:
+        self[key] = value
 
     def at(self, path: str) -> Any:
         """The value at a dotted path, ``at("model.encoder.layers")``; None where there is none."""

@@ -212,7 +212,9 @@ class TextDataModule(LightningDataModule):
         if known is not None:
             self._facts = replace(facts, length_ratio=known.length_ratio)
         elif issubclass(form, PairedText) and "train" in self.source.splits():
-            self._facts = replace(facts, length_ratio=self.examples("train").length_ratio)
+            pairs = self.examples("train")
+            assert isinstance(pairs, PairedText)
+            self._facts = replace(facts, length_ratio=pairs.length_ratio)
 
     def _form(self) -> Any:  # a Form; that it fits the batching is checked at run time
         assert self.form is not None, "set datamodule.form to the task's form before setup"

@@ -43,7 +43,7 @@ class LabelledText:
         full = np.diff(encoded.offsets).reshape(encoded.rows, encoded.parts)
         self.kept = _share(full, batching.max_length - 1 - encoded.parts)  # (rows, parts) tokens that stay
         self.heads = _heads(batching.truncation, self.kept, full)
-        self.truncated_rows = (self.kept < full).any(axis=1)  # (rows,) bool
+        self.truncated_rows = np.any(self.kept < full, axis=1)  # (rows,) bool
         self._lengths = self.kept.sum(axis=1) + 1 + encoded.parts
         self.targets = None if split == "predict" else _targets(encoded, labels, split)
 

@@ -128,7 +128,7 @@ def build_task(cfg: Config, facts: Facts) -> Task:
             f"task={task_word(task)} needs at least two classes, but the training split has {found}. Try data.label=COLUMN"
         )
     torch.manual_seed(mix(cfg.seed, INITIALISATION))
-    sizes = {"vocab_size": facts.vocab_size}
+    sizes: dict[str, int | None] = {"vocab_size": facts.vocab_size}
     if model_class(cfg).kind == "encoder_decoder":
         sizes["target_vocab_size"] = facts.target_vocab_size
     model = instantiate(cfg.model, "model", **sizes)

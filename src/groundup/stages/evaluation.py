@@ -31,7 +31,8 @@ def evaluate(task: Task, data: TextDataModule, split: str, hardware: Config) -> 
     if limit is not None:
         log.info("%s: %s=%s, so not all of it is evaluated", split, LIMITS[split], limit)
     trainer = Trainer(
-        **{LIMITS[split]: limit},
+        limit_val_batches=limit,
+        limit_test_batches=limit,
         accelerator=hardware.accelerator,
         devices=1,
         precision=hardware.precision,

@@ -58,6 +58,7 @@ def inherit(cfg: Config, parents: Parents, overrides: Sequence[str]) -> None:
 
 def inherited_tokenizers(cfg: Config, parents: Parents) -> tuple[Tokenizer | None, Tokenizer | None]:
     """Those of source and target; None: the one that ``cfg`` describes, and where it describes none, the source's."""
+    files: dict[str, Path | None]
     if WHOLE in parents:
         files = {"tokenizer": parents[WHOLE].tokenizer, "target_tokenizer": parents[WHOLE].target_tokenizer}
     else:

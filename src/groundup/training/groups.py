@@ -140,7 +140,8 @@ def _level(name: str, kind: str, depths: dict[str, int]) -> int:
     if match := LAYER.match(name):
         return depths[match.group()]
     top = 1 + len(depths)
-    ends = {LAYER.match(layer)["stack"]: place for layer, place in depths.items()}  # of each stack, its last layer
+    stacks = ((LAYER.match(layer), place) for layer, place in depths.items())
+    ends = {match["stack"]: place for match, place in stacks if match}  # of each stack, its last layer
     return next((end for stack, end in ends.items() if stack and end < len(depths) and name.startswith(stack)), top)
 
 

@@ -117,7 +117,8 @@ def _find(
 
     Raises UserError: a column that was named is not there; no column, or several, could be meant.
     """
-    named, found = {role: str(node[role]) for role in COLUMNS if node.get(role) is not None}, {}
+    named = {role: str(node[role]) for role in COLUMNS if node.get(role) is not None}
+    found: dict[str, str] = {}
     try:
         for role, column in named.items():
             if role != "references":

@@ -53,7 +53,7 @@ def known_encoding(name: str) -> str:
     return name
 
 
-def opened(path: Path) -> IO[bytes]:
+def opened(path: Path) -> gzip.GzipFile | io.BufferedReader:
     """The bytes of a file, unpacked if they were packed with gzip, whatever it is called.
 
     Raises UserError for a .gz that is not packed.

@@ -115,6 +115,7 @@ class Files(Source):
         origin, shared = self._origin(split)
         share = self.validation_share if shared else None
         settings = [self.columns, self.clean.as_dict() if self.clean else None, share, asdict(self.reading)]
+        content: list[str] | list[tuple[str, str]]
         if self.hub and origin not in self.files:
             content = [self.hub.fingerprint(origin)]
         else:
