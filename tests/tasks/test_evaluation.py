@@ -12,7 +12,6 @@ from groundup.data.batching import Packed
 from groundup.data.datamodule import TextDataModule
 from groundup.data.given import GivenRows
 from groundup.data.tokenizer import TokenizerSpec
-from groundup.errors import UserError
 from groundup.models.encoder_decoder import EncoderDecoder
 from groundup.models.transformer import TransformerDecoder, TransformerEncoder
 from groundup.tasks.denoising import Denoising
@@ -106,9 +105,3 @@ def test_language_model_scores_each_text_by_itself(make_data, make_task):
             assert answer["tokens"] == ids.numel() - 1
             assert answer["loss"] == pytest.approx(float(loss), rel=1e-5)
             assert answer["perplexity"] == pytest.approx(math.exp(float(loss)), rel=1e-5)
-
-
-def test_masked_lm_says_what_to_do_instead_of_predicting(make_data, make_task):
-    data = make_data("masked_lm")
-    with pytest.raises(UserError, match="groundup finetune init_from=RUN"):
-        make_task("masked_lm", data).predict_batch({})
