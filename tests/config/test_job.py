@@ -57,6 +57,28 @@ def test_exit_75_passes_through_as_interrupted(toy):
     assert only_run(toy).status()["state"] == "interrupted"
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("attention.json", "[5]"),
+        ("baselines.json", '{"other": 5}'),
+        ("provenance.json", '{"packages": 5}'),
+        ("predictions.jsonl", "nope\n"),
+        ("labels.json", "{"),
+        ("samples", "no folder"),
+    ],
+)
+def test_a_report_that_cannot_be_written_does_not_fail_the_run(toy, capsys, name, content):
+    toy.groundup("pretrain")
+    first = only_run(toy)
+    (first.path / name).write_text(content)
+    RunFolder(first.path).set_status("interrupted", choices=[1], started=1e300)
+    config = first.read_config()
+    run_job("pretrain", config, first.path, resuming=True)
+    assert first.status()["state"] == "done"
+    assert "no report.html: " in capsys.readouterr().err
+
+
 def test_any_other_exit_of_a_stage_is_a_failure(toy):
     with pytest.raises(SystemExit):
         toy.groundup("pretrain", "seed=7")

@@ -106,6 +106,14 @@ def test_predictions_keep_their_order_and_their_line_separators(tmp_path):
     assert "中文" in run.predictions.read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("line", ["[1]", "5", "nope", "[" * 100_000])
+def test_predictions_are_rows_or_damaged(tmp_path, line):
+    run = RunFolder(tmp_path)
+    run.predictions.write_text('{"index": 0}\n' + line + "\n")
+    with pytest.raises(UserError, match=r"predictions\.jsonl is damaged"):
+        run.read_predictions()
+
+
 def test_status_keeps_the_first_start_and_adds_up_the_time(tmp_path, monkeypatch):
     clock, watch = iter([100.0, 110.0, 500.0, 507.0]), iter([5.0, 15.0, 1.0, 8.0])
     monkeypatch.setattr("groundup.runs.folder.time.time", lambda: next(clock))

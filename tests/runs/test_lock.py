@@ -75,7 +75,7 @@ def test_a_lock_of_another_machine_says_what_to_type(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", "null", '{"host": "a\\u001b[2J", "pid": 1}', '{"pid": "x"}', "0" * 9999]
+    "content", ["", "{", "[]", "null", '{"host": "a\\u001b[2J", "pid": 1}', '{"pid": "x"}', "0" * 9999, "[" * 4000]
 )
 def test_a_lock_that_is_none_is_not_believed(tmp_path, content):
     (tmp_path / lock.NAME).write_text(content)

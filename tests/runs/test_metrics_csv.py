@@ -142,3 +142,18 @@ def test_lightning_logs_through_it(tmp_path):
     assert len(rows) == 4
     assert all(set(row) == {"step", "train/loss"} for row in rows)
     assert trainer.log_dir == str(tmp_path)
+
+
+@pytest.mark.parametrize("line", ["x,1", "nan,1", "1e999,1", "1.5,1", "[1],1", "1,2,3", ",1"])
+def test_a_row_without_a_whole_step_is_none(tmp_path, line):
+    file = tmp_path / "metrics.csv"
+    file.write_text(f"step,a\n1,2\n{line}\n3,4\n")
+    assert read_metrics(file) == [{"step": 1, "a": 2}, {"step": 3, "a": 4}]
+
+
+@pytest.mark.parametrize("content", [b"step,a\n1,\xff\n", b'step,a\n1,"' + b"y" * 200_000 + b'"\n', b"," * 10_000_001])
+def test_what_is_no_table_is_said_to_be_damaged(tmp_path, content):
+    file = tmp_path / "metrics.csv"
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=r"metrics\.csv is damaged"):
+        read_metrics(file)

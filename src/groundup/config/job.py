@@ -194,13 +194,18 @@ def set_status(job: Job, state: State, why: str | None = None, more: Mapping[str
 
 
 def end(job: Job, state: State, why: str | None, exit_code: int | None) -> None:
-    """Write the last status, and the report of whatever there is to show."""
+    """Write the last status, and the report of whatever there is to show. A report that fails does not fail the run."""
     set_status(job, state, why, more={"exit_code": exit_code})
     shown = (job.folder.metrics_csv, job.folder.metrics_json, job.folder.path / "results.json")
     if job.is_main and any(file.exists() for file in shown):
         from groundup.runs.report import write_report
 
-        log.info("report: %s", os.path.relpath(write_report(job.folder)))
+        try:
+            log.info("report: %s", os.path.relpath(write_report(job.folder)))
+        except Exception as error:  # a file of the folder is damaged, or the disk is full
+            log_failure(error)
+            said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            log.warning("no report.html: %s (traceback: %s)", said[:300], os.path.relpath(job.folder.log))
 
 
 def state_of_exit(exit: KeyboardInterrupt | SystemExit) -> tuple[State, str | None, int | None]:

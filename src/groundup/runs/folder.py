@@ -15,7 +15,7 @@ from typing import Literal
 from groundup.errors import UserError
 from groundup.runs.atomic import write_text
 from groundup.runs.lock import lives, this_process
-from groundup.runs.reading import damaged, number_pattern, read_json, read_yaml
+from groundup.runs.reading import MOST_ROWS, damaged, number_pattern, read_json, read_text, read_yaml
 from groundup.runs.secrets import mask
 
 GROUPS = ("data", "model", "task", "paths")  # keys that are looked into before a configuration is checked
@@ -147,11 +147,18 @@ class RunFolder:
         write_text(self.predictions, "".join(line + "\n" for line in lines))
 
     def read_predictions(self) -> list[dict]:
-        """The rows of ``predictions.jsonl``; an empty list when there is none."""
+        """The rows of ``predictions.jsonl``; an empty list when there is none. Raises as ``read_json``."""
         if not self.predictions.is_file():
             return []
         # Not splitlines(): texts may hold U+2028 and the like, which JSON leaves as they are.
-        return [json.loads(line) for line in self.predictions.read_text(encoding="utf-8").split("\n") if line]
+        lines = read_text(self.predictions, MOST_ROWS).split("\n")
+        try:
+            rows = [json.loads(line) for line in lines if line]
+        except (ValueError, RecursionError):
+            rows = [None]
+        if not all(isinstance(row, dict) for row in rows):
+            raise damaged(self.predictions, "a line is no JSON object")
+        return rows
 
 
 def plain(value: object) -> object:

@@ -101,7 +101,7 @@ def _read(file: Path) -> dict[str, Any]:
         handle = os.open(file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
         with open(handle, "rb") as stream:
             owner = json.loads(stream.read(4096))
-    except (OSError, ValueError, TypeError):  # TypeError: nothing to read in a pipe
+    except (OSError, ValueError, TypeError, RecursionError):  # TypeError: nothing to read in a pipe
         owner = None
     return owner if isinstance(owner, dict) else {}
 

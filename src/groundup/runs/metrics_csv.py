@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from groundup.runs.atomic import full_disk, no_link, write_text
+from groundup.runs.reading import damaged, read_text
+
+_MOST_VALUES = 10_000_000
 
 
 class MetricsCsv:
@@ -75,15 +78,26 @@ class MetricsCsv:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Rows of a ``metrics.csv``, each ``{"step": int, name: value}`` with the names that have a value; torn lines are left out."""
+    """Rows of a ``metrics.csv``, each ``{"step": int, name: value}`` with the names that have a value; torn lines are left out.
+
+    Raises:
+        UserError: the file is no text, or far larger than a run writes it.
+    """
     if not path.is_file():
         return []
-    *lines, _torn = path.read_text(encoding="utf-8").split("\n")
+    text = read_text(path)
+    if text.count(",") > _MOST_VALUES:
+        raise damaged(path, f"more than {_MOST_VALUES:,} values")
+    *lines, _torn = text.split("\n")
     rows = []
-    for values in csv.DictReader(lines):
-        row = {name: _number(text) for name, text in values.items() if name is not None and text}
-        if "step" in row and None not in values.values() and None not in values:
-            rows.append({**row, "step": int(row["step"])})
+    try:
+        for values in csv.DictReader(lines):
+            whole = None not in values and None not in values.values()
+            row = {name: _number(text) for name, text in values.items() if text} if whole else {}
+            if isinstance(row.get("step"), int):
+                rows.append(row)
+    except csv.Error as error:
+        raise damaged(path, f"no table ({error})") from None
     return rows
 
 

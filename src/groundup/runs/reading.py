@@ -12,6 +12,7 @@ from typing import Any
 from groundup.errors import UserError
 
 MOST = 64 << 20  # bytes of a JSON file
+MOST_ROWS = 1 << 30  # bytes of predictions.jsonl, which is as long as what was predicted
 MOST_YAML = 1 << 20  # bytes of a config: YAML is read at about 100 kB a second
 
 

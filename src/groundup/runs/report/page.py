@@ -11,6 +11,7 @@ from groundup.metrics.directions import base_name, direction
 from groundup.runs.atomic import write_text
 from groundup.runs.folder import RunFolder
 from groundup.runs.metrics_csv import read_metrics
+from groundup.runs.reading import MOST_YAML, read_text, require_regular
 from groundup.runs.report.attention import attention_maps
 from groundup.runs.report.cells import key_values
 from groundup.runs.report.charts import line_chart, number
@@ -154,7 +155,9 @@ def _samples(run: RunFolder) -> str:
     files = sorted(run.samples.glob("*.txt"), reverse=True) if run.samples.is_dir() else []  # the last step first
     shown: list[str] = []
     for file in files[:20]:
-        text = file.read_text(encoding="utf-8", errors="replace")[:_SAMPLE_LIMIT]
+        require_regular(file)
+        with open(file, encoding="utf-8", errors="replace") as stream:
+            text = stream.read(_SAMPLE_LIMIT)
         opened = " open" if not shown else ""
         shown.append(f"<details{opened}><summary>{escape(file.stem)}</summary><pre>{escape(text)}</pre></details>")
     return _section("Samples", "".join(shown)) if shown else ""
@@ -163,9 +166,7 @@ def _samples(run: RunFolder) -> str:
 def _provenance(run: RunFolder) -> str:
     record = run.read_json("provenance.json", {})
     record.pop("earlier", None)
-    command = record.pop("command", None) or (
-        run.command.read_text(encoding="utf-8").strip() if run.command.is_file() else None
-    )
+    command = record.pop("command", None) or (read_text(run.command).strip() if run.command.is_file() else None)
     packages = record.pop("packages", {})
     parts = [f"<pre>{escape(command)}</pre>"] if command else []
     if record:
@@ -178,7 +179,7 @@ def _provenance(run: RunFolder) -> str:
 def _configuration(run: RunFolder) -> str:
     if not run.config_file.is_file():
         return ""
-    text = run.config_file.read_text(encoding="utf-8")
+    text = read_text(run.config_file, MOST_YAML)
     return _section("Configuration", f"<details><summary>config.yaml</summary><pre>{escape(text)}</pre></details>")
 
 
