@@ -239,7 +239,6 @@ def test_job_survives_the_way_to_another_process(toy, tmp_path):
     job = Job("pretrain", RunFolder(tmp_path), ("a=1",), {"model": "small"}, tmp_path / "sweep", 3, "group", True)
     copy = Job.from_dict(json.loads(json.dumps(job.as_dict())))
     assert copy.as_dict() == job.as_dict()
-    assert copy.is_multirun
     assert copy.sweep_dir == tmp_path / "sweep"
 
 

@@ -77,11 +77,11 @@ def test_mean_over_seeds_when_only_the_seed_differs(toy, capsys):
 
 def test_each_job_knows_its_sweep(toy, monkeypatch):
     (toy.root / "package" / "toy_stage.py").write_text(
-        "def run(cfg, job):\n    job.folder.write_json('job.json', [job.is_multirun, job.job_num, job.group, str(job.sweep_dir)])\n"
+        "def run(cfg, job):\n    job.folder.write_json('job.json', [job.job_num, job.group, str(job.sweep_dir)])\n"
     )
     toy.groundup("pretrain", "-m", "seed=1,2")
     folder = sweep_of(toy)
-    assert RunFolder(folder / "1").read_json("job.json") == [True, 1, folder.name, str(folder)]
+    assert RunFolder(folder / "1").read_json("job.json") == [1, folder.name, str(folder)]
 
 
 def test_sweep_over_processes(toy, monkeypatch):

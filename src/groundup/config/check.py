@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel
 
 from groundup.cli import conf_dir
-from groundup.config.files import origin, stage_keys
+from groundup.config.files import for_another_verb, origin, stage_keys
 from groundup.config.places import permitted_nodes
 from groundup.config.suggest import closest
 from groundup.config.values import EMPTY, MISSING, Parameter, fits, misfit, shown
@@ -90,9 +90,7 @@ def check_keys(
     from groundup.config.root import Root
 
     if stage and cfg.get("stage") not in (None, stage):  # an experiment says what it is for
-        name = (choices or {}).get("experiment") or "NAME"
-        wanted = cfg["stage"]
-        raise UserError(f"experiment={name}: it is for groundup {wanted}. Try groundup {wanted} experiment={name}")
+        raise UserError(for_another_verb((choices or {}).get("experiment") or "NAME", cfg["stage"]))
     refuse(missing_values(cfg), stage, overrides, choices)
     refuse(strange_keys(cfg, stage), stage, overrides, choices)
     refuse(model_mistakes(cfg, Root), stage, overrides, choices)

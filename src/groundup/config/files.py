@@ -44,6 +44,11 @@ def experiment_stage(folder: Path, name: str) -> str | None:
     return found[1] if found else None
 
 
+def for_another_verb(name: str, verb: str) -> str:
+    """The line about an experiment that is for ``verb``."""
+    return f"experiment={name}: it is for groundup {verb}. Try groundup {verb} experiment={name}"
+
+
 def stage_keys(folder: Path, stage: str) -> set[str]:
     """The root keys of a stage: its own, those of the files that it includes, and its groups. Empty: no such stage."""
     main = folder / f"{stage}.yaml"

@@ -50,10 +50,6 @@ class Job:
     rank: int = 0
 
     @property
-    def is_multirun(self) -> bool:
-        return self.sweep_dir is not None
-
-    @property
     def is_main(self) -> bool:
         return self.rank == 0
 

@@ -200,9 +200,8 @@ def report_failure(
         traceback.print_exception(error)
     if line is not None:
         print(visible(mask_text(f"{prefix or 'error: '}{line}")), file=sys.stderr)
-        return (
-            1 if isinstance(error, OSError) and error.errno else 2
-        )  # Hydra's missing choice is an OSError without one
+        of_system = isinstance(error, OSError) and error.errno  # Hydra's missing choice is an OSError without one
+        return 1 if of_system else 2
     last = traceback.format_exception_only(error)[0].strip().replace("\n", " ")
     where = f" (traceback: {os.path.relpath(log)})" if log is not None else ""
     print(visible(mask_text(f"{prefix}{last}{where}")), file=sys.stderr)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from groundup.config.files import experiment_stage
+from groundup.config.files import experiment_stage, for_another_verb
 from groundup.config.foreign import normalised
 from groundup.config.suggest import (
     all_names,
@@ -27,8 +27,6 @@ ENVIRONMENT = {
     for name in "EACCES EPERM EROFS ENOTDIR EISDIR ENAMETOOLONG ELOOP ENOSPC EDQUOT EFBIG EIO EMFILE ENFILE".split()
     if hasattr(errno, name)
 }
-
-
 STAGES_WITH_EXPERIMENTS = ("pretrain", "finetune", "pipeline")
 
 
@@ -168,9 +166,7 @@ def experiment_of_another_verb(stage: str, overrides: Sequence[str]) -> str | No
 
     name = next((word.partition("=")[2] for word in overrides if word.lstrip("+").startswith("experiment=")), "")
     wanted = experiment_stage(conf_dir(), name) if name else None
-    if wanted in (None, stage):
-        return None
-    return f"experiment={name}: it is for groundup {wanted}. Try groundup {wanted} experiment={name}"
+    return None if wanted in (None, stage) else for_another_verb(name, wanted)
 
 
 def unknown_key(key: str, text: str, stage: str, overrides: Sequence[str]) -> str:

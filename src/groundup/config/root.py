@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Count = Annotated[int, Field(ge=1)]
+from groundup.ranges import Count
+
 Positive = Annotated[float, Field(gt=0)]
 Node = dict[str, Any]
 

@@ -149,7 +149,7 @@ def elsewhere(key: str) -> list[str]:
 def unlisted(key: str, stage: str, others: Sequence[str]) -> str | None:
     """An argument of the key's class that no file lists: ``optimizer.amsgrad``, ``trainer.profiler``."""
     from groundup.config.check import SET_BY_CODE, parameters_of
-    from groundup.config.safe import resolve
+    from groundup.config.places import resolve
 
     parent, _, name = key.rpartition(".")
     node: Any = composed(stage, tuple(others))

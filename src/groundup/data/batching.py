@@ -11,9 +11,9 @@ from pydantic import Field
 from groundup.data.ordering import by_length, positions
 from groundup.data.seeding import mix
 from groundup.errors import UserError
+from groundup.ranges import Count
 
 Plan = list[np.ndarray]  # batches of an epoch, each the indexes of its examples
-Positive = Annotated[int, Field(ge=1)]
 Truncation = Literal["head", "tail", "head_tail"]
 ROWS = ("labelled", "paired", "prompted")  # forms whose examples are rows of unequal length
 
@@ -31,9 +31,9 @@ class Packed:
     def __init__(
         self,
         length: Annotated[int, Field(ge=2)] = 128,
-        batch_size: Positive = 32,
+        batch_size: Count = 32,
         mask_documents: bool = False,
-        evaluation_batch_size: Positive | None = None,
+        evaluation_batch_size: Count | None = None,
     ) -> None:
         self.length, self.batch_size, self.mask_documents = length, batch_size, mask_documents
         self.evaluation_batch_size = evaluation_batch_size or batch_size
@@ -61,10 +61,10 @@ class Bucketed:
     def __init__(
         self,
         max_length: Annotated[int, Field(ge=8)] = 128,
-        batch_size: Positive = 32,
+        batch_size: Count = 32,
         truncation: Truncation = "head",
-        window: Positive = 50,
-        evaluation_batch_size: Positive | None = None,
+        window: Count = 50,
+        evaluation_batch_size: Count | None = None,
     ) -> None:
         self.max_length, self.batch_size, self.truncation, self.window = max_length, batch_size, truncation, window
         self.evaluation_batch_size = evaluation_batch_size or batch_size
@@ -94,9 +94,9 @@ class TokenBudget:
     def __init__(
         self,
         max_length: Annotated[int, Field(ge=8)] = 128,
-        tokens: Positive = 4096,
+        tokens: Count = 4096,
         truncation: Truncation = "head",
-        window: Positive = 50,
+        window: Count = 50,
     ) -> None:
         if tokens < max_length:
             raise UserError(

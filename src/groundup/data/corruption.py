@@ -20,6 +20,7 @@ from groundup.data.facts import Facts
 from groundup.data.seeding import uniform
 from groundup.data.tokenizer import Tokenizer
 from groundup.errors import UserError
+from groundup.ranges import Rate
 
 SENTENCE_ENDS = tuple(".!?。！？")
 CLOSING = "\"'”’」』）)"  # may follow the mark that ends a sentence
@@ -91,9 +92,9 @@ class DenoisingCollator:
     def __init__(
         self,
         facts: Facts,
-        mask_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.3,
+        mask_ratio: Rate = 0.3,
         poisson_lambda: Annotated[float, Field(ge=1, le=100)] = 3.0,
-        deletion: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        deletion: Rate = 0.0,
         permute_sentences: bool = True,
         sentence_end_ids: Sequence[int] = (),
     ) -> None:

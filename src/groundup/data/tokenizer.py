@@ -20,6 +20,7 @@ from groundup.data.pieces import Sample, cut
 from groundup.data.tokenizer_file import LARGEST, SPECIALS, Kind, check, in_word, pipeline, read
 from groundup.data.vocabulary import learn
 from groundup.errors import UserError
+from groundup.ranges import Count
 from groundup.runs.atomic import write_text
 
 log = logging.getLogger(__name__)
@@ -184,7 +185,7 @@ class TokenizerSpec:
     kind: Kind
     vocab_size: Annotated[int, Field(ge=len(SPECIALS) + 1, le=LARGEST)] = 4096
     lowercase: bool = False
-    min_frequency: Annotated[int, Field(ge=1)] = 1
+    min_frequency: Count = 1
     path: str | None = None
     split_digits: bool = False
 

@@ -15,8 +15,8 @@ from groundup.decoding.rows import Rows
 from groundup.decoding.rules import NEVER, Rules
 from groundup.decoding.vocabulary import largest, normalizer
 from groundup.errors import UserError
+from groundup.ranges import Count
 
-Count = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0)]
 
 

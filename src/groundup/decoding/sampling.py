@@ -14,9 +14,9 @@ from groundup.decoding.rows import Rows
 from groundup.decoding.rules import NEVER, Rules
 from groundup.decoding.vocabulary import largest, normalizer
 from groundup.errors import UserError
+from groundup.ranges import Count
 
-Share = Annotated[float, Field(gt=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
+Kept = Annotated[float, Field(gt=0, le=1)]  # share of the probability that stays
 
 
 class Sampler(Decoding):
@@ -33,9 +33,9 @@ class Sampler(Decoding):
         self,
         temperature: Annotated[float, Field(ge=0)] = 1.0,
         top_k: OrOff | None = None,
-        top_p: Share | None = None,
+        top_p: Kept | None = None,
         min_p: Annotated[float, Field(ge=0, le=1)] | None = None,
-        typical_p: Share | None = None,
+        typical_p: Kept | None = None,
         repetition_penalty: Annotated[float, Field(gt=0)] = 1.0,
         no_repeat_ngram: OrOff | None = None,
         min_new_tokens: Annotated[int, Field(ge=0)] = 0,

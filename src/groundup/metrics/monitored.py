@@ -10,7 +10,7 @@ from groundup.metrics.directions import BETTER, base_name
 
 LANGUAGE = ("loss", "perplexity", "accuracy")
 WRITTEN = ("loss", "perplexity", "bits_per_byte", "token_accuracy")
-ABOUT_TEXT = ("length_ratio", "copy_rate", "repetition_rate", "distinct_1", "distinct_2")
+ABOUT_TEXT = ("length_ratio", "copy_rate", "repetition_rate", "distinct_1", "distinct_2")  # what kind of text it is
 # Class of the task -> its metrics. A task of one's own may report any.
 MEASURED: Mapping[str, tuple[str, ...]] = {
     "CausalLM": (*LANGUAGE, "bits_per_byte"),

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from groundup.errors import UserError
 from groundup.models.backbone import Backbone
-
-Positive = Annotated[int, Field(ge=1)]
+from groundup.ranges import Count, Rate
 
 
 class EncoderDecoder(Backbone):
@@ -30,12 +28,12 @@ class EncoderDecoder(Backbone):
 
     def __init__(
         self,
-        vocab_size: Positive,
+        vocab_size: Count,
         encoder: Callable[..., Any],
         decoder: Callable[..., Any],
-        target_vocab_size: Positive | None = None,
+        target_vocab_size: Count | None = None,
         shared_embedding: bool = True,
-        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        dropout: Rate = 0.0,
     ):
         super().__init__()
         self.encoder = encoder(vocab_size=vocab_size, **without_own(encoder, dropout))

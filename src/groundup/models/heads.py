@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from groundup.models.backbone import Backbone
 from groundup.models.initialize import embedding_std
 from groundup.models.norm import RMSNorm
+from groundup.ranges import Rate
 
 
 class LanguageModelHead(nn.Module):
@@ -53,7 +51,7 @@ class LanguageModelHead(nn.Module):
 class SequenceHead(nn.Module):
     """Dropout and a linear map: pooled (B, D) -> logits (B, outputs), close to uniform at the start."""
 
-    def __init__(self, width: int, outputs: int, dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0):
+    def __init__(self, width: int, outputs: int, dropout: Rate = 0.0):
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(width, outputs)

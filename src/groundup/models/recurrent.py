@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from groundup.errors import UserError
@@ -18,9 +17,7 @@ from groundup.models.pooling import Pooling
 from groundup.models.ragged import Ragged
 from groundup.models.recurrent_layer import Cell, RecurrentLayer
 from groundup.models.recurrent_stack import Recurrent
-
-Positive = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(ge=0, lt=1)]
+from groundup.ranges import Count, Rate
 
 
 class RecurrentEncoder(Recurrent):
@@ -33,12 +30,12 @@ class RecurrentEncoder(Recurrent):
 
     def __init__(
         self,
-        vocab_size: Positive,
-        width: Positive = 256,
-        layers: Positive = 2,
+        vocab_size: Count,
+        width: Count = 256,
+        layers: Count = 2,
         cell: Cell = "lstm",
         bidirectional: bool = True,
-        embedding_width: Positive | None = None,
+        embedding_width: Count | None = None,
         norm: Norm | Literal["none"] = "none",
         residual: bool = False,
         dropout: Rate = 0.0,
@@ -79,11 +76,11 @@ class RecurrentDecoder(Recurrent):
 
     def __init__(
         self,
-        vocab_size: Positive,
-        width: Positive = 256,
-        layers: Positive = 2,
+        vocab_size: Count,
+        width: Count = 256,
+        layers: Count = 2,
         cell: Cell = "lstm",
-        embedding_width: Positive | None = None,
+        embedding_width: Count | None = None,
         norm: Norm | Literal["none"] = "none",
         residual: bool = False,
         dropout: Rate = 0.0,

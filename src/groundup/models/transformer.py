@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from groundup.errors import UserError
@@ -18,9 +17,7 @@ from groundup.models.feed_forward import Activation, FeedForward
 from groundup.models.initialize import embedding_std, initialize
 from groundup.models.norm import Norm, make_norm
 from groundup.models.position import AddedPosition, Position, Rotary, alibi_slopes
-
-Positive = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(ge=0, lt=1)]
+from groundup.ranges import Count, Rate
 
 
 class Block(nn.Module):
@@ -75,17 +72,17 @@ class Transformer(Backbone):
 
     def __init__(
         self,
-        vocab_size: Positive,
-        width: Positive = 128,
-        layers: Positive = 4,
-        heads: Positive = 4,
-        kv_heads: Positive | None = None,
+        vocab_size: Count,
+        width: Count = 128,
+        layers: Count = 4,
+        heads: Count = 4,
+        kv_heads: Count | None = None,
         feed_forward: Activation = "gelu",
-        feed_forward_width: Positive | None = None,
+        feed_forward_width: Count | None = None,
         norm: Norm = "rms",
         norm_order: Literal["pre", "post"] = "pre",
         position: Position = "rope",
-        max_length: Positive = 1024,
+        max_length: Count = 1024,
         qk_norm: bool = False,
         zero_init: bool = True,
         dropout: Rate = 0.0,

@@ -85,6 +85,10 @@ class RunFolder:
         masked = [str(mask(argument)) for argument in arguments]
         write_text(self.command, shlex.join(masked) + "\n")
 
+    def read_command(self) -> str | None:
+        """The saved command line; None when there is none."""
+        return read_text(self.command).strip() if self.command.is_file() else None
+
     # ---------------------------------------------------------------- state
 
     def set_status(self, state: State, why: str | None = None, **more: object) -> None:

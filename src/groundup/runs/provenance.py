@@ -13,7 +13,6 @@ from pathlib import Path
 from groundup import __version__
 from groundup.runs.atomic import write_text
 from groundup.runs.folder import RunFolder
-from groundup.runs.reading import read_text
 from groundup.runs.secrets import mask, mask_text
 
 _PACKAGES = (
@@ -39,7 +38,7 @@ def collect(run: RunFolder, **facts: object) -> dict:
         **facts,
         "packages": _packages(),
         "machine": _machine(),
-        "command": read_text(run.command).strip() if run.command.is_file() else None,
+        "command": run.read_command(),
     }
     before = run.read_json("provenance.json")
     if before:

@@ -18,7 +18,7 @@ Use = Literal["evaluate", "predict", "generate", "init_from", "resume"]  # what 
 RESUMABLE = ("pretrain", "finetune", "pipeline")  # stages that can go on where they stopped
 WITHOUT_TEXT = ("MaskedLM", "Classification")  # tasks that write none
 CHECKPOINTS = ("best.ckpt", "last.ckpt", "previous.ckpt")
-_NOT_RUNS = {"checkpoints", "wandb", "tensorboard", "samples", ".hydra"}
+_NOT_RUNS = {"checkpoints", "wandb", "tensorboard", "samples"}
 
 
 def open_run(ref: str | os.PathLike[str], logs: Path, use: Use = "evaluate") -> RunFolder:

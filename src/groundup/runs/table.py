@@ -12,7 +12,6 @@ from groundup.runs.terminal import visible
 Results = Mapping[str, Estimate | Mapping]  # metric name -> estimate, or its dict from metrics.json
 
 OF_TEXT = ("bleu", "chrf", "exact_match", "rouge_1", "rouge_2", "rouge_l")  # of what a model writes
-ABOUT_TEXT = ("length_ratio", "copy_rate", "repetition_rate", "distinct_1", "distinct_2")  # what kind of text it is
 PERCENT = ("bleu", "chrf")  # 0..100; other scores are shares
 _SHOWN = ("accuracy", "macro_f1", "auroc", "perplexity", "bits_per_byte", "loss")
 _SHOWN_BESIDE_TEXT = (*OF_TEXT, "perplexity", "loss")

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Sequence
 from groundup.config.job import Job
 from groundup.config.safe import instantiate
 from groundup.config.tree import Config
-from groundup.data.sources.source import Row, Source
+from groundup.data.sources.early import FILES
+from groundup.data.sources.source import SPLITS, Row, Source
 from groundup.errors import UserError
 from groundup.stages.building import build_data, connect, prepare_process
 from groundup.stages.evaluation import compare_with_baselines, evaluate, print_results, write_results
 from groundup.stages.loading import load_run
 
-FILES = "groundup.data.sources.files.Files"
-SPLITS = ("train", "validation", "test", "hub")  # keys that name rows, not how they are read
+NAMED = (*SPLITS, "hub")  # keys that name rows, not how they are read
 
 
 def run(cfg: Config, job: Job) -> float:
@@ -83,8 +83,8 @@ def with_other_data(trained: Config, cfg: Config, overrides: Sequence[str] = ())
         clean = given.get("clean") or {}
         own = {step: value for step, value in clean.items() if value or f"data.clean.{step}" in typed}
         config["data"] = {**given, "clean": {**(saved.get("clean") or clean), **own}}
-    elif any(name in given for name in SPLITS):
-        kept = {key: value for key, value in saved.items() if key not in SPLITS}
+    elif any(name in given for name in NAMED):
+        kept = {key: value for key, value in saved.items() if key not in NAMED}
         if saved["_target_"] != FILES:  # a set made by code has settings of its own, and names its rows by their roles
             named = {role: role for role in instantiate(trained.data, "data").columns if role != "group"}
             kept = {"clean": saved.get("clean"), **named}

@@ -18,13 +18,12 @@ from groundup.config.tree import Config
 from groundup.data.datamodule import TextDataModule
 from groundup.data.forms import statuses
 from groundup.data.seeding import mix
-from groundup.data.sources.early import READING, for_predict
+from groundup.data.sources.early import FILES, READING, for_predict
 from groundup.data.sources.formats import Reading, format_of, read
 from groundup.data.sources.source import Row, roles
 from groundup.errors import UserError
 from groundup.runs.outputs import json_line, lines_of, log_statuses
 from groundup.stages.building import build_data, connect, prepare_process
-from groundup.stages.evaluate import FILES
 from groundup.stages.loading import LoadedRun, load_run
 from groundup.tasks.sequence_to_sequence import SequenceToSequence, status_of
 

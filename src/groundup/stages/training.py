@@ -136,7 +136,8 @@ def describe(cfg: Config, folder: RunFolder, data: TextDataModule, task: Task) -
 def wanted_loggers(cfg: Config, job: Job) -> dict:
     """Loggers by name, as functions of the run folder; the runs of a sweep share its group in W&B."""
     wanted = {}
-    for name, node in (cfg.logger or {}).items():
+    chosen = {name: node for name, node in (cfg.logger or {}).items() if node}  # logger.wandb=null: none
+    for name, node in chosen.items():
         grouped = {"group": job.group} if name == "wandb" and job.group and node.get("group") is None else {}
         wanted[name] = instantiate(node, f"logger.{name}", **grouped)
     return wanted

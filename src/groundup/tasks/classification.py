@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor
 
 from groundup.baselines.classification import classification_baselines
@@ -22,6 +21,7 @@ from groundup.metrics.estimate import Estimate
 from groundup.models.backbone import Backbone
 from groundup.models.heads import SequenceHead
 from groundup.models.pooling import Pooling
+from groundup.ranges import Rate
 from groundup.tasks.base import Loss, Task
 from groundup.tasks.evaluated import Split
 
@@ -44,8 +44,8 @@ class Classification(Task):
         model: Backbone,
         facts: Facts,
         pooling: Literal["cls", "mean", "max", "last", "attention"] = "mean",
-        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1,
-        label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        dropout: Rate = 0.1,
+        label_smoothing: Rate = 0.0,
         class_weights: Literal["balanced"] | list[float] | None = None,
     ) -> None:
         super().__init__(model, facts)

@@ -11,10 +11,9 @@ from groundup.data.facts import Facts
 from groundup.data.loading import Collate
 from groundup.data.tokenizer import Tokenizer
 from groundup.models.backbone import Backbone
+from groundup.ranges import Rate
 from groundup.tasks.evaluated import Split
 from groundup.tasks.language_model import LanguageModel
-
-Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Denoising(LanguageModel):
@@ -31,9 +30,9 @@ class Denoising(LanguageModel):
         self,
         model: Backbone,
         facts: Facts,
-        mask_ratio: Share = 0.3,
+        mask_ratio: Rate = 0.3,
         poisson_lambda: Annotated[float, Field(ge=1, le=100)] = 3.0,
-        deletion: Share = 0.0,
+        deletion: Rate = 0.0,
         permute_sentences: bool = True,
         tied: bool = True,
     ) -> None:

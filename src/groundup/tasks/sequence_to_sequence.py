@@ -30,11 +30,11 @@ from groundup.models.backbone import Backbone
 from groundup.models.encoder_decoder import EncoderDecoder
 from groundup.models.heads import LanguageModelHead
 from groundup.models.pointer import Pointer
+from groundup.ranges import Rate
 from groundup.tasks.attention_maps import attention_maps
 from groundup.tasks.base import Loss, Task
 from groundup.tasks.evaluated import Split
 
-Share = Annotated[float, Field(ge=0, lt=1)]
 log = logging.getLogger(__name__)
 RATIO = 2.0  # of runs that have learned none
 CUT = (
@@ -66,8 +66,8 @@ class SequenceToSequence(Task):
         facts: Facts,
         decoding: Decoding,
         tied: bool = True,
-        label_smoothing: Share = 0.0,
-        scheduled_sampling: Share = 0.0,
+        label_smoothing: Rate = 0.0,
+        scheduled_sampling: Rate = 0.0,
         pointer: bool = False,
         validation_rows: Annotated[int, Field(ge=0)] = 100,
         max_length_ratio: Annotated[float, Field(gt=0)] | None = None,

@@ -6,15 +6,15 @@ import logging
 import math
 import signal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
-from pydantic import Field
 
 from groundup.errors import UserError
 from groundup.metrics.directions import Direction, chosen_direction
+from groundup.ranges import Count
 from groundup.runs.signals import EXIT_CODES, Interrupted, on_signals
 from groundup.training.ema import EMA
 from groundup.training.resume import BEST, LAST
@@ -46,7 +46,7 @@ class Checkpoints(Checkpoint):
         folder: Path,
         monitor: str | None = "validation/loss",
         mode: Direction | None = None,
-        every: Annotated[int, Field(ge=1)] = 200,
+        every: Count = 200,
     ):
         self.folder, self.monitor, self.every = folder, monitor, every
         self.mode = None if monitor is None else chosen_direction(monitor, mode)

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from groundup.errors import UserError
 from groundup.metrics.directions import Direction, chosen_direction
+from groundup.ranges import Count
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class EarlyStopping(Callback):
         self,
         monitor: str = "validation/loss",
         mode: Direction | None = None,
-        patience: Annotated[int, Field(ge=1)] = 3,
+        patience: Count = 3,
         min_delta: Annotated[float, Field(ge=0)] = 0.0,
     ):
         self.monitor, self.patience, self.min_delta = monitor, patience, min_delta

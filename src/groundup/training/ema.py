@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
-from pydantic import Field
 from torch import Tensor
 
 from groundup.errors import UserError
+from groundup.ranges import Rate
 
 
 class EMA(Callback):
@@ -32,7 +32,7 @@ class EMA(Callback):
     Source: Polyak and Juditsky 1992; warm-up as in TensorFlow's ExponentialMovingAverage.
     """
 
-    def __init__(self, decay: Annotated[float, Field(ge=0, lt=1)] = 0.999):
+    def __init__(self, decay: Rate = 0.999):
         self.decay = decay
         self.average: dict[str, Tensor] = {}
         self._step = -1  # optimizer step of the last update

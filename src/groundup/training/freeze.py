@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from pydantic import Field
 from torch import nn
 
 from groundup.errors import UserError
+from groundup.ranges import Count
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class Freeze(Callback):
         UserError: the task has no such part, or the part has no weights of its own, or nothing else is left to train.
     """
 
-    def __init__(self, until: Annotated[int, Field(ge=1)] | None = None, what: str = "model"):
+    def __init__(self, until: Count | None = None, what: str = "model"):
         self.until, self.what = until, what
         self._frozen: list[nn.Parameter] = []
 

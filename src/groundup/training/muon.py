@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.adamw import adamw
 
 from groundup.errors import UserError
+from groundup.ranges import Count, Rate
 
 # Newton-Schulz polynomial x -> a x + b x^3 + c x^5: steep at 0, so that small singular values rise fast, and within
 # [0.7, 1.2] after five rounds (Jordan et al. 2024)
@@ -44,11 +45,11 @@ class MuonAdamW(Optimizer):
         params: Iterable[Any],
         lr: Annotated[float, Field(gt=0)] = 0.02,
         adamw_lr: Annotated[float, Field(gt=0)] = 3e-3,
-        momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95,
+        momentum: Rate = 0.95,
         betas: tuple[float, float] = (0.9, 0.95),
         eps: Annotated[float, Field(gt=0)] = 1e-10,
         weight_decay: Annotated[float, Field(ge=0)] = 0.0,
-        rounds: Annotated[int, Field(ge=1)] = 5,
+        rounds: Count = 5,
         scale: Literal["shape", "match_rms"] = "shape",
     ):
         defaults = {"lr": lr, "momentum": momentum, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay}

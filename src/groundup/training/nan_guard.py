@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from pydantic import Field
 from torch import Tensor
 
 from groundup.errors import UserError
+from groundup.ranges import Count
 
 LOWEST_SCALE = 1e-4  # of 16-mixed; it begins at 65,536, and thirty halvings mean more than a gradient that is too large
 
@@ -29,7 +29,7 @@ class NanGuard(Callback):
         UserError: the loss or the gradient is NaN or infinite.
     """
 
-    def __init__(self, every: Annotated[int, Field(ge=1)] = 10):
+    def __init__(self, every: Count = 10):
         self.every = every
         self._loss: Tensor | None = None
 

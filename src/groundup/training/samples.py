@@ -13,6 +13,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from pydantic import Field
 
 from groundup.decoding.sampling import Sampler
+from groundup.ranges import Count
 from groundup.runs.atomic import write_text
 from groundup.tasks.causal_lm import CausalLM
 from groundup.training.ema import EMA
@@ -43,7 +44,7 @@ class Samples(Callback):
     def __init__(
         self,
         prompts: list[str],
-        max_new_tokens: Annotated[int, Field(ge=1)] = 80,
+        max_new_tokens: Count = 80,
         temperature: Annotated[float, Field(ge=0)] = 0.8,
         seed: int = 0,
         rows: Annotated[int, Field(ge=0)] = 3,

@@ -14,9 +14,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from groundup.errors import UserError
+from groundup.ranges import Share
 
 Amount = Annotated[float, Field(ge=0)]  # below 1: a share of all steps; else a number of steps
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Schedule:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
-from pydantic import Field
 from torch import Tensor
+
+from groundup.ranges import Count
 
 SUMS = ("loss", "count", "real", "positions")
 
@@ -26,7 +27,7 @@ class StepLogger(Callback):
         every: optimizer steps between two rows.
     """
 
-    def __init__(self, every: Annotated[int, Field(ge=1)] = 10):
+    def __init__(self, every: Count = 10):
         self.every = every
         self.clock = time.perf_counter
         self.tokens = 0  # real tokens since the run began

@@ -19,6 +19,7 @@ from groundup.data.cache import Cache
 from groundup.data.clean import Clean
 from groundup.data.sources.source import SPLITS, Row, Source, roles
 from groundup.errors import UserError
+from groundup.ranges import Count
 
 if TYPE_CHECKING:
     from groundup.data.sources.dates_formats import Format
@@ -50,7 +51,7 @@ class Dates(Source):
         self,
         source: str = "en",
         target: str = "zh",
-        rows: Annotated[int, Field(ge=1)] = 20_000,
+        rows: Count = 20_000,
         seed: Annotated[int, Field(ge=0)] = 0,
         clean: Clean | None = None,
     ):

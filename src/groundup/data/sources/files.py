@@ -38,7 +38,7 @@ class Files(Source):
     rows by their content (so that duplicates stay together), pairs by their source, the end of each .txt document.
     txt: a .txt is one document, or one row a line. streaming: read at each pass instead of keeping the rows in memory.
     encoding, delimiter, columns: what the files do not say of themselves, see ``formats.Reading``.
-    Rows without a label are left out where there is a label column, and told, as are those whose text is empty.
+    Rows without a label are left out where there is a label column, those whose text is empty stay; both are told.
     many_classes: for a label that is another one in most rows, which is taken for a mistake otherwise.
     """
 

@@ -166,7 +166,7 @@ def _samples(run: RunFolder) -> str:
 def _provenance(run: RunFolder) -> str:
     record = run.read_json("provenance.json", {})
     record.pop("earlier", None)
-    command = record.pop("command", None) or (read_text(run.command).strip() if run.command.is_file() else None)
+    command = record.pop("command", None) or run.read_command()
     packages = record.pop("packages", {})
     parts = [f"<pre>{escape(command)}</pre>"] if command else []
     if record:

@@ -8,9 +8,9 @@ from html import escape
 
 from groundup.metrics.directions import base_name, lower_is_better
 from groundup.metrics.estimate import Estimate
+from groundup.metrics.monitored import ABOUT_TEXT
 from groundup.runs.report.charts import interval_bar, number
 from groundup.runs.table import (
-    ABOUT_TEXT,
     OF_TEXT,
     PERCENT,
     as_estimate,
