@@ -18,7 +18,7 @@ from groundup.errors import UserError
 from groundup.runs.checkpoints import load_checkpoint, require_finite
 from groundup.runs.folder import RunFolder
 from groundup.runs.reference import best_checkpoint, open_run
-from groundup.stages.stored import check_stored
+from groundup.stages.stored import check_config, check_stored
 from groundup.tasks.base import Task
 
 INHERITED = ("size", "model", "tokenizer", "target_tokenizer")
@@ -33,9 +33,11 @@ def open_parents(cfg: Config) -> Parents:
     named = {WHOLE: cfg.init_from} if isinstance(cfg.init_from, str) else dict(cfg.init_from or {})
     parents = {part: open_run(name, Path(cfg.paths.logs), "init_from") for part, name in named.items() if name}
     for parent in parents.values():
+        config = Config(parent.read_config())
+        check_config(parent, config)
         file = best_checkpoint(parent)
         checkpoint = load_checkpoint(file, mmap=True)
-        check_stored(Config(parent.read_config()), checkpoint, file)
+        check_stored(config, checkpoint, file)
         require_finite(checkpoint["state_dict"], file)
     if WHOLE in parents:
         cfg.init_from = str(parents[WHOLE].path)

@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from groundup.config.check import check
 from groundup.config.safe import instantiate
 from groundup.config.tree import Config
 from groundup.data.clean import Clean
@@ -23,7 +22,7 @@ from groundup.runs.checkpoints import load_checkpoint, require_finite
 from groundup.runs.folder import RunFolder
 from groundup.runs.reference import Use, best_checkpoint, open_run
 from groundup.stages.building import build_task, saved_tokenizers
-from groundup.stages.stored import check_stored, stored_facts
+from groundup.stages.stored import check_config, check_stored, stored_facts
 from groundup.tasks.base import Task
 from groundup.tasks.sequence_to_sequence import SequenceToSequence
 
@@ -86,10 +85,7 @@ def load_run(
     config = Config({**folder.read_config(), "paths": {"logs": str(logs), "cache": None}, "num_workers": 0})
     if "model" not in config:
         raise UserError(f"{folder.path} is a run of `groundup {folder.status().get('stage')}` and holds no model")
-    try:
-        check({key: config[key] for key in NEEDED if key in config})
-    except UserError as error:
-        raise UserError(f"{folder.config_file}: {error}") from None
+    check_config(folder, config, NEEDED)
     file = best_checkpoint(folder)
     checkpoint = load_checkpoint(file)
     check_stored(config, checkpoint, file)

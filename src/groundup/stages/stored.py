@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch.nn.modules import module as registration
 
+from groundup.config.check import check
 from groundup.config.tree import Config
 from groundup.data.facts import Facts
 from groundup.errors import UserError
+from groundup.runs.folder import RunFolder
 from groundup.runs.reading import damaged
 from groundup.stages.building import build_task
 
@@ -23,6 +25,14 @@ MODULES_PER_TENSOR = 20
 
 class _TooLargeError(Exception):
     """More than what is stored was about to be made."""
+
+
+def check_config(folder: RunFolder, config: Config, needed: Collection[str] = ("model", "task", "seed")) -> None:
+    """Raises UserError for a saved configuration whose keys ``needed`` could not be built."""
+    try:
+        check({key: config[key] for key in needed if key in config})
+    except UserError as error:
+        raise UserError(f"{folder.config_file}: {error}") from None
 
 
 def stored_facts(checkpoint: Mapping[str, Any], path: Path) -> Facts:
