@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from groundup import cli
+from groundup.data.facts import Facts
 from groundup.errors import UserError
 from groundup.runs.folder import RunFolder
 from groundup.stages.loading import load_run
@@ -75,6 +76,7 @@ def test_a_checkpoint_without_what_it_is_for_is_refused(changed):
         {"state_dict": {}},
         {"facts": {}, "state_dict": {"w": 1}},
         {"facts": {"x": 1}, "state_dict": {}},
+        {"facts": Facts(-1, 0, 1, 2, 3, 4, 5, 6).as_dict(), "state_dict": {}},
     ):
         for file in folder.checkpoints.iterdir():
             torch.save(content, file)

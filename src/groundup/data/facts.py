@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -36,6 +37,30 @@ class Facts:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Facts:
-        """The inverse of :meth:`as_dict`."""
+        """The inverse of :meth:`as_dict`.
+
+        Raises:
+            TypeError: a value is missing, or there is one too many.
+            ValueError: no data can have such facts.
+        """
         plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-        return cls(**plain)
+        facts = cls(**plain)
+        sizes = [facts.vocab_size] + ([] if facts.target_vocab_size is None else [facts.target_vocab_size])
+        if not all(_is_count(size) for size in sizes):
+            raise ValueError("a vocabulary has no size")
+        if not all(_is_count(plain[name]) and plain[name] < min(sizes) for name in plain if name.endswith("_id")):
+            raise ValueError("a special id is none of its vocabulary")
+        labels, counts, ratio = facts.labels, facts.label_counts, facts.length_ratio
+        if not (isinstance(labels, tuple) and all(isinstance(label, str) for label in labels)):
+            raise ValueError("a label is no text")
+        if len(set(labels)) < len(labels):
+            raise ValueError("a label stands there twice")
+        if not (isinstance(counts, tuple) and len(counts) in (0, len(labels)) and all(map(_is_count, counts))):
+            raise ValueError("label_counts are no numbers of rows")
+        if ratio is not None and not (type(ratio) in (int, float) and math.isfinite(ratio) and ratio > 0):
+            raise ValueError("length_ratio is no ratio")
+        return facts
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0

@@ -43,7 +43,7 @@ def stored_facts(checkpoint: Mapping[str, Any], path: Path) -> Facts:
         raise damaged(path, "it lacks the model's weights or what the model knew of its data")
     try:
         return Facts.from_dict(facts)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise damaged(path, str(error)) from None
 
 
