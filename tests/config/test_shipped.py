@@ -36,6 +36,13 @@ def test_debug_beats_experiment_and_the_command_line_beats_debug():
     assert compose_with_choices("pretrain", [*overrides, "budget.steps=3"])[0].budget.steps == 3
 
 
+def test_where_the_cache_is_without_a_word_of_the_user_is_decided_in_one_place(monkeypatch):
+    monkeypatch.setenv("GROUNDUP_CACHE", "/mine")
+    assert compose_with_choices("pretrain", [])[0].paths.cache == "/mine"
+    monkeypatch.delenv("GROUNDUP_CACHE")
+    assert compose_with_choices("pretrain", [])[0].paths.cache is None  # as data.cache says: XDG, no home, read-only
+
+
 def named_dropout(node, path=""):
     """Every value called dropout, by its path."""
     for key, value in node.items():

@@ -19,7 +19,7 @@ from typing import Any, cast
 
 from groundup.errors import UserError
 
-# Letters of other alphabets may look like ours, and names with a leading underscore are nobody's business.
+# Letters of other alphabets may look like ours; names with a leading underscore are private.
 NAME = re.compile(r"(?:[A-Za-z]\w*\.)+[A-Za-z]\w*", re.ASCII)
 
 

@@ -57,7 +57,7 @@ class Wandb(Strict):
 
 class Paths(Strict):
     logs: str
-    cache: str
+    cache: str | None = None
 
 
 class Root(Strict):
