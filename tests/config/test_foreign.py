@@ -49,6 +49,32 @@ def samples(template) -> list[str]:
     return [known.get(text.removesuffix("={}"), "accuracy" if "metric" in text else "3")]
 
 
+# Typed by a newcomer -> how the answer ends.
+ENDS = {
+    "optimizer=AdamW": "Did you mean optimizer=adamw?",
+    "data=IMDB": "Did you mean data=imdb?",
+    "optimizer.beta1=0.9": ": both in one list, as in optimizer.betas=[0.9,0.95]",
+    "budget.hours=1": "There are budget.steps, budget.tokens, budget.epochs, budget.minutes",
+    "model.heads=4 model=bilstm_encoder": "'model.heads': model must be one of transformer_decoder, transformer_encoder, "
+    "transformer_encoder_decoder",
+    "model=transformer": "Try model=transformer_encoder",
+    "data=_of_run": "wikitext103, wikitext2",
+    "budget.epochs=1 budget.steps=2": "a budget has one unit. Try budget.steps=2 or budget.epochs=1",
+}
+
+
+@pytest.mark.parametrize("words", ENDS)
+def test_a_newcomer_is_led_on_before_a_folder_exists(words, capsys, tmp_path):
+    assert cli.run(["finetune", *words.split()]) == 2
+    assert capsys.readouterr().err.removesuffix("\n").endswith(ENDS[words])
+    assert not (tmp_path / "logs").exists()
+
+
+def test_all_that_is_missing_is_named_at_once(capsys):
+    assert cli.run(["predict"]) == 2
+    assert capsys.readouterr().err == ("error: run: no value (conf/predict.yaml). Try run=last input=... output=...\n")
+
+
 def where_it_goes(words: list[str]) -> tuple[tuple[str, ...], dict[str, str]]:
     """The first command line that has all keys of ``words``: (verb, others, choices), and key -> value."""
     if words[:2] == ["groundup", "resume"]:

@@ -29,6 +29,7 @@ MISTAKES = {  # options after data=files -> what the line must say
     "data.train=own.csv data.validation=late.csv": "late.csv line 4: 3 cells",
     "data.train=ids.csv": "data.many_classes=true",
     "data.train=own.csv data.validation='*.nope'": "no file matches",
+    "data.train=notes.txt": "To learn from the text alone: groundup pretrain data=files data.train=notes.txt; for labels",
 }
 SCRIPT = """
 import contextlib, io, sys, time
@@ -47,6 +48,7 @@ def folder(tmp_path, monkeypatch):
     files = {
         "own.csv": "text,label\n" + "fine film,pos\nbad film,neg\n" * 30,
         "other.csv": "utterance,rating\n" + "fine film,pos\nbad film,neg\n",
+        "notes.txt": "fine film\n" * 30,
         "plain.csv": "fine film,pos\nbad film,neg\n",
         "broken.jsonl": '{"text": "a", "label": "b"}\n{"text": "a", "label": "c"}\n{"text": "a", "label"\n',
         "late.csv": "text,label\nfine film,pos\nbad film,neg\na,b,c\n",

@@ -51,8 +51,8 @@ def test_conversion_is_said() -> None:
 @pytest.mark.parametrize(
     ("budget", "message"),
     [
-        ({}, "the budget is nothing: give exactly one"),
-        ({"steps": 5, "epochs": 2}, "budget.steps=5 and budget.epochs=2: give exactly one"),
+        ({}, "no budget: give one of budget.steps, "),
+        ({"steps": 5, "epochs": 2}, "budget.steps=5 and budget.epochs=2: a budget has one unit"),
         ({"epochs": 0}, "budget.epochs=0 must be positive"),
     ],
 )

@@ -91,7 +91,7 @@ def check_keys(
 
     if stage and cfg.get("stage") not in (None, stage):  # an experiment says what it is for
         raise UserError(for_another_verb((choices or {}).get("experiment") or "NAME", cfg["stage"]))
-    refuse(missing_values(cfg), stage, overrides, choices)
+    refuse(all_missing(cfg), stage, overrides, choices)
     refuse(strange_keys(cfg, stage), stage, overrides, choices)
     refuse(model_mistakes(cfg, Root), stage, overrides, choices)
     check_monitor(cfg)
@@ -132,13 +132,19 @@ def strange_keys(cfg: Mapping, stage: str) -> Iterator[Mistake]:
         yield from unknown_names(cfg, own | {"stage"}, "", "there is no such key")
 
 
+def all_missing(cfg: Mapping) -> Iterator[Mistake]:
+    """All values that are still ``???`` as one mistake, to be typed at once."""
+    if found := list(missing_values(cfg)):
+        yield replace(found[0], typed=" ".join(str(mistake.typed) for mistake in found))
+
+
 def missing_values(value: Any, path: str = "") -> Iterator[Mistake]:
     """Values that are still ``???``."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from missing_values(item, join(path, key))
     elif value == MISSING:
-        yield Mistake(path, "no value", f"{path}=...")
+        yield Mistake(path, "no value", f"{path}=last" if path == "run" else f"{path}=...")
 
 
 def model_mistakes(values: Mapping, model: type[BaseModel], path: str = "") -> Iterator[Mistake]:

@@ -220,6 +220,7 @@ NOTES = {
     "num_labels num_classes n_classes": "classes are counted in the training split; for a fixed order: data.labels=[a,b]",
     "attention_dropout attention_probs_dropout_prob attn_pdrop attn_dropout": "dropout is never on attention weights",
     "checkpoint ckpt checkpoint_path ckpt_path": "init_from=RUN starts from its weights; groundup resume run=RUN goes on with it",
+    "beta1 beta2 beta_1 beta_2 adam_beta1 adam_beta2": "both in one list, as in optimizer.betas=[0.9,0.95]",
     "shuffle": "the training split is always shuffled, by seed",
     "budget": "it has a unit: budget.steps, budget.tokens, budget.epochs or budget.minutes",
     "pretrained pretrained_model model_name_or_path": "init_from=RUN starts from a run of groundup; models of others cannot be loaded",

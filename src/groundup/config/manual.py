@@ -52,7 +52,8 @@ def choices(text: str, folder: Path, stage: str) -> list[str]:
     for group, default in re.findall(r"^\s*-\s+(?:optional\s+)?([\w/]+)\s*:\s*([\w/]+)", text, re.MULTILINE):
         if group.split("/")[0] in HIDDEN or not options.get(group):
             continue
-        names = [default, *(name for name in options[group] if name != default)]
+        first = f"({default[1:].replace('_', ' ')})" if default.startswith("_") else default
+        names = [first, *(name for name in options[group] if name != default)]
         if group == "experiment":
             names = [name for name in names if experiment_stage(folder, name) in (None, stage)]
         lines.append(

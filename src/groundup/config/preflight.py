@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from groundup.cli import conf_dir
+from groundup.config.budget import named_budget, one_unit
 from groundup.config.check import check, check_keys, node_mistakes, refuse
 from groundup.config.hardware import check_hardware
 from groundup.config.steps import check_steps
@@ -32,7 +34,10 @@ def preflight(
     Raises:
         UserError: the first mistake; nothing was written.
     """
+    check_choices(stage, overrides)
     check_keys(plain, stage, overrides, choices)
+    if plain.get("budget"):
+        one_unit(named_budget(plain["budget"], overrides))
     check_files(stage, plain)
     if not resuming:
         check_runs(stage, plain, later)
@@ -44,6 +49,18 @@ def preflight(
     told = [] if resuming or made_later else check_data(plain, stage)  # a run that goes on has its data in the cache
     check(plain, stage, overrides, choices)  # imports what the configuration names, torch with it: keep it last
     return told
+
+
+def check_choices(stage: str, overrides: Sequence[str]) -> None:
+    """Raises UserError for a choice that Hydra finds and nobody can use alone: a file that others build on."""
+    from groundup.config.mistakes import unknown_choice
+    from groundup.config.suggest import groups
+
+    known = groups()
+    for word in overrides:
+        group, _, name = word.lstrip("+").partition("=")
+        if (conf_dir() / group / f"{name}.yaml").is_file() and name not in known.get(group, [name]):
+            raise UserError(unknown_choice(f"{group}/{name}", "", known[group], stage, overrides))
 
 
 def check_files(stage: str, plain: Mapping) -> None:

@@ -32,7 +32,7 @@ def instead_of_key(key: str, value: str, stage: str, others: Sequence[str]) -> s
     for words in ours:
         if takes(stage, others, words):
             return f". {try_line(words)}"
-    for word in (words[0] for words in ours):
+    for word in (words[0] for words in ours if words[0] != f"{key}={value}"):
         if (homes := elsewhere(word.partition("=")[0])) and (group := word.partition(".")[0]) in known:
             return f": that is {word}, and {group} must be one of {in_short(homes)}"
     if note := by_name(NOTES).get(normalised(key)) or by_name(NOTES).get(normalised(key.rpartition(".")[2])):
@@ -49,6 +49,9 @@ def instead_of_key(key: str, value: str, stage: str, others: Sequence[str]) -> s
     same = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
     if same:
         return f". There {'is' if len(same) == 1 else 'are'} {', '.join(same)}"
+    parent = key.rpartition(".")[0]
+    if parent and (beside := [name for name in known if name.rpartition(".")[0] == parent]):
+        return f". There {'is' if len(beside) == 1 else 'are'} {', '.join(beside)}"
     return f". `groundup {stage} --help` lists the keys"
 
 
@@ -232,15 +235,20 @@ def spelled(key: str, known: Collection[str]) -> str | None:
 
 
 def closest(word: str, words: Collection[str]) -> str | None:
-    """The word itself, or the only one a slip of the finger away; short parts (top_k) must be the same."""
+    """The word itself, in whatever case, or the only one a slip of the finger away.
+
+    What carries a meaning of its own must be the same: digits (beta1 is not betas) and short parts (top_k).
+    """
     if word in words:
         return word
-    near = [other for other in words if short_parts(word) == short_parts(other) and slips(word.lower(), other) == 1]
+    if len(same := [other for other in words if other.lower() == word.lower()]) == 1:
+        return same[0]
+    near = [other for other in words if fixed_parts(word) == fixed_parts(other) and slips(word.lower(), other) == 1]
     return near[0] if len(near) == 1 else None
 
 
-def short_parts(word: str) -> list[str]:
-    return [part for part in word.split("_") if len(part) < 3]
+def fixed_parts(word: str) -> list[str]:
+    return [*re.findall(r"\d+", word), *(part for part in word.split("_") if len(part) < 3)]
 
 
 def slips(one: str, other: str) -> int:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from groundup.config.budget import named_budget
 from groundup.config.job import Job
 from groundup.config.ranks import leave_process_group
 from groundup.config.safe import instantiate
@@ -60,7 +60,7 @@ def train(cfg: Config, job: Job) -> float:
     parents = open_parents(cfg) if checkpoint is None else {}
     inherit(cfg, parents, job.overrides)
     check_model_fits(cfg)
-    prefer_named_budget(cfg, job.overrides)
+    cfg.budget = named_budget(cfg.budget, job.overrides)
     written = checkpoint is not None or not job.is_main
     tokenizer, target = saved_tokenizers(job.folder) if written else inherited_tokenizers(cfg, parents)
     data = build_data(cfg, instantiate(cfg.data, "data"), tokenizer, target_tokenizer=target)
@@ -93,15 +93,6 @@ def train(cfg: Config, job: Job) -> float:
 def was_saved(folder: RunFolder) -> bool:
     """Whether there is a state to go on from, damaged or not; ``best.ckpt`` holds weights alone."""
     return any((folder.checkpoints / name).exists() for name in (LAST, PREVIOUS))
-
-
-def prefer_named_budget(cfg: Config, overrides: Sequence[str]) -> None:
-    """``budget.steps=100`` on the command line replaces the unit that the stage counts in by default."""
-    named = {
-        override.partition("=")[0].removeprefix("budget.") for override in overrides if override.startswith("budget.")
-    }
-    if any(cfg.budget.get(unit) is not None for unit in named):
-        cfg.budget = {unit: amount if unit in named else None for unit, amount in cfg.budget.items()}
 
 
 def count_steps(cfg: Config, data: TextDataModule, task: Task, world: int) -> tuple[int, str]:

@@ -14,10 +14,9 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from groundup.config.budget import one_unit
 from groundup.errors import UserError
 from groundup.runs.signals import as_keyboard_interrupt
-
-UNITS = ("steps", "tokens", "epochs", "minutes")
 
 
 def to_steps(
@@ -39,14 +38,7 @@ def to_steps(
     Raises:
         UserError: none or several are given, or one is not positive.
     """
-    given = {unit: budget.get(unit) for unit in UNITS if budget.get(unit) is not None}
-    if len(given) != 1:
-        named = " and ".join(f"budget.{unit}={value:g}" for unit, value in given.items()) or "nothing"
-        raise UserError(f"the budget is {named}: give exactly one, e.g. budget.steps=1000 and null for the others")
-    unit, amount = next(iter(given.items()))
-    assert amount is not None
-    if amount <= 0:
-        raise UserError(f"budget.{unit}={amount:g} must be positive. Try budget.{unit}=1")
+    unit, amount = one_unit(budget)
     batches = accumulate * world  # micro-batches in a step
     if unit == "steps":
         steps, how = round(amount), ""

@@ -108,6 +108,11 @@ def missing_column(
             f"{where}: a .txt has one text a line, no pairs; give both sides in one .tsv, .csv, .jsonl or .parquet, "
             f"as in data.train=pairs.tsv data.source=en data.target=zh"
         )
+    if names == ["text"] and role == "label" and ".txt" in where:
+        return UserError(
+            f"{where}: a .txt has one text a line, no labels. To learn from the text alone: "
+            f"groundup pretrain data=files data.train={where}; for labels give a .csv, .tsv, .jsonl or .parquet"
+        )
     free = [name for name in names if name not in taken]
     if len(names) == 1 and (mark := next((mark for mark in DELIMITERS if mark in names[0]), None)):
         typed = "tab" if mark == "\t" else f"'{mark}'"
