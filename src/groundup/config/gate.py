@@ -14,7 +14,7 @@ from groundup.config.ranks import rank
 from groundup.errors import UserError
 from groundup.runs.folder import RunFolder
 
-# The configuration that this process has let through and not yet run, and what is to be told of it.
+# The configuration that was checked and has not run yet, and the lines to log about it.
 passed: list[tuple[dict, list[str]]] = []
 
 

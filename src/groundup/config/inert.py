@@ -1,4 +1,4 @@
-"""Overrides that a run folder holds, made data: composing them runs nothing of theirs."""
+"""Overrides that a run folder holds, as data: composing them runs no code that they name."""
 
 from __future__ import annotations
 

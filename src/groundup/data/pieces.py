@@ -66,7 +66,7 @@ def _add(text: str, seen: set[str]) -> int:
 
 
 def _place(text: str, first: int, last: int) -> int:
-    """Where to cut in [first, last]: before a space between two words; else where no space, and no word, is parted."""
+    """Where to cut in [first, last]: before a space between two words, or else beside a mark, away from spaces."""
     space = text.rfind(" ", first, last)
     while space > 0:
         if in_word(text[space - 1], split_digits=True) and in_word(text[space + 1], split_digits=True):

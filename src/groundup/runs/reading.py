@@ -27,7 +27,7 @@ def read_text(path: Path, most: int = MOST) -> str:
     try:
         if (size := path.stat().st_size) > most:
             raise UserError(
-                f"{path} has {size:,} bytes, and at most {most:,} are read. It is none of a run of groundup"
+                f"{path} has {size:,} bytes, and at most {most:,} are read. It is no file of a run of groundup"
             )
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -71,7 +71,7 @@ def damaged(path: Path, why: str) -> UserError:
 
 
 def require_own_files(folder: Path) -> None:
-    """Raises UserError unless a run holds files and folders only, so that whatever goes on with it writes inside it.
+    """Raises UserError unless a run holds only files and folders: a run that goes on must not write outside its folder.
 
     W&B makes links between its own files; those that stay inside its folder are left alone.
     """

@@ -36,7 +36,7 @@ def check_config(folder: RunFolder, config: Config, needed: Collection[str] = ("
 
 
 def stored_facts(checkpoint: Mapping[str, Any], path: Path) -> Facts:
-    """What the checkpoint says of the data. Raises UserError when it is none that a training of groundup saved."""
+    """What the checkpoint says of the data. Raises UserError when no training of groundup saved it."""
     facts, weights = checkpoint.get("facts"), checkpoint.get("state_dict")
     tensors = isinstance(weights, Mapping) and all(isinstance(value, torch.Tensor) for value in weights.values())
     if not (isinstance(facts, Mapping) and tensors):

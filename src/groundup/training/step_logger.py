@@ -39,7 +39,7 @@ class StepLogger(Callback):
         self._task: Any = None
         self._trainer: Trainer | None = None
         self._loaded: dict[str, float] | None = None
-        self._carried = 0.0  # tokens of the row under way that were read before a resume, in seconds nobody knows
+        self._carried = 0.0  # tokens of the current row that were read before a resume, in a time that is not known
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._task, self._trainer = pl_module, trainer

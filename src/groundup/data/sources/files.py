@@ -91,7 +91,7 @@ class Files(Source):
         self.reading.refuse_idle([name for names in self.files.values() for name in names])
         self._rows: dict[str, list[Row]] = {}
         self._fingerprints: dict[str, str] = {}
-        self.told: set[str] = set()  # splits of which was said what is left out; "share": what is held out
+        self.told: set[str] = set()  # splits whose left-out rows were reported; "share": the held-out part was
 
     def splits(self) -> list[str]:
         present = self._present()
