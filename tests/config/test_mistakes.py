@@ -51,6 +51,7 @@ VALUES = {
     "+foo=1": "foo = 1: there is no such key",
     "+model.vocab_size=9": "model.vocab_size = 9: the code sets it, from the other keys",
     "tags=fast": "tags = fast: must be a list [text]. Try tags=[fast]",
+    "tags=fast,new": "tags = 'fast,new': must be a list [text]. Try tags=[fast,new]",
     "model.width=15": "model.width = 15 must be even. Try model.width=16",
 }
 

@@ -28,6 +28,8 @@ def instead_of_key(key: str, value: str, stage: str, others: Sequence[str]) -> s
     """
     others = sound(stage, others)
     known = all_names(stage, others)
+    if stage == "resume" and any(key in all_names(verb, ()) for verb in DEFAULT_TASKS):
+        return ": a run goes on with its own configuration; groundup pretrain or finetune with init_from=RUN starts a new one"
     ours = list(translated(key, value, stage, others, known))
     for words in ours:
         if takes(stage, others, words):

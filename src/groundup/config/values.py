@@ -98,8 +98,9 @@ def fallback(parameter: Parameter, value: Any) -> Any:
     number = as_number(value)
     if number is not EMPTY and misfit_free(parameter.annotation, number):
         return number
-    if isinstance(value, str | int | float) and misfit_free(parameter.annotation, [value]):
-        return [value]
+    items = [word.strip() for word in value.split(",")] if isinstance(value, str) else [value]
+    if isinstance(value, str | int | float) and misfit_free(parameter.annotation, items):
+        return items
     default = parameter.default
     if default is EMPTY or default == value or not isinstance(default, bool | int | float | str | list | tuple):
         return EMPTY
@@ -118,8 +119,9 @@ def as_number(value: Any) -> Any:
 
 
 def near_choice(word: str, words: Sequence[str]) -> Any:
-    """The only choice that ``word`` continues, or misses by a slip; EMPTY: the choices are listed, and none is guessed."""
-    begun = [choice for choice in words if len(choice) > 2 and word.lower().startswith(choice)]
+    """The only choice that ``word`` continues, begins, or misses by a slip; EMPTY: the choices are listed, none is guessed."""
+    word = word.lower()
+    begun = [one for one in words if min(len(one), len(word)) > 2 and (word.startswith(one) or one.startswith(word))]
     return begun[0] if len(begun) == 1 else closest(word, words) or EMPTY
 
 
