@@ -14,6 +14,7 @@ from typing import Any
 from groundup.errors import UserError
 from groundup.runs.reading import require_regular
 
+LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 # What a checkpoint may name besides plain values. torch.load knows more, and some of it asks for any amount of memory.
 _NAMES = re.compile(
     r"torch \w+Storage|torch (Size|device|u?int\d+|b?float\d+|bool)|torch\._utils _rebuild_(tensor_v2|parameter)"

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Literal
 
 from groundup.errors import UserError
-from groundup.runs.checkpoints import damage
+from groundup.runs.checkpoints import BEST, LAST, PREVIOUS, damage
 from groundup.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
 Use = Literal["evaluate", "predict", "generate", "init_from", "resume"]  # what a run is opened for
 RESUMABLE = ("pretrain", "finetune", "pipeline")  # stages that can go on where they stopped
 WITHOUT_TEXT = ("MaskedLM", "Classification")  # tasks that write none
-CHECKPOINTS = ("best.ckpt", "last.ckpt", "previous.ckpt")
+CHECKPOINTS = (BEST, LAST, PREVIOUS)
 _NOT_RUNS = {"checkpoints", "wandb", "tensorboard", "samples"}
 
 
@@ -113,7 +113,7 @@ def last_checkpoint(run: RunFolder) -> Path:
     Raises:
         UserError: there is none, or all are damaged.
     """
-    return _first_sound(run, ["last.ckpt", "previous.ckpt"])
+    return _first_sound(run, [LAST, PREVIOUS])
 
 
 def best_checkpoint(run: RunFolder) -> Path:

@@ -14,7 +14,7 @@ from groundup.config.ranks import leave_process_group
 from groundup.config.safe import instantiate
 from groundup.config.tree import Config
 from groundup.data.datamodule import TextDataModule
-from groundup.runs.checkpoints import load_checkpoint
+from groundup.runs.checkpoints import LAST, PREVIOUS, load_checkpoint
 from groundup.runs.folder import RunFolder
 from groundup.runs.loggers import close_loggers, open_loggers
 from groundup.runs.provenance import collect
@@ -43,7 +43,7 @@ from groundup.tasks.base import Task
 from groundup.training.budget import measure_seconds_per_step, to_steps
 from groundup.training.checkpoints import Checkpoints
 from groundup.training.fit import count_processes, fit, make_trainer
-from groundup.training.resume import LAST, PREVIOUS, saved_step
+from groundup.training.resume import saved_step
 
 log = logging.getLogger(__name__)
 

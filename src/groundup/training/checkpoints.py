@@ -15,9 +15,9 @@ from lightning.pytorch.trainer.states import TrainerFn
 from groundup.errors import UserError
 from groundup.metrics.directions import Direction, chosen_direction
 from groundup.ranges import Count
+from groundup.runs.checkpoints import BEST, LAST
 from groundup.runs.signals import EXIT_CODES, Interrupted, on_signals
 from groundup.training.ema import EMA
-from groundup.training.resume import BEST, LAST
 
 log = logging.getLogger(__name__)
 

@@ -22,11 +22,9 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from groundup.data.seeding import mix, seed_step
 from groundup.errors import UserError
 from groundup.runs.atomic import new_beside
-from groundup.runs.checkpoints import load_checkpoint
+from groundup.runs.checkpoints import LAST, PREVIOUS, load_checkpoint
 
 log = logging.getLogger(__name__)
-
-LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 
 
 class ExactResume(Callback):
