@@ -292,8 +292,8 @@ def test_lines_are_few_where_there_is_no_terminal(tmp_path: Path, caplog) -> Non
     assert [line.split("  ")[0] for line in lines] == ["step 3/12", "step 6/12", "step 9/12", "step 12/12"]
     assert "validation/loss" in lines[-1]
     assert "tokens/s" in lines[-1]
-    assert lines[1].endswith("0:00:06 left")
-    assert lines[-1].endswith("0:00:00 left")
+    assert "  0:00:06 left" in lines[1]
+    assert "  0:00:00 left" in lines[-1]
 
 
 def test_bar_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
