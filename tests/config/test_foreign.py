@@ -57,6 +57,8 @@ ENDS = {
     "budget.hours=1": "There are budget.steps, budget.tokens, budget.epochs, budget.minutes",
     "model.heads=4 model=bilstm_encoder": "'model.heads': model must be one of transformer_decoder, transformer_encoder, "
     "transformer_encoder_decoder",
+    "wandb=false": "error: wandb: it has keys of its own. Try wandb.mode=...",
+    "budget=20 budget.steps=2": "budget=20: budget has keys of its own, such as budget.steps. Leave out budget=20",
     "model=transformer": "Try model=transformer_encoder",
     "data=_of_run": "wikitext103, wikitext2",
     "budget.epochs=1 budget.steps=2": "a budget has one unit. Try budget.steps=2 or budget.epochs=1",

@@ -176,6 +176,10 @@ def unknown_key(key: str, text: str, stage: str, overrides: Sequence[str]) -> st
     where = match[1] + ".yaml: " if (match := re.search(r"In '([^']+)'", text)) else ""
     if key in groups() and key not in all_names(stage, ()):
         return f"{where}{override or key}: groundup {stage} has no group '{key}'. `groundup {stage} --help` lists what it has"
+    section = key.partition(".")[0]
+    typed = next((word for word in overrides if section != key and word.startswith(f"{section}=")), None)
+    if typed and section not in groups() and key in all_names(stage, ()):  # `budget=20` leaves no budget.steps
+        return f"{typed}: {section} has keys of its own, such as {key}. Leave out {typed}"
     advice = instead_of_key(key, value, stage, without(override or "", overrides))
     return f"{where}{override or key}: no key or group '{key}'{advice}"
 
@@ -211,6 +215,8 @@ def omegaconf(error, overrides: Sequence[str] = ()) -> str:
             (item.lstrip("+").partition("=")[0] for item in overrides if "${" + match[1] + "}" in item), ""
         )
         return f"{key} = ${{{match[1]}}}: there is no key '{match[1]}' to take the value from"
+    if match := re.search(r"node `(\w+)` is not a container and thus cannot contain `(\w+)`", str(error)):
+        return f"{match[1]}: it has keys of its own. Try {match[1]}.{match[2]}=..."
     if match := re.search(r"Environment variable '([^']+)' not found", text):
         return f"{key}: the environment variable {match[1]} is not set. Try export {match[1]}=..."
     return f"{key}: {text}" if key else text
