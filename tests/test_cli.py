@@ -123,7 +123,7 @@ def test_exit_codes_reach_the_shell(tmp_path):
     assert wrong.stderr == "error: modle=small: no key or group 'modle'; did you mean 'model'? Try model=small\n"
     missing = groundup("evaluate", cwd=tmp_path)
     assert missing.returncode == 2
-    assert missing.stderr == "error: run: no value (conf/evaluate.yaml). Try run=...\n"
+    assert missing.stderr == "error: run: no value (conf/evaluate.yaml). Try run=last\n"
 
 
 def test_openmp_does_not_spin_unless_the_user_says_so(monkeypatch, tmp_path):
