@@ -148,8 +148,12 @@ def read_last_step(folder: Path) -> int:
 
 
 def test_budget_in_minutes_is_measured_and_trains(finetune):
-    folder = finetune("budget.steps=null", "budget.minutes=0.01", "callbacks.step_logger.every=1000")
-    assert read_last_step(folder) >= 5
+    """However fast the machine is: a longer budget gives more steps."""
+    short, long = (
+        read_last_step(finetune("budget.steps=null", f"budget.minutes={minutes}", "callbacks.step_logger.every=1000"))
+        for minutes in (0.001, 0.05)
+    )
+    assert 1 <= short < long
 
 
 def test_early_stopping_ends_a_run_that_no_longer_improves(finetune, read_json):

@@ -38,7 +38,11 @@ def changed(steps: Mapping[str, Mapping], overrides: Sequence[str]) -> dict[str,
     Raises:
         UserError: there is no such step or stage.
     """
-    new = {str(name): {**node, "overrides": list(node.get("overrides") or [])} for name, node in steps.items()}
+    new = {str(name): dict(node) for name, node in steps.items()}
+    for name, node in new.items():
+        if not isinstance(own := node.get("overrides") or [], list):
+            raise UserError(f"step {name}: overrides is a list of texts, as in [model.dropout=0.2]")
+        node["overrides"] = list(own)
     for override in overrides:
         sign, owner, rest = re.fullmatch(r"([+~]*)([^.=]*)\.?(.*)", override, re.DOTALL).groups()  # type: ignore[union-attr]
         chosen = [new[owner]] if owner in new else [node for node in new.values() if node.get("stage") == owner]

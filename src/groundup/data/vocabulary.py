@@ -53,7 +53,12 @@ def _word(untrained: dict, texts: Iterable[str], vocab_size: int, min_frequency:
     trainer = trainers.WordLevelTrainer(
         vocab_size=vocab_size, min_frequency=min_frequency, special_tokens=list(SPECIALS), show_progress=False
     )
-    return _trained(untrained, texts, trainer)
+    vocabulary = _trained(untrained, texts, trainer)["vocab"]
+    words = sorted(vocabulary, key=vocabulary.__getitem__)
+    # A mark is one piece with the blanks beside it, and at the end of a text it has none there.
+    bare = {one for word in words for one in (word.lstrip(), word.rstrip(), word.strip()) if one} - vocabulary.keys()
+    words = words[: max(len(SPECIALS), vocab_size - len(bare))] + sorted(bare)
+    return {"vocab": {word: number for number, word in enumerate(words[:vocab_size])}}
 
 
 def _byte_bpe(untrained: dict, texts: Iterable[str], vocab_size: int, min_frequency: int) -> dict[str, Any]:
