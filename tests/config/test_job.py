@@ -96,6 +96,17 @@ def test_bug_is_one_line_on_the_terminal_and_a_traceback_in_the_log(toy, capsys)
     assert 'raise ValueError("four' in log
 
 
+def test_a_log_with_a_second_name_elsewhere_is_left_as_it_is(toy):
+    toy.groundup("pretrain")
+    run = only_run(toy)
+    kept = toy.root / "kept.log"
+    os.link(run.log, kept)
+    before = kept.read_text()
+    run_job("pretrain", run.read_config(), run.path, resuming=True)
+    assert kept.read_text() == before
+    assert run.log.read_text().startswith(before) and len(run.log.read_text()) > len(before)
+
+
 def test_log_holds_all_and_terminal_holds_ours(toy, capsys):
     toy.groundup("pretrain")
     first, second = capsys.readouterr().err.splitlines()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 import tracemalloc
@@ -86,3 +87,25 @@ def test_a_checkpoint_without_what_it_is_for_is_refused(changed):
 
 def test_dropout_and_a_longer_table_are_no_other_model(changed):
     load_run(changed(dropout=0.3, max_length=2048).path)
+
+
+def extended(file) -> None:
+    content = json.loads(file.read_text(encoding="utf-8"))
+    content["model"]["vocab"]["one more"] = len(content["model"]["vocab"])
+    file.write_text(json.dumps(content), encoding="utf-8")
+
+
+@pytest.mark.parametrize("change", [extended, lambda file: file.unlink()])
+@pytest.mark.parametrize("command", ["generate", "resume", "pretrain"])
+def test_a_tokenizer_that_is_not_the_models_is_refused(command, change, changed, data_overrides, tmp_path, capsys):
+    folder = changed("lstm")
+    folder.set_status("interrupted")
+    change(folder.tokenizer)
+    arguments = {
+        "generate": ["prompt=x"],
+        "resume": [],
+        "pretrain": [*data_overrides, f"hydra.run.dir={tmp_path / 'out'}"],
+    }
+    key = "init_from" if command == "pretrain" else "run"
+    assert cli.run([command, f"{key}={folder.path}", *arguments[command]]) == 2
+    assert "tokenizer.json" in capsys.readouterr().err.strip().splitlines()[-1]

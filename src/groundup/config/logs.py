@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from groundup.runs.atomic import no_link
+from groundup.runs.atomic import no_link, replacing
 from groundup.runs.secrets import mask_text
 from groundup.runs.terminal import visible
 
@@ -25,9 +26,16 @@ class Masked(logging.Formatter):
 
 
 class RunLog(logging.FileHandler):
-    """Appends to ``run.log``; a link that stands in its place is not followed (OSError)."""
+    """Appends to ``run.log``; a link that stands in its place is not followed (OSError).
+
+    A file with a second name elsewhere, as ``cp -l`` makes it, is left as it is: the run goes on with a copy.
+    """
 
     def _open(self):
+        file = Path(self.baseFilename)
+        if file.is_file() and not file.is_symlink() and file.stat().st_nlink > 1:
+            with replacing(file) as copy:
+                shutil.copyfile(file, copy)
         return open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=no_link)
 
 

@@ -18,7 +18,7 @@ from groundup.errors import UserError
 from groundup.runs.checkpoints import load_checkpoint, require_finite
 from groundup.runs.folder import RunFolder
 from groundup.runs.reference import best_checkpoint, open_run
-from groundup.stages.stored import check_config, check_stored
+from groundup.stages.stored import check_config, check_stored, check_tokenizers
 from groundup.tasks.base import Task
 
 INHERITED = ("size", "model", "tokenizer", "target_tokenizer")
@@ -37,6 +37,7 @@ def open_parents(cfg: Config) -> Parents:
         check_config(parent, config)
         file = best_checkpoint(parent)
         checkpoint = load_checkpoint(file, mmap=True)
+        check_tokenizers(parent, checkpoint, file)
         check_stored(config, checkpoint, file)
         require_finite(checkpoint["state_dict"], file)
     if WHOLE in parents:

@@ -22,7 +22,7 @@ from groundup.runs.checkpoints import load_checkpoint, require_finite
 from groundup.runs.folder import RunFolder
 from groundup.runs.reference import Use, best_checkpoint, open_run
 from groundup.stages.building import build_task, saved_tokenizers
-from groundup.stages.stored import check_config, check_stored, stored_facts
+from groundup.stages.stored import check_config, check_stored, check_tokenizers, stored_facts
 from groundup.tasks.base import Task
 from groundup.tasks.sequence_to_sequence import SequenceToSequence
 
@@ -88,15 +88,13 @@ def load_run(
     check_config(folder, config, NEEDED)
     file = best_checkpoint(folder)
     checkpoint = load_checkpoint(file)
+    check_tokenizers(folder, checkpoint, file)
     check_stored(config, checkpoint, file)
     require_finite(checkpoint["state_dict"], file)
     facts = stored_facts(checkpoint, file)
     task = build_task(config, facts)
     task.load_state_dict(checkpoint["state_dict"])
     tokenizer, target = saved_tokenizers(folder)
-    if tokenizer is None:
-        raise UserError(
-            f"{folder.path} has no tokenizer.json, without which its model means nothing. Copy the whole folder"
-        )
+    assert tokenizer is not None
     task.tokenizer = target or tokenizer
     return LoadedRun(folder, config, task.eval(), tokenizer, facts, target)

@@ -16,7 +16,7 @@ from groundup.data.facts import Facts
 from groundup.errors import UserError
 from groundup.runs.folder import RunFolder
 from groundup.runs.reading import damaged
-from groundup.stages.building import build_task
+from groundup.stages.building import build_task, saved_tokenizers
 
 SPARE_BYTES = 256 << 20  # of tables that are computed, not stored: the sines of positions
 SPARE_NUMBER = 10_000_000  # numbers of the config that no tensor needs to match, such as model.max_length
@@ -45,6 +45,18 @@ def stored_facts(checkpoint: Mapping[str, Any], path: Path) -> Facts:
         return Facts.from_dict(facts)
     except (TypeError, ValueError) as error:
         raise damaged(path, str(error)) from None
+
+
+def check_tokenizers(folder: RunFolder, checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Raises UserError unless the tokenizers of the folder have the entries that the checkpoint at ``path`` knows."""
+    facts = stored_facts(checkpoint, path)
+    sizes = {folder.tokenizer: facts.vocab_size, folder.target_tokenizer: facts.target_vocab_size}
+    for (file, size), tokenizer in zip(sizes.items(), saved_tokenizers(folder), strict=True):
+        if tokenizer is None and size is not None:
+            raise UserError(f"there is no {file}, without which the model means nothing. Copy the whole folder")
+        if tokenizer is not None and tokenizer.vocab_size != size:
+            knows = "no" if size is None else f"{size:,}"
+            raise UserError(f"{path} knows {knows} tokens, but {file} has {tokenizer.vocab_size:,}. {_ADVICE}")
 
 
 def check_stored(cfg: Config, checkpoint: Mapping[str, Any], path: Path) -> None:

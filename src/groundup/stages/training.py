@@ -38,7 +38,7 @@ from groundup.stages.evaluation import (
     write_results,
 )
 from groundup.stages.inheritance import adopt_weights, inherit, inherited_tokenizers, open_parents
-from groundup.stages.stored import check_stored
+from groundup.stages.stored import check_stored, check_tokenizers
 from groundup.tasks.base import Task
 from groundup.training.budget import measure_seconds_per_step, to_steps
 from groundup.training.checkpoints import Checkpoints
@@ -56,7 +56,9 @@ def train(cfg: Config, job: Job) -> float:
     # A run that died before its first checkpoint begins again, which gives the same weights.
     checkpoint = last_checkpoint(job.folder) if job.resuming and was_saved(job.folder) else None
     if checkpoint:
-        check_stored(cfg, load_checkpoint(checkpoint, mmap=True), checkpoint)
+        saved = load_checkpoint(checkpoint, mmap=True)
+        check_tokenizers(job.folder, saved, checkpoint)
+        check_stored(cfg, saved, checkpoint)
     parents = open_parents(cfg) if checkpoint is None else {}
     inherit(cfg, parents, job.overrides)
     check_model_fits(cfg)
