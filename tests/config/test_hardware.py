@@ -9,6 +9,7 @@ import pytest
 
 from groundup import cli
 from groundup.config import hardware
+from groundup.config.check import check
 from groundup.config.hardware import accelerator_here, check_hardware
 from groundup.errors import UserError
 
@@ -69,6 +70,16 @@ def test_half_precision_needs_a_gpu(machine, accelerator, precision):
     machine()
     said = f"trainer.precision={precision} needs a GPU, and this is a CPU. Try trainer.precision=bf16-mixed, or "
     assert str(refusal(accelerator=accelerator, precision=precision)).startswith(said)
+
+
+def test_amounts_that_bring_a_machine_down_are_refused(machine):
+    machine()
+    assert refusal(devices=16) is None
+    assert refusal(devices=1000) == "trainer.devices=1000: at most 16 on 2 cores. Try trainer.devices=2"
+    with pytest.raises(UserError, match="num_workers = 1000000: must be at most 256"):
+        check({"num_workers": 10**6})
+    with pytest.raises(UserError, match="beam_size = 10000000: must be at most 200"):
+        check({"decoding": {"_target_": "groundup.decoding.beam.Beam", "beam_size": 10**7}})
 
 
 def test_devices_that_are_not_there(machine):

@@ -107,6 +107,10 @@ def check_devices(devices: Any, here: str) -> None:
     if here == "cpu":
         if typed != "auto" and not (typed.isdigit() and int(typed) > 0):
             raise UserError(f"trainer.devices={typed}: on a CPU it is the number of processes. Try trainer.devices=1")
+        if typed != "auto" and int(typed) > (most := max(16, 2 * cores())):
+            raise UserError(
+                f"trainer.devices={typed}: at most {most} on {cores()} cores. Try trainer.devices={cores()}"
+            )
         return
     count = gpus().get(here)
     if count is None or typed in ("auto", "-1") or "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun shows each one GPU

@@ -92,7 +92,7 @@ class Root(Strict):
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     l1: Annotated[float, Field(ge=0)] = 0.0
     compile: bool = False
-    num_workers: Annotated[int, Field(ge=0)] = 0
+    num_workers: Annotated[int, Field(ge=0, le=256)] = 0
     baselines: bool = False
     tags: list[str] = []
     run_name: str | None = None

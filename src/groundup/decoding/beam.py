@@ -51,7 +51,7 @@ class Beam(Decoding):
 
     def __init__(
         self,
-        beam_size: Count = 5,
+        beam_size: Annotated[int, Field(ge=1, le=200)] = 5,
         length_penalty: Weight = 1.0,
         n_best: Count = 1,
         groups: Count = 1,
