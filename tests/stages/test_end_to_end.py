@@ -48,10 +48,14 @@ def test_training_loss_is_logged_against_steps(language_model):
     assert float(rows[-1]["validation/loss"]) < float(rows[0]["validation/loss"])
 
 
-def test_evaluate_gives_the_numbers_of_the_run_from_a_moved_folder(groundup, finetuned, tmp_path, read_json):
+def test_evaluate_gives_the_numbers_of_the_run_from_a_moved_folder(
+    groundup, finetuned, tmp_path, read_json, monkeypatch, capsys
+):
     moved = tmp_path / "elsewhere"
     shutil.copytree(finetuned, moved)
-    again = read_json(groundup("evaluate", f"run={moved}") / "metrics.json")
+    monkeypatch.chdir(moved)
+    again = read_json(groundup("evaluate", "run=.") / "metrics.json")
+    assert "TransformerEncoder" in capsys.readouterr().out
     before = read_json(finetuned / "metrics.json")
     assert again["test/accuracy"] == before["test/accuracy"]
     assert again["test/loss"]["value"] == pytest.approx(before["test/loss"]["value"], rel=1e-5)

@@ -41,7 +41,7 @@ def run(cfg: Config, job: Job) -> float:
     results = {split: evaluate(loaded.task, data, split, cfg)}
     write_results(job.folder, loaded.task, data, results)
     baselines = compare_with_baselines(job.folder, loaded.task, data, split, cfg.baselines)
-    print_results(results, baselines, loaded.folder.path.name)
+    print_results(results, baselines, type(loaded.task.model).__name__)
     metric = loaded.config.monitor.rpartition("/")[2]
     return results[split][0][metric].value
 
