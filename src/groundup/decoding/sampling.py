@@ -46,8 +46,8 @@ class Sampler(Decoding):
         cuts = {"top_k": top_k, "top_p": top_p, "min_p": min_p, "typical_p": typical_p}
         if temperature == 0 and (set_ := [f"{name}={value}" for name, value in cuts.items() if value is not None]):
             raise UserError(
-                f"{set_[0]} is for drawing, and temperature=0 always takes the most likely token. Try decoding=greedy "
-                f"without it, or decoding=sample decoding.{set_[0]}"
+                f"temperature=0 always takes the most likely token, which leaves nothing to {set_[0]}. Try decoding=greedy; "
+                f"or to draw, decoding=sample decoding.{set_[0]}"
             )
         self.temperature = temperature
         self.top_k = top_k
