@@ -299,7 +299,7 @@ def test_missing_column_names_those_that_exist_and_the_nearest(tmp_path):
     said = message(rows_of(path, text="review", label="star"))
     assert "data.label=stars" in said
     (tmp_path / "a.txt").write_text("words")
-    assert "no column 'stars'" in message(rows_of(tmp_path / "a.txt", label="stars"))
+    assert "no labels" in message(rows_of(tmp_path / "a.txt", label="stars"))
 
 
 def test_a_list_is_no_text(tmp_path):

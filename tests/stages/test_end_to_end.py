@@ -146,7 +146,7 @@ def test_init_from_refuses_another_architecture(data_overrides, pretrained, tmp_
             "data.validation=dev.csv",
         ),
         (["finetune", "data.label=subject", "data.train=nosuch.csv"], "nosuch.csv"),
-        (["finetune", "data.label=subject", "budget.steps=2", "budget.minutes=1"], "give exactly one"),
+        (["finetune", "data.label=subject", "budget.steps=2", "budget.minutes=1"], "a budget has one unit"),
         (["finetune", "data.label=subject", "model.dropuot=0.5"], "model.dropout"),
         (["finetune", "data.label=subject", "model.dropout=1.5"], "must be less than 1"),
         (["finetune", "data.label=subject", "model.heads=3"], "heads"),

@@ -12,6 +12,7 @@ from groundup.runs.atomic import full_disk, no_link, write_text
 from groundup.runs.reading import damaged, read_text
 
 _MOST_VALUES = 10_000_000
+_LONGEST = 100_000  # characters of a row
 
 
 class MetricsCsv:
@@ -89,6 +90,8 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     if text.count(",") > _MOST_VALUES:
         raise damaged(path, f"more than {_MOST_VALUES:,} values")
     *lines, _torn = text.split("\n")
+    if any(len(line) > _LONGEST for line in lines):
+        raise damaged(path, f"a row of more than {_LONGEST:,} characters")
     rows = []
     try:
         for values in csv.DictReader(lines):
