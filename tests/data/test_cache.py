@@ -50,16 +50,21 @@ def test_a_failed_build_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_processes_that_build_the_same_key_get_one_complete_folder(tmp_path):
+def race_for_the_key(root):
+    """Two processes ask for one key at once; both must get the same complete folder."""
     context = multiprocessing.get_context("fork")
     barrier, results = context.Barrier(2), context.Queue()
-    processes = [context.Process(target=_race, args=(tmp_path, barrier, results)) for _ in range(2)]
+    processes = [context.Process(target=_race, args=(root, barrier, results)) for _ in range(2)]
     for process in processes:
         process.start()
     found = [results.get(timeout=30) for _ in processes]
     for process in processes:
         process.join()
-    assert found[0] == found[1] == (str(tmp_path / "key"), ["0.txt", "1.txt", "2.txt", "3.txt"])
+    assert found[0] == found[1] == (str(root / "key"), ["0.txt", "1.txt", "2.txt", "3.txt"])
+
+
+def test_two_processes_that_build_the_same_key_get_one_complete_folder(tmp_path):
+    race_for_the_key(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["key"]
 
 
@@ -115,15 +120,7 @@ def test_what_was_damaged_is_said_and_built_anew(tmp_path, caplog, file, damage)
 
 def test_two_processes_that_find_it_damaged_get_one_complete_folder(tmp_path):
     (Cache(tmp_path).get("key", fill) / "2.txt").write_text("x")
-    context = multiprocessing.get_context("fork")
-    barrier, results = context.Barrier(2), context.Queue()
-    processes = [context.Process(target=_race, args=(tmp_path, barrier, results)) for _ in range(2)]
-    for process in processes:
-        process.start()
-    found = [results.get(timeout=30) for _ in processes]
-    for process in processes:
-        process.join()
-    assert found[0] == found[1] == (str(tmp_path / "key"), ["0.txt", "1.txt", "2.txt", "3.txt"])
+    race_for_the_key(tmp_path)
     assert (tmp_path / "key" / "2.txt").read_text() == "2"
 
 

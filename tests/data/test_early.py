@@ -38,7 +38,7 @@ for line in sys.argv[1:]:
     error, begun = io.StringIO(), time.process_time()
     with contextlib.redirect_stderr(error):
         code = cli.run(["finetune", "data=files", *line.split()])
-    print(code, "torch" in sys.modules, time.process_time() - begun < 4, error.getvalue().strip(), sep="|")
+    print(code, "torch" in sys.modules, time.process_time() - begun < 2, error.getvalue().strip(), sep="|")
 """
 
 
