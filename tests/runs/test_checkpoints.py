@@ -144,7 +144,7 @@ def test_a_compressed_checkpoint_is_not_inflated(method, tmp_path):
     rewritten(path, compression=method)
     assert path.stat().st_size < 1 << 20
     for read in (load_checkpoint, saved_step, AtomicIO().load_checkpoint):
-        with pytest.raises(UserError, match="compressed"):
+        with pytest.raises(UserError, match="it is compressed"):
             read(path)
 
 
