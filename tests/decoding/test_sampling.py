@@ -2,8 +2,7 @@ import pytest
 import torch
 
 from groundup.decoding.beam import Beam
-from groundup.decoding.sampling import Sampler
-from groundup.errors import UserError
+from groundup.decoding.sampling import Greedy, Sampler
 
 PROBABILITIES = torch.tensor([[0.1, 0.5, 0.05, 0.3, 0.05]])
 LOGITS = PROBABILITIES.log()
@@ -76,12 +75,12 @@ def test_the_ends_of_the_draw_never_give_an_impossible_token():
         assert (Sampler(**words)(logits, uniform) >= 500).all()
 
 
-@pytest.mark.parametrize("words", [{"top_k": 3}, {"top_p": 0.1}, {"min_p": 0.0}, {"typical_p": 1.0}])
-def test_what_greedy_decoding_would_ignore_is_refused(words):
-    ((name, value),) = words.items()
-    with pytest.raises(UserError, match=rf"decoding=sample decoding\.{name}={value}"):
-        Sampler(temperature=0, **words)
-    assert Sampler(temperature=0.5, **words).temperature == 0.5
+@pytest.mark.parametrize("words", [{"top_k": 3}, {"top_p": 0.1}, {"min_p": 1.0}, {"typical_p": 0.01}])
+def test_the_most_likely_token_is_in_every_set_of_likely_tokens(words):
+    logits = torch.randn(100, 50)
+    greedy = Greedy()(logits, None)
+    assert torch.equal(greedy, logits.argmax(-1))
+    assert torch.equal(Sampler(temperature=0, **words)(logits, None), greedy)
 
 
 def test_no_temperature_is_too_low():

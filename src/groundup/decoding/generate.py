@@ -12,7 +12,7 @@ from groundup.decoding.beam import Beam
 from groundup.decoding.decoding import Decoding, Hypothesis
 from groundup.decoding.rows import Copy, Rows, evaluating
 from groundup.decoding.rules import Rules
-from groundup.decoding.sampling import Sampler
+from groundup.decoding.sampling import Greedy, Sampler
 
 Prompts = Sequence[Sequence[int]]
 
@@ -63,7 +63,7 @@ def stream(
     ``begin``.
     """
     seeds = range(seed, seed + len(prompts)) if isinstance(seed, int) else seed
-    sampler = sampler or Sampler(temperature=0)
+    sampler = sampler or Greedy()
     with evaluating(decoder, head):
         for step in sampler.steps(*begin(decoder, head, prompts, sampler, **settings), seeds):
             tokens: list[int | None] = [None] * len(prompts)

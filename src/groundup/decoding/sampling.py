@@ -13,7 +13,6 @@ from groundup.decoding.decoding import Decoding, Hypothesis, OrOff
 from groundup.decoding.rows import Rows
 from groundup.decoding.rules import NEVER, Rules
 from groundup.decoding.vocabulary import largest, normalizer
-from groundup.errors import UserError
 from groundup.ranges import Count
 
 Kept = Annotated[float, Field(gt=0, le=1)]  # share of the probability that stays
@@ -22,7 +21,7 @@ Kept = Annotated[float, Field(gt=0, le=1)]  # share of the probability that stay
 class Sampler(Decoding):
     """Draws one token a row from its logits, after reshaping the distribution. Applied in the order below.
 
-    ``temperature``: logits are divided by it; 0 takes the most likely token (greedy), which leaves nothing to the others.
+    ``temperature``: logits are divided by it; 0 takes the most likely token, which none of the others takes away.
     ``top_k``: only the k most likely. ``top_p``: only the smallest set of most likely tokens whose probability reaches
     p, the token that crosses p included (Holtzman et al. 2020). ``min_p``: only tokens with at least this share of the
     best token's probability (Nguyen et al. 2024). ``typical_p``: only the tokens whose surprise is nearest to the
@@ -42,15 +41,8 @@ class Sampler(Decoding):
         max_new_tokens: Count = 128,
     ):
         super().__init__(repetition_penalty, no_repeat_ngram, min_new_tokens, max_new_tokens)
-        top_k = top_k or None
-        cuts = {"top_k": top_k, "top_p": top_p, "min_p": min_p, "typical_p": typical_p}
-        if temperature == 0 and (set_ := [f"{name}={value}" for name, value in cuts.items() if value is not None]):
-            raise UserError(
-                f"temperature=0 always takes the most likely token, which leaves nothing to {set_[0]}. Try decoding=greedy; "
-                f"or to draw, decoding=sample decoding.{set_[0]}"
-            )
         self.temperature = temperature
-        self.top_k = top_k
+        self.top_k = top_k or None
         self.top_p = top_p
         self.min_p = min_p
         self.typical_p = typical_p
@@ -131,6 +123,25 @@ class Sampler(Decoding):
             probabilities = torch.zeros_like(probabilities).scatter(-1, order, kept)
             probabilities = probabilities / probabilities.sum(-1, keepdim=True)
         return probabilities, ids
+
+
+class Greedy(Sampler):
+    """Takes the most likely token, always."""
+
+    def __init__(
+        self,
+        repetition_penalty: Annotated[float, Field(gt=0)] = 1.0,
+        no_repeat_ngram: OrOff | None = None,
+        min_new_tokens: Annotated[int, Field(ge=0)] = 0,
+        max_new_tokens: Count = 128,
+    ):
+        super().__init__(
+            temperature=0,
+            repetition_penalty=repetition_penalty,
+            no_repeat_ngram=no_repeat_ngram,
+            min_new_tokens=min_new_tokens,
+            max_new_tokens=max_new_tokens,
+        )
 
 
 def until(probabilities: Tensor, mass: float) -> Tensor:

@@ -21,7 +21,7 @@ from groundup.data.pairs import ROOM
 from groundup.data.tokenizer import Tokenizer
 from groundup.decoding.decoding import Decoding, Hypothesis
 from groundup.decoding.generate import decode, stream
-from groundup.decoding.sampling import Sampler
+from groundup.decoding.sampling import Greedy, Sampler
 from groundup.errors import UserError
 from groundup.metrics.estimate import Estimate
 from groundup.metrics.generation import exact_match, generation_metrics, references_of
@@ -234,7 +234,7 @@ class SequenceToSequence(Task):
         finished = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
         if written.any():
             part = {name: value[written] for name, value in batch.items()}
-            greedy = Sampler(temperature=0, max_new_tokens=size)
+            greedy = Greedy(max_new_tokens=size)
             found = self.write(part, self.decoding if self.final else greedy, part["index"].tolist())
             for row, (best, *_) in zip(written.nonzero()[:, 0].tolist(), found, strict=True):
                 tokens[row, : len(best.tokens)] = torch.tensor(best.tokens, dtype=torch.long)

@@ -51,7 +51,7 @@ class Samples(Callback):
     ) -> None:
         self.prompts = list(prompts)
         self.max_new_tokens = max_new_tokens
-        self.sampler = Sampler(temperature=temperature, top_p=0.95 if temperature else None)
+        self.sampler = Sampler(temperature=temperature, top_p=0.95)
         self.seed = seed
         self.rows = rows
 
