@@ -6,11 +6,11 @@ import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from groundup.config.build import instantiate
 from groundup.config.compose import compose
-from groundup.config.job import Job
-from groundup.config.safe import instantiate
 from groundup.config.tree import Config
 from groundup.data.datamodule import TextDataModule
+from groundup.jobs.job import Job
 from groundup.runs.folder import RunFolder
 from groundup.runs.loggers import close_loggers, open_loggers
 from groundup.stages.building import add_optimization, build_data, build_task, prepare_process

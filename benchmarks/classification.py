@@ -17,7 +17,7 @@ from pathlib import Path
 
 from once import mean_and_range, metric, run_once
 
-from groundup.metrics.compare import paired_difference
+from groundup.metrics.classification import paired_difference
 from groundup.metrics.estimate import Estimate
 from groundup.runs.folder import RunFolder
 

@@ -17,7 +17,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # what the command sets
 
 import torch
 
-from groundup.config.safe import instantiate
+from groundup.config.build import instantiate
 from groundup.decoding.beam import Beam
 from groundup.decoding.sampling import Sampler
 from groundup.metrics.generation import references_of

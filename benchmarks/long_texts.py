@@ -22,7 +22,7 @@ import sys
 from groundup.data.batching import Packed
 from groundup.data.datamodule import TextDataModule
 from groundup.data.sources.files import Files
-from groundup.data.tokenizer import TokenizerSpec
+from groundup.text.tokenizer import TokenizerSpec
 file, kind, cache = sys.argv[1:]
 source = Files(train=file, validation_share=0.01)
 data = TextDataModule(source, TokenizerSpec(kind, 4096, min_frequency=2), Packed(), cache, seed=1)

@@ -13,7 +13,7 @@ from pathlib import Path
 import sacrebleu
 
 from groundup.data.sources.python_docs import PythonDocs
-from groundup.data.tokenizer import Tokenizer
+from groundup.text.tokenizer import Tokenizer
 
 KINDS = ("word", "wordpiece", "unigram", "byte_bpe", "char")
 

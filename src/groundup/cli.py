@@ -11,24 +11,14 @@ import re
 import sys
 from pathlib import Path
 
-from groundup.config import streams
+from groundup.config.files import STAGES, checkout, conf_dir
 from groundup.errors import UserError
+from groundup.system import streams
 
 # What decides which code is run.
 SHELL_ONLY = re.compile(
     r"(GROUNDUP_(ALLOW|CONF|RANK_JOB)|PATH|HOME|HYDRA_\w+|PYTHON\w*|LD_\w+|DYLD_\w+)$", re.IGNORECASE
 )
-
-PACKAGE = Path(__file__).resolve().parent
-STAGES: dict[str, tuple[str, str]] = {
-    "pretrain": ("groundup.stages.pretrain", "train a language model on running text"),
-    "finetune": ("groundup.stages.finetune", "train a task, from random weights or from init_from=RUN"),
-    "evaluate": ("groundup.stages.evaluate", "score a finished run, on its own data or on other"),
-    "predict": ("groundup.stages.predict", "answer for each row of a file: input=FILE output=FILE"),
-    "generate": ("groundup.stages.generate", "continue a prompt: run=RUN prompt=TEXT"),
-    "resume": ("groundup.stages.resume", "go on with an interrupted run: run=RUN or run=last"),
-    "pipeline": ("groundup.stages.pipeline", "run several stages in order: experiment=demo"),
-}
 
 # What people write, and what Hydra 1.3 understands.
 ALIASES = {
@@ -50,19 +40,6 @@ def usage() -> str:
         'eval "$(groundup -sc install=bash)"    tab completion for this shell',
     ]
     return "\n".join(lines)
-
-
-def conf_dir() -> Path:
-    """The folder of YAML: ``$GROUNDUP_CONF``, else ``conf/`` of the checkout, else the copy inside the installed package."""
-    if named := os.environ.get("GROUNDUP_CONF"):
-        return Path(named).expanduser().resolve()
-    return checkout() / "conf"
-
-
-def checkout() -> Path:
-    """The folder of the project's source; of an installed package, the package itself."""
-    above = PACKAGE.parents[1]
-    return above if (above / "pyproject.toml").is_file() else PACKAGE
 
 
 def prepare_environment() -> None:
@@ -114,7 +91,7 @@ def complete(arguments: list[str]) -> int:
         start = words[1] if len(words) > 1 else ""
         print("\n".join(verb for verb in STAGES if verb.startswith(start)))
         return 0
-    from groundup.config.launch import launch
+    from groundup.jobs.launch import launch
 
     stage = words[1] if len(words) > 1 else "pretrain"
     if len(words) > 1:
@@ -140,7 +117,7 @@ def run(arguments: list[str]) -> int:
     if stage not in STAGES:
         return fail(unknown_verb(stage))
     if rest in (["--help"], ["-h"]):
-        from groundup.config.manual import manual
+        from groundup.config.help import manual
 
         print(manual(stage, STAGES[stage][1], conf_dir()))
         return 0
@@ -150,8 +127,8 @@ def run(arguments: list[str]) -> int:
         return fail(str(error))
     for short, full in ALIASES.items():
         rest = [full + word.removeprefix(short) if word.startswith(short) else word for word in rest]
-    from groundup.config.launch import launch
     from groundup.config.quoting import quoted
+    from groundup.jobs.launch import launch
 
     return launch(stage, quoted(rest, sweep=bool({"-m", "--multirun"} & set(rest))))
 

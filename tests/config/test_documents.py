@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from groundup.cli import STAGES, conf_dir
 from groundup.config.compose import compose
-from groundup.config.launch import for_steps
+from groundup.config.files import STAGES, conf_dir
+from groundup.jobs.launch import for_steps
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / ".env.example", *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])

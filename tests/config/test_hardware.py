@@ -8,10 +8,10 @@ import sys
 import pytest
 
 from groundup import cli
-from groundup.config import hardware
 from groundup.config.check import check
-from groundup.config.hardware import accelerator_here, check_hardware
 from groundup.errors import UserError
+from groundup.system import hardware
+from groundup.system.hardware import accelerator_here, check_hardware
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_said_before_there_is_a_folder(machine, tmp_path, capsys):
 def test_a_wrong_precision_is_said_without_torch():
     code = """
 import sys
-from groundup.config.preflight import preflight
+from groundup.jobs.preflight import preflight
 try:
     preflight("pretrain", {"trainer": {"accelerator": "cpu", "precision": "fp16"}}, [], {})
 except Exception as error:

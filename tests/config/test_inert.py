@@ -9,7 +9,7 @@ import random
 import pytest
 
 from groundup.config.compose import compose
-from groundup.config.inert import inert
+from groundup.config.quoting import inert
 from groundup.errors import UserError
 
 FORMS = r"""{0} '{0}' "{0}" [{0}] [a,'{0}'] {{a: {0}}} a{0}b \{0} \\{0} '\\{0}' str({0}) "'{0}'" '"{0}"'""".split(" ")

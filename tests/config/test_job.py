@@ -10,9 +10,9 @@ import sys
 import pytest
 
 from groundup.config.compose import compose
-from groundup.config.job import Job, run_job
-from groundup.config.ranks import ready_for_ranks
 from groundup.errors import UserError
+from groundup.jobs.job import Job, run_job
+from groundup.jobs.ranks import ready_for_ranks
 from groundup.runs.folder import RunFolder
 
 
@@ -232,7 +232,7 @@ def test_pipeline_runs_jobs_inside_a_job(toy, monkeypatch):
 
     (toy.root / "package" / "toy_pipeline.py").write_text(
         "from groundup.config.compose import compose\n"
-        "from groundup.config.job import run_job\n"
+        "from groundup.jobs.job import run_job\n"
         "def run(cfg, job):\n"
         "    for seed in (1, 3):\n"
         "        run_job('pretrain', compose('pretrain', [f'seed={seed}']), job.folder.path / str(seed))\n"

@@ -71,7 +71,7 @@ def test_command_line_mistakes_leave_no_run(toy, capsys, argument):
 def test_impossible_values_end_the_run_before_the_stage(toy, capsys, argument):
     stage = toy.root / "package" / "toy_stage.py"
     stage.write_text(
-        'from groundup.config.safe import instantiate\ndef run(cfg, job):\n    instantiate(cfg.model, "model", vocab_size=7)\n'
+        'from groundup.config.build import instantiate\ndef run(cfg, job):\n    instantiate(cfg.model, "model", vocab_size=7)\n'
     )
     assert toy.groundup("pretrain", argument) == 2
     assert stderr_of(capsys) == f"error: {VALUES[argument]}\n"

@@ -11,8 +11,8 @@ from functools import cache, partial
 
 import pytest
 
+from groundup.config.build import instantiate
 from groundup.config.places import PLACES, place_at, resolve
-from groundup.config.safe import instantiate
 from groundup.errors import UserError
 
 DANGEROUS = """
@@ -31,8 +31,8 @@ lightning.pytorch.loggers.CSVLogger lightning.pytorch.loggers.TensorBoardLogger
 lightning.pytorch.profilers.PyTorchProfiler lightning.pytorch.strategies.DeepSpeedStrategy
 lightning.pytorch.plugins.TorchCheckpointIO lightning.pytorch.Trainer.save_checkpoint
 lightning.pytorch.trainer.trainer.torch.load groundup.cli.main groundup.cli.sys.exit
-groundup.config.safe.instantiate groundup.runs.atomic.write_text groundup.data.cache.os.system
-groundup.data.cache.Path groundup.data.tokenizer.Tokenizer.save groundup.data.sources.files.Path
+groundup.config.build.instantiate groundup.system.files.write_text groundup.data.cache.os.system
+groundup.data.cache.Path groundup.text.tokenizer.Tokenizer.save groundup.data.sources.files.Path
 groundup.training.resume.AtomicIO groundup.training.resume.AtomicIO.save_checkpoint groundupx.models.Net
 groundup.models.backbone.Backbone groundup.models.transformer.torch.load groundup.models.transformer.__builtins__
 groundup.models.transformer.TransformerDecoder.__class__ groundup.models.transformer.TransformerDecoder.from_pretrained
@@ -125,7 +125,7 @@ def test_text_that_looks_like_an_interpolation_stays_text(toy, monkeypatch):
     from omegaconf import OmegaConf
     from omegaconf.basecontainer import BaseContainer
 
-    from groundup.config.resolvers import register
+    from groundup.config.compose import register
 
     register()
     monkeypatch.setenv("MY_SECRET", "hush")
@@ -154,7 +154,7 @@ def test_refusals_say_what_to_type(toy, monkeypatch):
         instantiate({"_target_": ["os", "getcwd"]}, "model")
     for word in ("_args_", "_recursive_", "_convert_", "_partial_", "__class__"):
         with pytest.raises(UserError, match=f"tokenizer.{word}: has no meaning here"):
-            instantiate({"_target_": "groundup.data.tokenizer.TokenizerSpec", "kind": "char", word: True}, "tokenizer")
+            instantiate({"_target_": "groundup.text.tokenizer.TokenizerSpec", "kind": "char", word: True}, "tokenizer")
 
 
 def test_users_extend_the_list(toy, monkeypatch):

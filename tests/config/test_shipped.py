@@ -6,14 +6,13 @@ import re
 
 import pytest
 
-from groundup.cli import conf_dir
 from groundup.config.check import check
 from groundup.config.compose import compose_with_choices
-from groundup.config.files import experiment_stage, origin
-from groundup.config.launch import for_steps
-from groundup.config.manual import manual
-from groundup.config.steps import changed
+from groundup.config.files import conf_dir, experiment_stage, origin
+from groundup.config.help import manual
 from groundup.errors import UserError
+from groundup.jobs.launch import for_steps
+from groundup.jobs.steps import changed
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import csv
 
 import pytest
 
-from groundup.config.sweep import Ranking, Row, as_text, over_seeds, summarise
+from groundup.jobs.sweep import Ranking, Row, as_text, over_seeds, summarise
 from groundup.runs.folder import RunFolder
 
 

@@ -9,8 +9,16 @@ from functools import partial
 import numpy as np
 import pytest
 
-from groundup.data.batching import BatchStream, Bucketed, EvaluationBatches, Packed, Plan, TokenBudget, padding_share
-from groundup.data.ordering import by_length
+from groundup.data.batching import (
+    BatchStream,
+    Bucketed,
+    EvaluationBatches,
+    Packed,
+    Plan,
+    TokenBudget,
+    by_length,
+    padding_share,
+)
 from groundup.errors import UserError
 
 LENGTHS = np.minimum(3 + np.random.default_rng(0).geometric(0.08, size=1003), 64)  # skewed, as short texts are

@@ -2,7 +2,7 @@
 
 import pytest
 
-from groundup.data.clean import Clean, valid_unicode
+from groundup.text.clean import Clean, valid_unicode
 
 MESSY = "  <p>Tom &amp; <b>Ann</b></p>\r\n\n ＡＢＣ e\u0301 \t The END "
 

@@ -13,8 +13,8 @@ import torch
 from groundup.data.corruption import DenoisingCollator, SpanCorruptionCollator, sentence_end_ids
 from groundup.data.facts import Facts
 from groundup.data.seeding import mix
-from groundup.data.tokenizer import Tokenizer
 from groundup.errors import UserError
+from groundup.text.tokenizer import Tokenizer
 
 FACTS = Facts(vocab_size=1000, pad_id=0, unk_id=1, bos_id=2, eos_id=3, sep_id=4, mask_id=5, cls_id=6)
 EOS, MASK, STOP = FACTS.eos_id, FACTS.mask_id, 10

@@ -18,11 +18,11 @@ from groundup.data.collate import CausalCollator, ClassificationCollator, Collat
 from groundup.data.corruption import DenoisingCollator, SpanCorruptionCollator
 from groundup.data.datamodule import TextDataModule
 from groundup.data.facts import Facts
-from groundup.data.given import GivenRows
 from groundup.data.loading import CollatedExamples
 from groundup.data.sources.files import Files
-from groundup.data.tokenizer import TokenizerSpec
+from groundup.data.sources.source import GivenRows
 from groundup.errors import UserError
+from groundup.text.tokenizer import TokenizerSpec
 
 WORDS = "the quick brown fox jumps over a lazy dog and then goes home to sleep under the old oak tree".split()
 
@@ -411,7 +411,7 @@ def test_a_label_that_training_lacks_is_found_before_training(cache):
 def test_data_are_prepared_once(cache, monkeypatch):
     module("bucketed", cache)
     monkeypatch.setattr("groundup.data.encoding.encode", lambda *words: pytest.fail("encoded again"))
-    monkeypatch.setattr("groundup.data.tokenizer.Tokenizer.train", lambda *words: pytest.fail("trained again"))
+    monkeypatch.setattr("groundup.text.tokenizer.Tokenizer.train", lambda *words: pytest.fail("trained again"))
     data = module("token_budget", cache)
     examples = data.examples("train")
     data.prepare_data()

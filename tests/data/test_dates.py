@@ -10,11 +10,11 @@ from datetime import date, datetime, timedelta
 import pytest
 from babel.dates import format_date
 
-from groundup.data.clean import Clean
 from groundup.data.sources.dates import Dates, make
 from groundup.data.sources.dates_formats import Format, formats_of, known_locale
 from groundup.data.sources.source import SPLITS
 from groundup.errors import UserError
+from groundup.text.clean import Clean
 
 PAIRS = [("en", "zh"), ("zh", "en_GB"), ("de", "ja"), ("es", "ru")]
 

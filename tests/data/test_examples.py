@@ -10,9 +10,9 @@ import pytest
 from groundup.data.batching import Bucketed
 from groundup.data.cache import Cache
 from groundup.data.examples import LabelledText
-from groundup.data.given import GivenRows
-from groundup.data.tokenizer import Tokenizer
+from groundup.data.sources.source import GivenRows
 from groundup.errors import UserError
+from groundup.text.tokenizer import Tokenizer
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 

@@ -12,10 +12,10 @@ import pytest
 
 from groundup.data.batching import Packed
 from groundup.data.cache import Cache
-from groundup.data.given import GivenRows
 from groundup.data.packing import PackedText
-from groundup.data.tokenizer import Tokenizer
+from groundup.data.sources.source import GivenRows
 from groundup.errors import UserError
+from groundup.text.tokenizer import Tokenizer
 
 ALPHABET = "".join(chr(0x4E00 + number) for number in range(2000))  # so many that each token of a text can be another
 
@@ -239,9 +239,9 @@ def test_a_huge_document_is_cut_where_tokens_end(kind, monkeypatch):
     tokenizer = Tokenizer.train([text], kind, vocab_size=400)
     whole = packed(tokenizer, [text]).encoded.ids.tolist()
     monkeypatch.setattr("groundup.data.encoding.BLOCK", 100)
-    monkeypatch.setattr("groundup.data.pieces.PIECE", 100)
+    monkeypatch.setattr("groundup.text.pieces.PIECE", 100)
     assert packed(tokenizer, [text]).encoded.ids.tolist() == whole == tokenizer.encode(text)
-    monkeypatch.setattr("groundup.data.pieces.PIECE", 7)  # words longer than a piece: cut anywhere, nothing lost
+    monkeypatch.setattr("groundup.text.pieces.PIECE", 7)  # words longer than a piece: cut anywhere, nothing lost
     cut = packed(tokenizer, [text]).encoded.ids.tolist()
     assert cut == tokenizer.encode(text)
     if kind in ("byte_bpe", "unigram"):

@@ -12,10 +12,10 @@ from groundup.data.cache import Cache
 from groundup.data.collate import Collator
 from groundup.data.encoding import EncodedText
 from groundup.data.facts import Facts
-from groundup.data.given import GivenRows
 from groundup.data.pairs import PairedText, PromptedText
-from groundup.data.tokenizer import Tokenizer
+from groundup.data.sources.source import GivenRows
 from groundup.errors import UserError
+from groundup.text.tokenizer import Tokenizer
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 DIGITS = "0123456789"

@@ -4,13 +4,12 @@ from collections import Counter
 
 import pytest
 
-from groundup.data.clean import Clean
-from groundup.data.sources.python_docs import PythonDocs, assign, make
+from groundup.data.sources.python_docs import TOPICS, PythonDocs, assign, make, topic_of
 from groundup.data.sources.python_docs_extract import Docstring, extract
 from groundup.data.sources.python_docs_summary import summaries
-from groundup.data.sources.python_docs_topics import TOPICS, topic_of
 from groundup.data.sources.source import SPLITS, label_names
 from groundup.errors import UserError
+from groundup.text.clean import Clean
 
 
 @pytest.fixture(scope="module")

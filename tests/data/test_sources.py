@@ -7,11 +7,11 @@ import tracemalloc
 
 import pytest
 
-from groundup.data.clean import Clean
 from groundup.data.sources.files import Files
 from groundup.data.sources.formats import Reading, read
 from groundup.data.sources.source import label_names
 from groundup.errors import UserError
+from groundup.text.clean import Clean
 
 ROWS = [
     {"review": 'He said "fine", twice', "stars": "5"},
@@ -262,7 +262,7 @@ def test_pairs_and_texts_are_cut_in_two_without_being_asked(tmp_path, repository
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    from groundup.config.safe import instantiate
+    from groundup.config.build import instantiate
 
     path = write(tmp_path / "pairs.tsv", [{"en": f"row {i}", "zh": "x"} for i in range(100)])
     with initialize_config_dir(str(repository / "conf"), version_base="1.3"):
@@ -423,7 +423,7 @@ def test_ready_yamls_read_local_copies(data_root, repository, name):
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    from groundup.config.safe import instantiate
+    from groundup.config.build import instantiate
 
     with initialize_config_dir(str(repository / "conf"), version_base="1.3"):
         config = compose(overrides=[f"+data={name}", f"data.root={data_root}"]).data

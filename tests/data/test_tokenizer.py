@@ -10,9 +10,9 @@ import sys
 import pytest
 
 from groundup.data.cache import Cache
-from groundup.data.pieces import Sample
-from groundup.data.tokenizer import SPECIALS, Tokenizer, TokenizerSpec
 from groundup.errors import UserError
+from groundup.text.pieces import Sample
+from groundup.text.tokenizer import SPECIALS, Tokenizer, TokenizerSpec
 
 KINDS = ["char", "word", "byte_bpe", "wordpiece", "unigram"]
 ENGLISH = ["The quick brown fox jumps over the lazy dog.", "It doesn't stop; the dog sleeps (again)!", "A dog, a fox."]
@@ -270,7 +270,7 @@ def test_time_is_linear_in_a_run_of_any_kind(kind, run):
 
 @pytest.mark.parametrize("kind", ["word", "byte_bpe", "wordpiece", "unigram"])
 def test_much_text_is_learned_from_by_a_sample_and_that_is_said(kind, monkeypatch, caplog):
-    monkeypatch.setattr("groundup.data.tokenizer._TEXT", 2000)
+    monkeypatch.setattr("groundup.text.tokenizer._TEXT", 2000)
     lines = [f"common {'early' if number < 900 else 'late'} line number {number}" for number in range(1000)]
     caplog.set_level("INFO")
     tokenizer = Tokenizer.train(iter(lines), kind, 330)
@@ -297,7 +297,7 @@ def test_large_rows_are_fast_for_characters():
 def test_same_texts_give_the_same_tokenizer_in_another_process(kind):
     texts = [f"{a} {b} {a[::-1]}{b}" for a in ENGLISH + CHINESE for b in ENGLISH + CHINESE]
     code = (
-        "import json, sys; from groundup.data.tokenizer import Tokenizer; "
+        "import json, sys; from groundup.text.tokenizer import Tokenizer; "
         "print(Tokenizer.train(json.load(sys.stdin), sys.argv[1], 290).fingerprint)"
     )
     other = subprocess.run(

@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import torch
 
-from groundup.decoding.rules import NEVER, Rules
+from groundup.decoding.logits import NEVER, Rules
 from groundup.decoding.sampling import Sampler
 
 V, EOS = 8, 2

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from groundup.decoding.vocabulary import largest, normalizer
+from groundup.decoding.logits import largest, normalizer
 
 
 @pytest.mark.parametrize("vocab_size", [5, 64, 1000, 8192, 8200])

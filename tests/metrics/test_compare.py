@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from groundup.metrics.compare import paired_difference
+from groundup.metrics.classification import paired_difference
 
 
 def test_differences_equal_scikit_learn_and_swap_sign():

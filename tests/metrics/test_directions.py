@@ -10,9 +10,9 @@ import pytest
 
 from groundup.errors import UserError
 from groundup.metrics.classification import classification_metrics
-from groundup.metrics.directions import BETTER, chosen_direction, direction
 from groundup.metrics.generation import generation_metrics
 from groundup.metrics.language import language_metrics
+from groundup.metrics.monitored import BETTER, chosen_direction, direction
 
 
 def test_every_metric_that_a_task_reports_is_in_the_table():
@@ -46,5 +46,5 @@ def test_a_metric_without_a_direction_needs_one():
 
 
 def test_the_table_is_read_without_torch():
-    code = "import sys, groundup.metrics.directions as d; d.direction('test/loss'); sys.exit('torch' in sys.modules)"
+    code = "import sys, groundup.metrics.monitored as d; d.direction('test/loss'); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

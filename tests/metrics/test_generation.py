@@ -7,8 +7,7 @@ import math
 import pytest
 
 from groundup.metrics.generation import exact_match, generation_metrics, references_of, text_statistics
-from groundup.metrics.rouge import rouge
-from groundup.metrics.tokens import script
+from groundup.metrics.rouge import rouge, script
 from groundup.metrics.translation import bleu, chrf
 
 HYPOTHESES = ["the dog runs", "A cat!", ""]

@@ -8,8 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from groundup.metrics.rouge import common_subsequence, rouge, rouge_scores
-from groundup.metrics.tokens import tokens
+from groundup.metrics.rouge import common_subsequence, rouge, rouge_scores, tokens
 
 
 def f1(common, left, right):

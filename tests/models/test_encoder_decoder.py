@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from groundup.config.build import instantiate
 from groundup.config.check import check
 from groundup.config.compose import compose_with_choices
 from groundup.config.mistakes import explain
-from groundup.config.safe import instantiate
 from groundup.errors import UserError
 from groundup.models.encoder_decoder import EncoderDecoder
 from groundup.models.recurrent import RecurrentDecoder, RecurrentEncoder

@@ -7,10 +7,9 @@ from itertools import product
 
 import pytest
 
-from groundup.cli import conf_dir
 from groundup.config.check import check
 from groundup.config.compose import compose_with_choices
-from groundup.config.files import groups
+from groundup.config.files import conf_dir, groups
 
 STAGES = {  # stage -> what it cannot do without, beside the choice under test
     "pretrain": [],

@@ -13,11 +13,10 @@ import pytest
 import torch
 from seed import SEED
 
-from groundup.cli import conf_dir
+from groundup.config.build import instantiate
 from groundup.config.check import check
 from groundup.config.compose import compose_with_choices
-from groundup.config.files import groups
-from groundup.config.safe import instantiate
+from groundup.config.files import conf_dir, groups
 from groundup.errors import UserError
 from groundup.stages.building import add_optimization, build_data, build_task, check_model_fits, connect
 from groundup.stages.stored import check_stored

@@ -15,8 +15,8 @@ from omegaconf import OmegaConf
 
 from groundup.errors import UserError
 from groundup.metrics.estimate import Estimate
-from groundup.runs import atomic
 from groundup.runs.folder import RunFolder, plain
+from groundup.system import files
 
 CONFIG = {
     "lr": 3e-3, "tiny": 1e-5, "text": "1e-3", "yes": "yes", "none": None, "on": True, "date": "2026-03-04", "octal": "010",
@@ -184,7 +184,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(atomic.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(UserError, match=r"no space left .* metrics\.json was not written"):
         run.write_json("metrics.json", {"a": 2})
     assert run.read_json("metrics.json") == {"a": 1}
@@ -206,13 +206,13 @@ def test_an_interrupted_write_leaves_nothing_half_written(tmp_path):
         temporary.write_text("half")
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), atomic.replacing(tmp_path / "x.json") as temporary:
+    with pytest.raises(KeyboardInterrupt), files.replacing(tmp_path / "x.json") as temporary:
         stop(temporary)
     assert os.listdir(tmp_path) == []
 
 
 def test_other_errors_of_the_disk_stay_what_they_are(tmp_path):
-    with pytest.raises(FileNotFoundError), atomic.replacing(tmp_path / "x.json"):
+    with pytest.raises(FileNotFoundError), files.replacing(tmp_path / "x.json"):
         pass  # nothing was written
 
 

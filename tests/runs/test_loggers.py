@@ -14,11 +14,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from wandb.proto import wandb_internal_pb2
 
-from groundup.config.safe import instantiate
+from groundup.config.build import instantiate
 from groundup.errors import UserError
 from groundup.runs.folder import RunFolder
+from groundup.runs.history import read_metrics
 from groundup.runs.loggers import CsvLogger, TensorBoard, Wandb, close_loggers, open_loggers
-from groundup.runs.metrics_csv import read_metrics
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -188,7 +188,7 @@ def test_online_without_a_key_is_offline_with_one_warning(run, monkeypatch, capl
 
 def test_a_server_that_is_down_makes_the_run_offline(run, monkeypatch, caplog):
     monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
-    monkeypatch.setattr("groundup.runs.wandb_logger._INIT_TIMEOUT", 1.0)
+    monkeypatch.setattr("groundup.runs.loggers._INIT_TIMEOUT", 1.0)
     start = time.monotonic()
     logger = Wandb(mode="online")(run)
     assert "cannot go online" in caplog.text

@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from groundup.errors import UserError
-from groundup.runs.csv_logger import CsvLogger
 from groundup.runs.folder import RunFolder
-from groundup.runs.metrics_csv import MetricsCsv, read_metrics
+from groundup.runs.history import CsvLogger, MetricsCsv, read_metrics
 
 
 def test_every_value_is_on_disk_when_it_is_logged(tmp_path):
@@ -99,7 +98,7 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("groundup.runs.metrics_csv.open", full, raising=False)
+    monkeypatch.setattr("groundup.runs.history.open", full, raising=False)
     with pytest.raises(UserError, match="no space left"):
         table.write(2, {"a": 1.0})
 

@@ -8,10 +8,9 @@ import time
 import pytest
 
 from groundup.errors import UserError
-from groundup.runs import reading
-from groundup.runs.atomic import write_text
 from groundup.runs.folder import RunFolder
-from groundup.runs.reading import read_json, read_text, read_yaml, require_own_files
+from groundup.system import files
+from groundup.system.files import read_json, read_text, read_yaml, require_own_files, write_text
 
 LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10)
@@ -88,7 +87,7 @@ def test_size_is_looked_at_before_the_content(tmp_path, monkeypatch):
     assert "1,099,511,627,776 bytes" in refused(read_yaml, tmp_path / "big.yaml")
     assert "bytes" in refused(read_json, tmp_path / "big.yaml")
     (tmp_path / "latin.json").write_bytes("é".encode("latin-1"))
-    assert "no UTF-8" in refused(reading.read_text, tmp_path / "latin.json")
+    assert "no UTF-8" in refused(files.read_text, tmp_path / "latin.json")
 
 
 @pytest.mark.parametrize("name", ["run.log", "tokenizer.json", "samples/step_000000010.txt", "samples", "checkpoints"])

@@ -7,9 +7,9 @@ import re
 import pytest
 from report_page import Page, page
 
+from groundup.report import write_report
+from groundup.report.charts import line_chart, number, short, thin
 from groundup.runs.folder import RunFolder
-from groundup.runs.report import write_report
-from groundup.runs.report.charts import line_chart, number, short, thin
 
 
 def test_a_finished_run_shows_every_section(fabricated):

@@ -7,10 +7,10 @@ import re
 import pytest
 from report_page import Page, page
 
+from groundup.report import write_report
+from groundup.report.attention import attention_maps
+from groundup.report.outputs import outputs
 from groundup.runs.folder import RunFolder
-from groundup.runs.report import write_report
-from groundup.runs.report.attention import attention_maps
-from groundup.runs.report.outputs import outputs
 
 
 def test_sections_of_a_translation(written):

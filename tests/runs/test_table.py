@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 
 from groundup.metrics.estimate import Estimate
-from groundup.runs.table import main_metrics, markdown_table, show_table, side_by_side
+from groundup.report.table import main_metrics, markdown_table, show_table, side_by_side
 
 ROWS = {
     "majority": {"test/accuracy": Estimate(0.2, 0.1, 0.3, 50), "test/loss": Estimate(1.7, 1.6, 1.8, 50)},

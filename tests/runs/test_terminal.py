@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 
-from groundup.config.launch import report_failure
-from groundup.config.logs import log_to_run
 from groundup.errors import UserError
-from groundup.runs.table import show_table
-from groundup.runs.terminal import visible
+from groundup.jobs.launch import report_failure
+from groundup.jobs.logs import log_to_run
+from groundup.report.table import show_table
+from groundup.system.streams import visible
 
 EVIL = "run\x1b]0;owned\x07\x1b[2K\r\x9b31m"
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 from seed import SEED
 
-from groundup.runs.metrics_csv import read_metrics
+from groundup.runs.history import read_metrics
 
 EVERYWHERE = [
     f"seed={SEED}",  # in child processes too

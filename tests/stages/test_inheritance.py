@@ -10,7 +10,6 @@ import torch
 
 from groundup.config.compose import compose_with_choices
 from groundup.data.facts import Facts
-from groundup.data.tokenizer import Tokenizer
 from groundup.models.encoder_decoder import EncoderDecoder
 from groundup.models.transformer import TransformerDecoder, TransformerEncoder
 from groundup.runs.folder import RunFolder
@@ -18,6 +17,7 @@ from groundup.stages.inheritance import adopt_weights, inherit
 from groundup.tasks.classification import Classification
 from groundup.tasks.masked_lm import MaskedLM
 from groundup.tasks.translation import Translation
+from groundup.text.tokenizer import Tokenizer
 
 QUICK = ["size=nano", "wandb.mode=disabled", "threads=1", "budget.steps=1", "optimizer.lr=1e-9"]
 QUICK += ["optimizer.weight_decay=0", "task.decoding.max_new_tokens=4"]

@@ -13,7 +13,7 @@ import torch
 from seed import SEED
 
 from groundup import cli
-from groundup.runs.metrics_csv import read_metrics
+from groundup.runs.history import read_metrics
 from groundup.stages.loading import load_run
 
 SMALL = ["size=nano", "tokenizer.vocab_size=300", "wandb.mode=disabled", "threads=1", "callbacks.step_logger.every=1"]

@@ -18,7 +18,7 @@ import torch
 from seed import SEED
 
 from groundup import cli
-from groundup.runs.metrics_csv import read_metrics
+from groundup.runs.history import read_metrics
 
 STEPS = 60
 PACKED = ["batching.length=16", "batching.batch_size=4"]

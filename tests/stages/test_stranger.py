@@ -22,8 +22,8 @@ TEXTS = ["${oc.env:MY_SECRET}", CREATE, "\\" + CREATE, "\\\\" + CREATE, "${oc.de
 TOUCH = {"_target_": "pathlib.Path.touch", "_args_": [{"_target_": "pathlib.Path", "_args_": ["WITNESS"]}]}
 NODES = [
     TOUCH,
-    {"_target_": "groundup.runs.atomic.write_text", "path": "WITNESS", "text": "x"},
-    {"_target_": "groundup.data.tokenizer.Tokenizer.save", "path": "WITNESS"},
+    {"_target_": "groundup.system.files.write_text", "path": "WITNESS", "text": "x"},
+    {"_target_": "groundup.text.tokenizer.Tokenizer.save", "path": "WITNESS"},
     {"_target_": "groundup.training.resume.AtomicIO.save_checkpoint", "path": "WITNESS", "checkpoint": {}},
     {"_target_": "lightning.pytorch.callbacks.ModelCheckpoint", "dirpath": "WITNESS"},
     {"_target_": "lightning.pytorch.callbacks.LambdaCallback", "on_train_start": TOUCH},
@@ -238,8 +238,8 @@ def test_reports_and_the_terminal_show_and_do_not_obey(attack, honest, tmp_path)
             return [poisoned(item) for item in value]
         return value + evil if isinstance(value, str) else value
 
+    from groundup.report import write_report
     from groundup.runs.folder import RunFolder
-    from groundup.runs.report import write_report
 
     run = Path(shutil.copytree(honest, tmp_path / "poisoned"))
     for file in [*run.glob("*.json"), *run.glob("*.jsonl")]:

@@ -15,13 +15,13 @@ from torch.utils.data import DataLoader
 
 from groundup.data.batching import Bucketed, Packed
 from groundup.data.datamodule import TextDataModule
-from groundup.data.given import GivenRows
-from groundup.data.tokenizer import TokenizerSpec
+from groundup.data.sources.source import GivenRows
 from groundup.models.transformer import TransformerDecoder, TransformerEncoder
 from groundup.tasks.base import Optimization, Task
 from groundup.tasks.causal_lm import CausalLM
 from groundup.tasks.classification import Classification
 from groundup.tasks.masked_lm import MaskedLM
+from groundup.text.tokenizer import TokenizerSpec
 from groundup.training.schedules import Constant
 
 SUBJECTS = {

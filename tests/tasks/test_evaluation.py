@@ -10,11 +10,11 @@ import torch
 
 from groundup.data.batching import Packed
 from groundup.data.datamodule import TextDataModule
-from groundup.data.given import GivenRows
-from groundup.data.tokenizer import TokenizerSpec
+from groundup.data.sources.source import GivenRows
 from groundup.models.encoder_decoder import EncoderDecoder
 from groundup.models.transformer import TransformerDecoder, TransformerEncoder
 from groundup.tasks.denoising import Denoising
+from groundup.text.tokenizer import TokenizerSpec
 
 
 @pytest.mark.parametrize("name", ["classification", "masked_lm", "causal_lm"])

@@ -14,8 +14,7 @@ from groundup.data.collate import IGNORE
 from groundup.data.datamodule import TextDataModule
 from groundup.data.facts import Facts
 from groundup.data.forms import statuses
-from groundup.data.given import GivenRows
-from groundup.data.tokenizer import TokenizerSpec
+from groundup.data.sources.source import GivenRows
 from groundup.decoding.beam import Beam
 from groundup.decoding.decoding import Hypothesis
 from groundup.decoding.sampling import Sampler
@@ -28,6 +27,7 @@ from groundup.tasks.base import Optimization
 from groundup.tasks.evaluated import Split
 from groundup.tasks.summarization import Summarization
 from groundup.tasks.translation import Translation
+from groundup.text.tokenizer import TokenizerSpec
 from groundup.training.schedules import Constant
 
 MODELS = ("transformer", "lstm", "decoder alone", "transformer that points", "lstm that points")

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import OmegaConf
 from torch import nn
 
-from groundup.config.safe import instantiate
+from groundup.config.build import instantiate
 from groundup.training.groups import parameter_groups
 
 CONF = Path(__file__).parents[2] / "conf"

@@ -5,8 +5,7 @@ import torch
 from torch import nn
 
 from groundup.errors import UserError
-from groundup.training.groups import parameter_groups, table
-from groundup.training.regularization import shrink
+from groundup.training.groups import parameter_groups, shrink, table
 
 
 class Layer(nn.Module):

@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from toy_run import Constant, Journal, Signal, fingerprint, in_child, train
 
 from groundup.errors import UserError
-from groundup.runs.signals import Interrupted
+from groundup.system.signals import Interrupted
 from groundup.training import fit
 from groundup.training.resume import saved_step
 

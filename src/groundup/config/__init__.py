@@ -1,1 +1,1 @@
-"""Around Hydra: checks before anything is built, safe building, the job every run goes through, sweeps."""
+"""Around Hydra: composing a configuration, checking it, building objects from it, and answering mistakes."""

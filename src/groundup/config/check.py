@@ -14,14 +14,12 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel
 
-from groundup.cli import conf_dir
-from groundup.config.files import for_another_verb, origin, stage_keys
+from groundup.config.files import conf_dir, for_another_verb, origin, stage_keys
 from groundup.config.places import permitted_nodes
 from groundup.config.suggest import closest
 from groundup.config.values import EMPTY, MISSING, Parameter, fits, misfit, shown
 from groundup.errors import UserError
-from groundup.metrics.directions import chosen_direction
-from groundup.metrics.monitored import check_monitor
+from groundup.metrics.monitored import check_monitor, chosen_direction
 
 # Arguments that the code adds when it builds a node. "*": whatever is absent, the code brings.
 SUPPLIED: Mapping[str, Collection[str]] = {

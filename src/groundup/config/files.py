@@ -1,13 +1,41 @@
-"""The YAML files as files: which groups and choices there are, and which of them a value comes from. Needs no YAML reader."""
+"""The verbs, and ``conf/`` as a folder of files: where it is, its groups and choices, and which file a value comes from.
+
+Needs no YAML reader, and imports nothing: all that is above stands on it.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+PACKAGE = Path(__file__).resolve().parents[1]
+STAGES: dict[str, tuple[str, str]] = {
+    "pretrain": ("groundup.stages.pretrain", "train a language model on running text"),
+    "finetune": ("groundup.stages.finetune", "train a task, from random weights or from init_from=RUN"),
+    "evaluate": ("groundup.stages.evaluate", "score a finished run, on its own data or on other"),
+    "predict": ("groundup.stages.predict", "answer for each row of a file: input=FILE output=FILE"),
+    "generate": ("groundup.stages.generate", "continue a prompt: run=RUN prompt=TEXT"),
+    "resume": ("groundup.jobs.resume", "go on with an interrupted run: run=RUN or run=last"),
+    "pipeline": ("groundup.jobs.pipeline", "run several stages in order: experiment=demo"),
+}
+
 # Layers above the groups; the later ones win, so they are asked first.
 LAYERS = ("debug", "local", "experiment")
+
+
+def conf_dir() -> Path:
+    """The folder of YAML: ``$GROUNDUP_CONF``, else ``conf/`` of the checkout, else the copy inside the installed package."""
+    if named := os.environ.get("GROUNDUP_CONF"):
+        return Path(named).expanduser().resolve()
+    return checkout() / "conf"
+
+
+def checkout() -> Path:
+    """The folder of the project's source; of an installed package, the package itself."""
+    above = PACKAGE.parents[1]
+    return above if (above / "pyproject.toml").is_file() else PACKAGE
 
 
 def groups(folder: Path) -> dict[str, list[str]]:

@@ -162,7 +162,7 @@ def composition(error: BaseException, stage: str, overrides: Sequence[str]) -> s
 
 
 def experiment_of_another_verb(stage: str, overrides: Sequence[str]) -> str | None:
-    from groundup.cli import conf_dir
+    from groundup.config.files import conf_dir
 
     name = next((word.partition("=")[2] for word in overrides if word.lstrip("+").startswith("experiment=")), "")
     wanted = experiment_stage(conf_dir(), name) if name else None

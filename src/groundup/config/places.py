@@ -46,7 +46,7 @@ def _callbacks() -> tuple[str, ...]:
 
 _MODEL = ("groundup.models",), "groundup.models.backbone.Backbone"
 _DECODING = Place("a way of decoding", ("groundup.decoding",), "groundup.decoding.decoding.Decoding")
-_TOKENIZER = Place("a tokenizer", ("groundup.data.tokenizer.TokenizerSpec",))
+_TOKENIZER = Place("a tokenizer", ("groundup.text.tokenizer.TokenizerSpec",))
 
 PLACES: Mapping[str, Place] = {
     "model": Place("a model", *_MODEL),
@@ -56,7 +56,7 @@ PLACES: Mapping[str, Place] = {
     "task.decoding": _DECODING,
     "decoding": _DECODING,
     "data": Place("a source of rows", ("groundup.data.sources",), "groundup.data.sources.source.Source"),
-    "data.clean": Place("the cleaning of texts", ("groundup.data.clean.Clean",)),
+    "data.clean": Place("the cleaning of texts", ("groundup.text.clean.Clean",)),
     "tokenizer": _TOKENIZER,
     "target_tokenizer": _TOKENIZER,
     "batching": Place(

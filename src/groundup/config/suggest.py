@@ -136,7 +136,7 @@ def kind_of_model(stage: str, others: Sequence[str]) -> str:
 
 def elsewhere(key: str) -> list[str]:
     """Choices of the key's group whose files have it: ``model.cell`` -> bilstm_encoder, lstm_decoder, ..."""
-    from groundup.cli import conf_dir
+    from groundup.config.files import conf_dir
 
     group, _, name = key.partition(".")
     if not name or ("." in name and group not in ("callbacks", "logger")):
@@ -173,7 +173,7 @@ def in_short(names: Sequence[str]) -> str:
 
 def takes(stage: str, others: Sequence[str], words: Sequence[str]) -> bool:
     """Whether ``groundup STAGE OTHERS WORDS`` composes. ``groundup resume run=x`` is a command of its own."""
-    from groundup.config.job import WITHOUT_FOLDER
+    from groundup.jobs.job import WITHOUT_FOLDER
 
     if words[:1] == ["groundup"]:
         return stage in DEFAULT_TASKS and takes(words[1], (), words[2:])
@@ -284,6 +284,6 @@ def dotted(values: Mapping, prefix: str = "") -> Iterator[str]:
 
 @cache
 def groups() -> dict[str, list[str]]:
-    from groundup.cli import conf_dir
+    from groundup.config.files import conf_dir
 
     return files.groups(conf_dir())

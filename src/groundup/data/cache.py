@@ -26,10 +26,8 @@ _ABANDONED = 24 * 3600  # seconds after which a temporary folder belongs to a pr
 _CHECKSUMS = "checksums.json"  # in each finished folder: name of a file -> its size and CRC-32
 _UNWRITABLE = (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST)  # the last two: a file in the way
 _PIECE = 1 << 20  # bytes read at a time
-_HERE = Path(__file__).parent
-_CODE = (
-    "sources/*.py clean.py tokenizer*.py vocabulary.py unigram.py pieces.py encoding.py".split()
-)  # makes ids of files
+_HERE = Path(__file__).parents[1]  # of the package
+_CODE = ("data/sources/*.py", "data/encoding.py", "text/*.py")  # makes ids of files
 
 
 def default_root() -> Path:

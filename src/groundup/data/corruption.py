@@ -18,9 +18,9 @@ from torch import Tensor
 from groundup.data.collate import pad
 from groundup.data.facts import Facts
 from groundup.data.seeding import uniform
-from groundup.data.tokenizer import Tokenizer
 from groundup.errors import UserError
 from groundup.ranges import Rate
+from groundup.text.tokenizer import Tokenizer
 
 SENTENCE_ENDS = tuple(".!?。！？")
 CLOSING = "\"'”’」』）)"  # may follow the mark that ends a sentence

@@ -19,14 +19,13 @@ from groundup.data.cache import Cache
 from groundup.data.examples import LabelledText
 from groundup.data.facts import Facts
 from groundup.data.forms import FORMS, Examples, Form, check_batching
-from groundup.data.given import GivenRows
 from groundup.data.loading import Collate, StreamLoader
 from groundup.data.packing import PackedText
 from groundup.data.pairs import PairedText
-from groundup.data.sources.source import Row, Source, alike, check_roles, label_names
-from groundup.data.tokenizer import Tokenizer, TokenizerSpec
+from groundup.data.sources.source import GivenRows, Row, Source, alike, check_roles, label_names
 from groundup.data.vocabularies import build_tokenizers, check_sizes
 from groundup.errors import UserError
+from groundup.text.tokenizer import Tokenizer, TokenizerSpec
 
 log = logging.getLogger(__name__)
 _CLASSES = 10  # shown with their counts

@@ -14,9 +14,9 @@ import numpy as np
 import tokenizers
 
 from groundup.data.cache import Cache, code_version
-from groundup.data.pieces import cut
 from groundup.data.sources.source import Source
-from groundup.data.tokenizer import Tokenizer
+from groundup.text.pieces import cut
+from groundup.text.tokenizer import Tokenizer
 
 TEXT_ROLES = ("text", "text_pair")
 PAIR_ROLES = ("source", "target")

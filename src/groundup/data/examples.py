@@ -11,8 +11,8 @@ from groundup.data.batching import Bucketed, TokenBudget
 from groundup.data.cache import Cache
 from groundup.data.encoding import EncodedText
 from groundup.data.sources.source import Source
-from groundup.data.tokenizer import Tokenizer
 from groundup.errors import UserError
+from groundup.text.tokenizer import Tokenizer
 
 
 class LabelledText:

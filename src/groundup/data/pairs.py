@@ -15,8 +15,8 @@ from groundup.data.cache import Cache
 from groundup.data.collate import IGNORE
 from groundup.data.encoding import PAIR_ROLES, EncodedText
 from groundup.data.sources.source import Source
-from groundup.data.tokenizer import Tokenizer
 from groundup.errors import UserError
+from groundup.text.tokenizer import Tokenizer
 
 ROOM = 10  # tokens that every output may have, however short its source
 

@@ -10,8 +10,8 @@ from groundup.data.facts import Facts
 from groundup.data.forms import Form, check_target_tokenizer
 from groundup.data.pairs import PairedText
 from groundup.data.sources.source import Source
-from groundup.data.tokenizer import Tokenizer, TokenizerSpec
 from groundup.errors import UserError
+from groundup.text.tokenizer import Tokenizer, TokenizerSpec
 
 Given = TokenizerSpec | Tokenizer
 

@@ -11,9 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from groundup.decoding.decoding import Decoding, Hypothesis, OrOff
+from groundup.decoding.logits import NEVER, Rules, largest, normalizer
 from groundup.decoding.rows import Rows
-from groundup.decoding.rules import NEVER, Rules
-from groundup.decoding.vocabulary import largest, normalizer
 from groundup.errors import UserError
 from groundup.ranges import Count
 

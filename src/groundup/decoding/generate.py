@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from groundup.decoding.beam import Beam
 from groundup.decoding.decoding import Decoding, Hypothesis
+from groundup.decoding.logits import Rules
 from groundup.decoding.rows import Copy, Rows, evaluating
-from groundup.decoding.rules import Rules
 from groundup.decoding.sampling import Greedy, Sampler
 
 Prompts = Sequence[Sequence[int]]

@@ -10,9 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from groundup.decoding.decoding import Decoding, Hypothesis, OrOff
+from groundup.decoding.logits import NEVER, Rules, largest, normalizer
 from groundup.decoding.rows import Rows
-from groundup.decoding.rules import NEVER, Rules
-from groundup.decoding.vocabulary import largest, normalizer
 from groundup.ranges import Count
 
 Kept = Annotated[float, Field(gt=0, le=1)]  # share of the probability that stays

@@ -102,3 +102,15 @@ def bootstrap(
         return Estimate(value, None, None, rows)
     values = [statistic(weights) for weights in resample_weights(rows, columns, seed, resamples)]
     return interval(value, np.concatenate(values), rows)
+
+
+def as_array(values, dtype=np.float64) -> np.ndarray:
+    """An array of ``dtype`` from nested lists, an array, or a tensor of any precision on any device.
+
+    ``dtype=None`` keeps float32 and float64 as they are.
+    """
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+        values = (values.float() if values.is_floating_point() and values.element_size() < 4 else values).numpy()
+    array = np.asarray(values)
+    return array if dtype is None else array.astype(dtype, copy=False)

@@ -9,8 +9,7 @@ from typing import Literal
 import numpy as np
 
 from groundup.metrics.estimate import RESAMPLES, Estimate, bootstrap, wilson
-from groundup.metrics.rouge import rouge
-from groundup.metrics.tokens import ngrams, tokens
+from groundup.metrics.rouge import ngrams, rouge, tokens
 from groundup.metrics.translation import bleu, chrf
 
 _REPEATED = 4  # length of the n-grams whose repetition counts

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torchmetrics.text import Perplexity
 
-from groundup.metrics.arrays import as_array
-from groundup.metrics.estimate import RESAMPLES, Estimate, bootstrap
+from groundup.metrics.estimate import RESAMPLES, Estimate, as_array, bootstrap
 
 
 class PerplexityOfSums(Perplexity):

@@ -11,7 +11,7 @@ import numpy as np
 
 from groundup.errors import UserError
 from groundup.metrics.estimate import RESAMPLES, Estimate, bootstrap
-from groundup.metrics.tokens import script
+from groundup.metrics.rouge import script
 
 _TOKENIZERS = {"zh": "zh", "ja": "char", "ko": "char", "other": "13a"}  # by script; MeCab is a system package
 _ORDER = 4  # longest n-gram of BLEU

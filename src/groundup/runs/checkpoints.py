@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from groundup.errors import UserError
-from groundup.runs.reading import require_regular
+from groundup.system.files import require_regular
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 # What a checkpoint may name besides plain values. torch.load knows more, and some of it asks for any amount of memory.

@@ -13,10 +13,9 @@ from pathlib import Path, PurePath
 from typing import Literal
 
 from groundup.errors import UserError
-from groundup.runs.atomic import write_text
 from groundup.runs.lock import lives, this_process
-from groundup.runs.reading import MOST_ROWS, damaged, number_pattern, read_json, read_text, read_yaml
-from groundup.runs.secrets import mask
+from groundup.system.files import MOST_ROWS, damaged, number_pattern, read_json, read_text, read_yaml, write_text
+from groundup.system.secrets import mask
 
 GROUPS = ("data", "model", "task", "paths")  # keys that are looked into before a configuration is checked
 State = Literal["running", "done", "failed", "interrupted"]

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import os
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from netrc import NetrcParseError, netrc
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
 
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 from groundup.errors import UserError
-from groundup.runs.csv_logger import CsvLogger
 from groundup.runs.folder import RunFolder
-from groundup.runs.wandb_logger import Wandb
+from groundup.runs.history import CsvLogger
+from groundup.system.files import write_text
 
 log = logging.getLogger(__name__)
 __all__ = ["CsvLogger", "TensorBoard", "Wandb", "close_loggers", "open_loggers"]
@@ -54,3 +63,169 @@ def close_loggers(loggers: list[Logger], exit_code: int = 0) -> None:
                 logger.finalize("success" if exit_code == 0 else "failed")
         except Exception as error:
             log.warning("%s did not close (%s)", type(logger).__name__, error)
+
+
+_INIT_TIMEOUT = 15.0  # seconds for an answer of the server; W&B's own 90 s stall every run without a network
+
+
+@dataclass(frozen=True)
+class Wandb:
+    """The W&B logger of a run; called with the run's folder.
+
+    Files go to ``<run>/wandb``; the id is kept in ``<run>/wandb_id``, so that a resumed run continues the same W&B run. The
+    configuration is that of ``config.yaml``. ``online`` without a key or without a network becomes ``offline``; ``wandb sync``
+    uploads later.
+
+    Args:
+        group: the W&B group; runs of a sweep share one.
+        name: shown name; the folder's name when None.
+    """
+
+    mode: Literal["offline", "online", "disabled"] = "offline"
+    project: str = "groundup"
+    group: str | None = None
+    name: str | None = None
+    tags: Sequence[str] = ()
+    notes: str | None = None
+    entity: str | None = None
+
+    def __call__(self, run: RunFolder) -> WandbLogger | None:
+        """The logger, or None (``disabled``, not installed, or it failed to start, with one warning)."""
+        if self.mode == "disabled":
+            return None
+        if getattr(rank_zero_only, "rank", 0) != 0:
+            return _Logger(run=run, experiment=None)  # its experiment is Lightning's dummy on other ranks
+        try:
+            import wandb
+
+            if not hasattr(wandb, "init"):  # a folder named wandb in the working directory imports as an empty package
+                raise ImportError("wandb is not installed")
+        except ImportError as error:
+            _give_up(error)
+            return None
+
+        os.environ["WANDB_SILENT"] = "true"
+        if wandb.run is not None:  # a job in the same process died without closing its run
+            wandb.finish(exit_code=1)
+        about = {**asdict(self), "tags": list(self.tags)}
+        mode = about.pop("mode")
+        if mode == "online" and not _has_key():
+            log.warning("W&B: no API key, so this run is logged offline. Run `wandb login`, or set WANDB_API_KEY")
+            mode = "offline"
+        if mode == "online":
+            try:
+                return _start(wandb, run, "online", about)
+            except Exception as error:  # no network, a wrong key, ...: W&B has many kinds, and none may stop a run
+                log.warning("W&B: cannot go online (%s), so this run is logged offline", _line(error))
+                wandb.teardown()
+        try:
+            return _start(wandb, run, "offline", about)
+        except Exception as error:
+            _give_up(error)
+            return None
+
+
+def _start(wandb, run: RunFolder, mode: str, about: dict) -> WandbLogger:
+    settings = wandb.Settings(
+        mode=mode, silent=True, quiet=True, console="off", init_timeout=_INIT_TIMEOUT, root_dir=str(run.path)
+    )
+    # W&B obeys a wandb/settings in the current folder, which may be a stranger's run: another server, say.
+    with contextlib.chdir(Path(__file__).parent):
+        wandb.setup()
+    about = {**about, "name": about["name"] or run.path.resolve().name, "job_type": run.status().get("stage")}
+    experiment = wandb.init(
+        dir=str(run.path), id=_run_id(run), resume="allow", config=run.read_config(), settings=settings, **about
+    )
+    experiment.define_metric("trainer/global_step")
+    experiment.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+    return _Logger(run=run, experiment=experiment)
+
+
+class _Logger(WandbLogger):
+    """Lightning's logger on an open run. The first failure is reported, later values are dropped."""
+
+    def __init__(self, run: RunFolder, experiment) -> None:
+        super().__init__(experiment=experiment, save_dir=str(run.path))
+        self.run_folder = run
+        self._broken = False
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        values = {name: value for name, value in metrics.items() if name != "epoch"}
+        self.attempt(lambda: WandbLogger.log_metrics(self, values, step))
+
+    @rank_zero_only
+    def log_table(
+        self, key: str, columns: Sequence[str], data: Sequence[Sequence[str]], step: int | None = None
+    ) -> None:
+        """A table of plain values; ``step`` is that of the x axis."""
+        self.attempt(lambda: WandbLogger.log_table(self, key, list(columns), [list(row) for row in data], step=step))
+
+    def log_hyperparams(self, *args, **kwargs) -> None:
+        """Nothing: the run got the whole configuration at its start."""
+
+    @rank_zero_only
+    def finish(self, exit_code: int) -> None:
+        """Close the W&B run: "finished" for 0, else "failed"."""
+        if self._experiment is not None:
+            if exit_code == 0:
+                self.attempt(lambda: _log_results(self.run_folder, self._experiment))
+            self._broken = False
+            self.attempt(lambda: self._experiment.finish(exit_code=exit_code))
+            self._experiment = None
+
+    def attempt(self, action) -> None:
+        """Run ``action``; on its first failure warn and stop logging."""
+        if self._broken:
+            return
+        try:
+            action()
+        except Exception as error:
+            self._broken = True
+            log.warning("W&B: stopped logging (%s); metrics.csv goes on", _line(error))
+
+
+def _log_results(run: RunFolder, experiment) -> None:
+    """Final metrics, the confusion matrix and the samples, from the files of the run folder."""
+    import wandb
+
+    for name, estimate in run.read_json("metrics.json", {}).items():
+        experiment.summary[name] = estimate["value"]
+    labels, rows = run.read_json("labels.json", []), run.read_predictions()
+    if labels and rows and all(row.get("label") in labels and row.get("predicted") in labels for row in rows):
+        true, said = ([labels.index(row[key]) for row in rows] for key in ("label", "predicted"))
+        chart = wandb.plot.confusion_matrix(y_true=true, preds=said, class_names=labels)
+        experiment.log({"test/confusion_matrix": chart})
+    samples = sorted(run.samples.glob("*.txt")) if run.samples.is_dir() else []
+    if samples:
+        data = [[file.stem, file.read_text(encoding="utf-8")] for file in samples]
+        experiment.log({"samples": wandb.Table(columns=["file", "text"], data=data)})
+
+
+def _run_id(run: RunFolder) -> str:
+    """The id in ``<run>/wandb_id``; made at the first start."""
+    file = run.path / "wandb_id"
+    saved = file.read_text(encoding="utf-8").strip() if file.is_file() else ""
+    if not re.fullmatch(r"[\w-]{1,64}", saved, re.ASCII):  # W&B makes the name of a folder of it
+        saved = f"{int(time.time()):x}{os.urandom(3).hex()}"
+        write_text(file, saved)
+    return saved
+
+
+def _has_key() -> bool:
+    """Whether a key is at hand without asking: WANDB_API_KEY, or the netrc entry that ``wandb login`` writes."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    server = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        return netrc(os.environ.get("NETRC")).authenticators(server) is not None
+    except (OSError, NetrcParseError):
+        return False
+
+
+def _give_up(error: Exception) -> None:
+    log.warning("W&B: off for this run (%s); metrics.csv has everything", _line(error))
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from groundup.errors import UserError
-from groundup.runs.atomic import replacing
 from groundup.runs.folder import finite
+from groundup.system.files import replacing
 
 log = logging.getLogger(__name__)
 MEANING = {

@@ -11,9 +11,9 @@ from importlib import metadata
 from pathlib import Path
 
 from groundup import __version__
-from groundup.runs.atomic import write_text
 from groundup.runs.folder import RunFolder
-from groundup.runs.secrets import mask, mask_text
+from groundup.system.files import write_text
+from groundup.system.secrets import mask, mask_text
 
 _PACKAGES = (
     "torch lightning hydra-core omegaconf torchmetrics wandb datasets tokenizers pydantic rich numpy scikit-learn "

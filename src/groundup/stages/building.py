@@ -10,19 +10,19 @@ from typing import cast
 
 import torch
 
-from groundup.config.hardware import cores
+from groundup.config.build import instantiate
 from groundup.config.places import resolve
-from groundup.config.safe import instantiate
 from groundup.config.tree import Config
 from groundup.data.datamodule import TextDataModule
 from groundup.data.facts import Facts
 from groundup.data.seeding import mix
 from groundup.data.sources.source import Source
-from groundup.data.tokenizer import Tokenizer
 from groundup.errors import UserError
 from groundup.models.backbone import Backbone
 from groundup.runs.folder import RunFolder
+from groundup.system.hardware import cores
 from groundup.tasks.base import Optimization, Task
+from groundup.text.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h of glibc

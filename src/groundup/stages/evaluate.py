@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from groundup.config.job import Job
-from groundup.config.safe import instantiate
+from groundup.config.build import instantiate
 from groundup.config.tree import Config
 from groundup.data.sources.early import FILES
 from groundup.data.sources.source import SPLITS, Row, Source
 from groundup.errors import UserError
+from groundup.jobs.job import Job
 from groundup.stages.building import build_data, connect, prepare_process
 from groundup.stages.evaluation import compare_with_baselines, evaluate, print_results, write_results
 from groundup.stages.loading import load_run

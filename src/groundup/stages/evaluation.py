@@ -11,10 +11,10 @@ from lightning.pytorch import Trainer
 from groundup.config.tree import Config
 from groundup.data.datamodule import TextDataModule
 from groundup.metrics.estimate import RESAMPLES, Estimate
+from groundup.report.table import show_table
 from groundup.runs.folder import RunFolder
 from groundup.runs.outputs import log_statuses
-from groundup.runs.signals import as_keyboard_interrupt
-from groundup.runs.table import show_table
+from groundup.system.signals import as_keyboard_interrupt
 from groundup.tasks.base import Task
 
 log = logging.getLogger(__name__)

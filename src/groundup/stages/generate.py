@@ -10,18 +10,18 @@ from pathlib import Path
 
 import torch
 
-from groundup.config import streams
-from groundup.config.job import Job
-from groundup.config.safe import instantiate
+from groundup.config.build import instantiate
 from groundup.config.tree import Config
 from groundup.data.seeding import mix
 from groundup.decoding.decoding import Decoding
 from groundup.decoding.sampling import Sampler
 from groundup.errors import UserError
+from groundup.jobs.job import Job
 from groundup.runs.outputs import json_line, lines_of
-from groundup.runs.terminal import visible
 from groundup.stages.building import build_data, connect, prepare_process
 from groundup.stages.loading import LoadedRun, load_run
+from groundup.system import streams
+from groundup.system.streams import visible
 from groundup.tasks.causal_lm import CausalLM
 from groundup.tasks.sequence_to_sequence import SequenceToSequence
 

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from groundup.config.tree import Config
-from groundup.data.tokenizer import Tokenizer
 from groundup.errors import UserError
 from groundup.runs.checkpoints import load_checkpoint, require_finite
 from groundup.runs.folder import RunFolder
 from groundup.runs.reference import best_checkpoint, open_run
 from groundup.stages.stored import check_config, check_stored, check_tokenizers
 from groundup.tasks.base import Task
+from groundup.text.tokenizer import Tokenizer
 
 INHERITED = ("size", "model", "tokenizer", "target_tokenizer")
 FREE = ("dropout", "locked_dropout", "embedding_dropout", "weight_drop", "max_length")  # change no tensor's shape

@@ -9,13 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from groundup.config.safe import instantiate
+from groundup.config.build import instantiate
 from groundup.config.tree import Config
-from groundup.data.clean import Clean
 from groundup.data.encoding import PAIR_ROLES, TEXT_ROLES
 from groundup.data.facts import Facts
 from groundup.data.sources.source import Row, roles
-from groundup.data.tokenizer import Tokenizer
 from groundup.decoding.decoding import Decoding
 from groundup.errors import UserError
 from groundup.runs.checkpoints import load_checkpoint, require_finite
@@ -25,6 +23,8 @@ from groundup.stages.building import build_task, saved_tokenizers
 from groundup.stages.stored import check_config, check_stored, check_tokenizers, stored_facts
 from groundup.tasks.base import Task
 from groundup.tasks.sequence_to_sequence import SequenceToSequence
+from groundup.text.clean import Clean
+from groundup.text.tokenizer import Tokenizer
 
 # What is built of a run to use it. Its callbacks, loggers and trainer are not even looked at.
 NEEDED = ("model", "task", "data", "batching", "seed", "monitor")

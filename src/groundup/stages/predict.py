@@ -11,9 +11,7 @@ from typing import Any
 
 import torch
 
-from groundup.config.hardware import accelerator_here
-from groundup.config.job import Job
-from groundup.config.safe import instantiate
+from groundup.config.build import instantiate
 from groundup.config.tree import Config
 from groundup.data.datamodule import TextDataModule
 from groundup.data.forms import statuses
@@ -22,9 +20,11 @@ from groundup.data.sources.early import FILES, READING, for_predict
 from groundup.data.sources.formats import Reading, format_of, read
 from groundup.data.sources.source import Row, roles
 from groundup.errors import UserError
+from groundup.jobs.job import Job
 from groundup.runs.outputs import json_line, lines_of, log_statuses
 from groundup.stages.building import build_data, connect, prepare_process
 from groundup.stages.loading import LoadedRun, load_run
+from groundup.system.hardware import accelerator_here
 from groundup.tasks.sequence_to_sequence import SequenceToSequence, status_of
 
 log = logging.getLogger(__name__)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from groundup.config.job import Job
 from groundup.config.tree import Config
+from groundup.jobs.job import Job
 from groundup.stages.training import train
 
 

@@ -15,8 +15,8 @@ from groundup.config.tree import Config
 from groundup.data.facts import Facts
 from groundup.errors import UserError
 from groundup.runs.folder import RunFolder
-from groundup.runs.reading import damaged
 from groundup.stages.building import build_task, saved_tokenizers
+from groundup.system.files import damaged
 
 SPARE_BYTES = 256 << 20  # of tables that are computed, not stored: the sines of positions
 SPARE_NUMBER = 10_000_000  # numbers of the config that no tensor needs to match, such as model.max_length

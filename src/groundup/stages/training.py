@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 
 from groundup.config.budget import named_budget
-from groundup.config.job import Job
-from groundup.config.ranks import leave_process_group
-from groundup.config.safe import instantiate
+from groundup.config.build import instantiate
 from groundup.config.tree import Config
 from groundup.data.datamodule import TextDataModule
+from groundup.jobs.job import Job
+from groundup.jobs.ranks import leave_process_group
 from groundup.runs.checkpoints import LAST, PREVIOUS, load_checkpoint
 from groundup.runs.folder import RunFolder
 from groundup.runs.loggers import close_loggers, open_loggers

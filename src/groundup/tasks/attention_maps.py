@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from groundup.data.datamodule import TextDataModule
-from groundup.data.tokenizer import Tokenizer
 from groundup.models.encoder_decoder import EncoderDecoder
+from groundup.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from groundup.tasks.sequence_to_sequence import SequenceToSequence

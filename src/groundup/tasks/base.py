@@ -18,13 +18,12 @@ from groundup.data.collate import IGNORE
 from groundup.data.datamodule import TextDataModule
 from groundup.data.facts import Facts
 from groundup.data.loading import Collate
-from groundup.data.tokenizer import Tokenizer
 from groundup.errors import UserError
 from groundup.metrics.estimate import Estimate
 from groundup.models.backbone import Backbone
 from groundup.tasks.evaluated import Split, gather_rows
-from groundup.training.groups import parameter_groups, table
-from groundup.training.regularization import shrink
+from groundup.text.tokenizer import Tokenizer
+from groundup.training.groups import parameter_groups, shrink, table
 
 log = logging.getLogger(__name__)
 

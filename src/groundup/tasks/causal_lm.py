@@ -12,12 +12,12 @@ from torch import Tensor
 from groundup.data.collate import IGNORE, CausalCollator
 from groundup.data.facts import Facts
 from groundup.data.loading import Collate
-from groundup.data.tokenizer import Tokenizer
 from groundup.decoding.generate import stream
 from groundup.decoding.sampling import Sampler
 from groundup.models.backbone import Backbone
 from groundup.tasks.base import Loss
 from groundup.tasks.language_model import LanguageModel
+from groundup.text.tokenizer import Tokenizer
 
 
 class CausalLM(LanguageModel):

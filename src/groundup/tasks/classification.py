@@ -14,7 +14,6 @@ from groundup.data.collate import ClassificationCollator
 from groundup.data.datamodule import TextDataModule
 from groundup.data.facts import Facts
 from groundup.data.loading import Collate
-from groundup.data.tokenizer import Tokenizer
 from groundup.errors import UserError
 from groundup.metrics.classification import classification_metrics
 from groundup.metrics.estimate import Estimate
@@ -24,6 +23,7 @@ from groundup.models.pooling import Pooling
 from groundup.ranges import Rate
 from groundup.tasks.base import Loss, Task
 from groundup.tasks.evaluated import Split
+from groundup.text.tokenizer import Tokenizer
 
 NAMED = 100  # classes whose probabilities a prediction lists
 

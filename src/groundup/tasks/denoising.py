@@ -9,11 +9,11 @@ from pydantic import Field
 from groundup.data.corruption import DenoisingCollator, sentence_end_ids
 from groundup.data.facts import Facts
 from groundup.data.loading import Collate
-from groundup.data.tokenizer import Tokenizer
 from groundup.models.backbone import Backbone
 from groundup.ranges import Rate
 from groundup.tasks.evaluated import Split
 from groundup.tasks.language_model import LanguageModel
+from groundup.text.tokenizer import Tokenizer
 
 
 class Denoising(LanguageModel):

@@ -18,7 +18,6 @@ from groundup.data.facts import Facts
 from groundup.data.forms import statuses
 from groundup.data.loading import Collate
 from groundup.data.pairs import ROOM
-from groundup.data.tokenizer import Tokenizer
 from groundup.decoding.decoding import Decoding, Hypothesis
 from groundup.decoding.generate import decode, stream
 from groundup.decoding.sampling import Greedy, Sampler
@@ -34,6 +33,7 @@ from groundup.ranges import Rate
 from groundup.tasks.attention_maps import attention_maps
 from groundup.tasks.base import Loss, Task
 from groundup.tasks.evaluated import Split
+from groundup.text.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
 RATIO = 2.0  # of runs that have learned none

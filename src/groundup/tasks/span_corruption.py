@@ -9,10 +9,10 @@ from pydantic import Field
 from groundup.data.corruption import SpanCorruptionCollator
 from groundup.data.facts import Facts
 from groundup.data.loading import Collate
-from groundup.data.tokenizer import Tokenizer
 from groundup.models.backbone import Backbone
 from groundup.tasks.evaluated import Split
 from groundup.tasks.language_model import LanguageModel
+from groundup.text.tokenizer import Tokenizer
 
 
 class SpanCorruption(LanguageModel):

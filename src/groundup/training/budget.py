@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import Callback
 
 from groundup.config.budget import one_unit
 from groundup.errors import UserError
-from groundup.runs.signals import as_keyboard_interrupt
+from groundup.system.signals import as_keyboard_interrupt
 
 
 def to_steps(

@@ -13,10 +13,10 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
 from groundup.errors import UserError
-from groundup.metrics.directions import Direction, chosen_direction
+from groundup.metrics.monitored import Direction, chosen_direction
 from groundup.ranges import Count
 from groundup.runs.checkpoints import BEST, LAST
-from groundup.runs.signals import EXIT_CODES, Interrupted, on_signals
+from groundup.system.signals import EXIT_CODES, Interrupted, on_signals
 from groundup.training.ema import EMA
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from pydantic import Field
 
 from groundup.errors import UserError
-from groundup.metrics.directions import Direction, chosen_direction
+from groundup.metrics.monitored import Direction, chosen_direction
 from groundup.ranges import Count
 
 log = logging.getLogger(__name__)

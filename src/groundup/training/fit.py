@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from groundup.errors import UserError
-from groundup.runs.signals import as_keyboard_interrupt
+from groundup.system.signals import as_keyboard_interrupt
 from groundup.training.checkpoints import Checkpoints
 from groundup.training.resume import AtomicIO, ExactResume
 

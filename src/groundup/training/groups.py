@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
+from typing import Any
 
+import torch
 from torch import nn
 
 from groundup.errors import UserError
@@ -152,3 +154,24 @@ def _assert_complete(module: nn.Module, groups: list[dict]) -> None:
     found = [id(parameter) for group in groups for parameter in group["params"]]
     if len(found) != len(set(found)) or set(found) != wanted:
         raise RuntimeError("a trainable parameter is in no optimizer group, or in two")
+
+
+@torch.no_grad()
+def shrink(groups: list[dict[str, Any]], strength: float) -> None:
+    """The step of an L1 penalty ``strength * sum |w|`` over matrices and heads: each weight moves towards zero by its
+    learning rate x ``strength``, and stays there once it has arrived.
+
+    To be called after the optimizer's step: in the gradient, the optimizer would rescale it (Adam) or mix it into the
+    direction of the whole matrix (Muon). Norms, biases and embeddings are left alone, as by weight decay.
+
+    Source: soft thresholding; Daubechies et al. 2004. Decoupled from the gradient as in Loshchilov and Hutter 2019.
+    """
+    for group in groups:
+        if group.get("kind") not in ("matrix", "head"):
+            continue
+        weights = [parameter for parameter in group["params"] if parameter.grad is not None]
+        if weights:
+            sizes = torch._foreach_abs(weights)
+            torch._foreach_sub_(sizes, float(group["lr"]) * strength)
+            torch._foreach_clamp_min_(sizes, 0.0)
+            torch._foreach_copy_(weights, torch._foreach_mul(torch._foreach_sign(weights), sizes))

@@ -21,8 +21,8 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from groundup.data.seeding import mix, seed_step
 from groundup.errors import UserError
-from groundup.runs.atomic import new_beside
 from groundup.runs.checkpoints import LAST, PREVIOUS, load_checkpoint
+from groundup.system.files import new_beside
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from groundup.decoding.sampling import Sampler
 from groundup.ranges import Count
-from groundup.runs.atomic import write_text
+from groundup.system.files import write_text
 from groundup.tasks.causal_lm import CausalLM
 from groundup.training.ema import EMA
 

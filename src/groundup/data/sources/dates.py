@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 from pydantic import Field
 
 from groundup.data.cache import Cache
-from groundup.data.clean import Clean
 from groundup.data.sources.source import SPLITS, Row, Source, roles
 from groundup.errors import UserError
 from groundup.ranges import Count
+from groundup.text.clean import Clean
 
 if TYPE_CHECKING:
     from groundup.data.sources.dates_formats import Format

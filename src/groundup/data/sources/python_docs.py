@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Literal
 
 from groundup.data.cache import Cache
-from groundup.data.clean import Clean
-from groundup.data.sources import python_docs_extract, python_docs_summary, python_docs_topics
+from groundup.data.sources import python_docs_extract, python_docs_summary
 from groundup.data.sources.python_docs_extract import Docstring, extract
 from groundup.data.sources.python_docs_summary import summaries
-from groundup.data.sources.python_docs_topics import TOPICS, topic_of
 from groundup.data.sources.source import SPLITS, Row, Source, roles
 from groundup.errors import UserError
+from groundup.text.clean import Clean
 
 _ROLES = {"text": ("text",), "topic": ("text", "label"), "summary": ("source", "target")}
 _SHORTEST = 60  # characters: fewer seldom tell what a module is about
@@ -69,7 +68,7 @@ class PythonDocs(Source):
 
 def _key() -> str:
     """Python's version and build, and the code that makes the rows."""
-    modules = (python_docs_extract, python_docs_summary, python_docs_topics, sys.modules[__name__])
+    modules = (python_docs_extract, python_docs_summary, sys.modules[__name__])
     code = [hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest() for module in modules]
     return Cache.key("python_docs", sys.version, platform.system(), sysconfig.get_path("stdlib"), code)
 
@@ -158,3 +157,35 @@ def _document(module: str, docs: list[Docstring]) -> str:
         heading = doc.signature or (f"module {module}" if not doc.name else doc.name)
         parts.append(f"{heading}\n\n{doc.text}")
     return "\n\n\n".join(parts) + "\n"
+
+
+# A package stands for all that is in it; the longest name that fits decides. Modules of older Pythons are listed too:
+# what a version lacks is left out. Modules that fit no area, or several, are left out on purpose.
+TOPICS: dict[str, str] = {
+    "internet": """http urllib socket ssl socketserver ftplib telnetlib xmlrpc wsgiref ipaddress cgi webbrowser asyncore
+        asynchat netrc imaplib poplib smtplib smtpd nntplib email mailbox mimetypes mailcap""",
+    "concurrency": """asyncio threading _threading_local multiprocessing concurrent queue sched subprocess selectors
+        contextvars""",
+    "files": """pathlib os shutil tempfile glob fnmatch ntpath posixpath genericpath tarfile zipfile gzip bz2 lzma
+        _compression compression _pyio io fileinput stat filecmp dbm shelve linecache zipapp""",
+    "numbers": "_pydecimal decimal fractions statistics random numbers colorsys",
+    "testing": """unittest doctest pdb bdb trace timeit profile profiling cProfile pstats tracemalloc traceback logging
+        warnings cgitb faulthandler""",
+    "graphics": "tkinter turtle turtledemo curses idlelib",
+    "packaging": """importlib distutils pkgutil zipimport runpy modulefinder venv ensurepip site sysconfig imp
+        compileall py_compile""",
+    "language": """inspect ast _ast_unparse annotationlib dis tokenize token symtable pyclbr pydoc code codeop keyword
+        pickletools opcode lib2to3 enum typing types dataclasses abc functools contextlib""",
+    "text": """re sre_compile sre_parse string textwrap difflib codecs locale gettext shlex pprint argparse optparse cmd
+        getopt stringprep xml html json csv plistlib configparser tomllib _markupbase""",
+}
+_AREA = {module: topic for topic, modules in TOPICS.items() for module in modules.split()}
+
+
+def topic_of(module: str) -> str | None:
+    """``asyncio.streams`` -> ``concurrency``; None where the table has no area for it."""
+    parts = module.split(".")
+    for end in range(len(parts), 0, -1):
+        if topic := _AREA.get(".".join(parts[:end])):
+            return topic
+    return None

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from groundup.data.clean import Clean, valid_unicode
-from groundup.data.sources.tables import DELIMITERS, shortened
+from groundup.data.sources.formats import DELIMITERS, shortened
 from groundup.errors import UserError
+from groundup.text.clean import Clean, valid_unicode
 
 SPLITS = ("train", "validation", "test")
 NAMES = ("label", "group")  # roles that are names, not texts
@@ -213,3 +214,25 @@ def alike(names: Iterable[str]) -> list[list[str]]:
             plain = plain.rstrip("0").removesuffix(".")
         spellings.setdefault(plain, []).append(name)
     return [found for found in spellings.values() if len(found) > 1]
+
+
+class GivenRows:
+    """A source (see ``sources.source.Source``) of rows given by role, for each split: for notebooks, and for prediction."""
+
+    streaming = False
+
+    def __init__(self, splits: Mapping[str, Sequence[Row]], labels: Sequence[str] | None = None) -> None:
+        self._splits = {split: list(rows) for split, rows in splits.items()}
+        self.labels = None if labels is None else list(labels)
+        self.columns = {role: role for rows in self._splits.values() for row in rows[:1] for role in row}
+
+    def splits(self) -> list[str]:
+        return list(self._splits)
+
+    def rows(self, split: str) -> list[Row]:
+        if split not in self._splits:
+            raise UserError(f"no {split} rows were given, only {', '.join(self._splits) or 'none'}")
+        return self._splits[split]
+
+    def fingerprint(self, split: str) -> str:
+        return hashlib.sha256(repr(self.rows(split)).encode("utf-8", "surrogatepass")).hexdigest()

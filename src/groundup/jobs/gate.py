@@ -1,0 +1,82 @@
+"""Before a run has a folder: Hydra makes the folder of a job first and asks afterwards, so what is wrong is said here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from groundup.config.compose import hydra_config, resolved
+from groundup.errors import UserError
+from groundup.jobs.job import WITHOUT_FOLDER
+from groundup.jobs.ranks import rank
+from groundup.runs.folder import RunFolder
+
+# The configuration that was checked and has not run yet, and the lines to log about it.
+passed: list[tuple[dict, list[str]]] = []
+
+
+class Refused(BaseException):
+    """Carries an Exception out of a callback: Hydra makes a warning of an Exception there, and goes on."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+class Gate(Callback):
+    """Checks a single run before Hydra makes its folder, and a sweep's folder before the first job.
+
+    Each job of a sweep is checked when its turn comes: it may fail alone.
+    """
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        from groundup.jobs.preflight import preflight
+
+        try:
+            with hydra_config(config):
+                stage = config.hydra.job.name
+                plain = resolved(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
+                choices = resolved(config.hydra.runtime.choices)
+                told = preflight(stage, plain, list(config.hydra.overrides.task), choices)
+                if stage not in WITHOUT_FOLDER and rank() == 0:
+                    check_free(Path(config.hydra.run.dir), "hydra.run.dir")
+        except Exception as error:
+            raise Refused(error) from error
+        passed[:] = [(plain, told)]
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        try:
+            with hydra_config(config):
+                check_free(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
+        except Exception as error:
+            raise Refused(error) from error
+
+
+def check_free(folder: Path, key: str) -> None:
+    """Raises UserError where ``folder`` is in use: a new run begins in an empty folder, or in one that it makes."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise UserError(f"{key}={folder} is a file. Name a new folder")
+    names = sorted(entry.name for entry in folder.iterdir())
+    if "status.json" in names:
+        status = RunFolder(folder).status()
+        raise UserError(
+            f"{key}={folder} holds a run of `groundup {status.get('stage')}` ({status.get('state')}). "
+            f"Go on with it: groundup resume run={folder}; or name another folder"
+        )
+    if names:
+        some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        raise UserError(f"{key}={folder} is not empty ({some}). Try {key}={folder / 'run'}")
+
+
+def remove_empty(folder: Path, top: Path) -> None:
+    """Remove ``folder``, and the folders above it but ``top``, as far as they are empty."""
+    while folder != top and top in folder.parents:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+        folder = folder.parent

@@ -1,0 +1,208 @@
+"""From a verb and its overrides to jobs, through Hydra; and from whatever goes wrong to one line and an exit code."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from omegaconf import DictConfig
+
+from groundup.config.compose import resolved
+from groundup.config.mistakes import dashed, explain
+from groundup.config.quoting import OVERRIDE, literal
+from groundup.errors import UserError
+from groundup.jobs import gate, sweep
+from groundup.jobs.ranks import is_spawned_rank, run_rank
+from groundup.system.secrets import mask_text
+from groundup.system.signals import ending_in_order
+from groundup.system.streams import visible
+
+FULL_ERROR = "HYDRA_FULL_ERROR"
+
+
+@dataclass
+class Task:
+    """What Hydra calls for each job. It never raises an Exception, so that one failed job does not end a sweep."""
+
+    stage: str
+    full_error: bool
+    failure: Exception | None = None
+    log: Path | None = None
+
+    def __call__(self, cfg: DictConfig) -> float | None:
+        from hydra.core.hydra_config import HydraConfig
+        from hydra.types import RunMode
+
+        from groundup.jobs.job import WITHOUT_FOLDER, call_without_folder, run_job
+
+        hydra = HydraConfig.get()
+        multirun = hydra.mode == RunMode.MULTIRUN
+        folder = Path(hydra.runtime.output_dir)
+        sweep_dir = Path(hydra.sweep.dir).absolute() if multirun else None
+        plain, told = gate.passed.pop() if gate.passed else (cfg, None)
+        overrides, choices = list(hydra.overrides.task), resolved(hydra.runtime.choices)
+        try:
+            if self.stage in WITHOUT_FOLDER:
+                return call_without_folder(self.stage, plain, overrides, choices, told=told)
+            return run_job(
+                self.stage,
+                plain,
+                folder,
+                overrides=overrides,
+                choices=choices,
+                sweep_dir=sweep_dir,
+                job_num=hydra.job.num if multirun else None,
+                told=told,
+            )
+        except Exception as error:
+            log = folder / "run.log" if (folder / "run.log").is_file() else None
+            if sweep_dir is not None:
+                code = report_failure(error, self.stage, log, self.full_error, f"job {hydra.job.num} failed: ")
+                if log is None:  # it was refused before it had a folder
+                    sweep.keep_refusal(sweep_dir, hydra.job.num, overrides, str(error), code)
+                    gate.remove_empty(folder, sweep_dir)
+            else:
+                self.failure, self.log = error, log
+            return None
+
+
+def for_steps(arguments: list[str]) -> list[str]:
+    """``pretrain.budget.steps=100`` of a pipeline as an item of its list ``overrides``: Hydra knows no key of a step."""
+    own = ("hydra", "paths", "steps")
+    theirs = [
+        word
+        for word in arguments
+        if (match := OVERRIDE.fullmatch(word))
+        and "." in match[1]
+        and match[1].lstrip("+~").partition(".")[0] not in own
+    ]
+    listed = [f"overrides=[{','.join(literal(word) for word in theirs)}]"] if theirs else []
+    return [word for word in arguments if word not in theirs] + listed
+
+
+def launch(stage: str, arguments: list[str]) -> int:
+    """Run ``groundup STAGE ARGUMENTS`` and return its exit code: 0 done, 1 failed, 2 a user's mistake, 130 Ctrl-C.
+
+    Raises:
+        SystemExit: as the stage raised it (75: saved on a signal, resume later).
+    """
+    if is_spawned_rank():
+        return run_rank()
+    full_error = os.environ.get(FULL_ERROR) == "1"
+    if stage == "pipeline" and not {"-m", "--multirun"} & set(arguments):
+        arguments = for_steps(arguments)
+    task = Task(stage, full_error)
+    sweep.current.clear()
+    gate.passed.clear()
+    code = 0
+    try:
+        with ending_in_order(), hydra_environment(arguments):
+            check_flags(arguments, stage)
+            run_hydra(task, stage)
+        if task.failure is not None:
+            code = report_failure(task.failure, stage, task.log, full_error, overrides=arguments)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        for line in getattr(stop, "__notes__", [])[-1:]:  # of the outermost run: a step of a pipeline ends with it
+            print(visible(mask_text(line)), file=sys.stderr)
+        if not isinstance(stop, KeyboardInterrupt):
+            raise
+        code = 130
+    except gate.Refused as refused:
+        code = report_failure(refused.error, stage, None, full_error, overrides=arguments)
+    except Exception as error:
+        code = report_failure(error, stage, None, full_error, overrides=arguments)
+    finally:
+        failed = sweep.finish()
+    return code or failed
+
+
+def run_hydra(task: Task, stage: str) -> None:
+    import hydra
+
+    from groundup.config.compose import register
+    from groundup.config.files import conf_dir
+
+    register()
+    folder = conf_dir()
+    if not (folder / f"{stage}.yaml").is_file():
+        raise UserError(f"{folder} has no {stage}.yaml. Set GROUNDUP_CONF to the folder of configurations")
+    hydra.main(version_base="1.3", config_path=str(folder), config_name=stage)(task)()
+
+
+@contextmanager
+def hydra_environment(arguments: list[str]) -> Iterator[None]:
+    """Hydra reads sys.argv, replaces the root logger's handlers, and lets exceptions through only with HYDRA_FULL_ERROR=1."""
+    argv, full_error = sys.argv, os.environ.get(FULL_ERROR)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    sys.argv = [argv[0], *arguments]
+    os.environ[FULL_ERROR] = "1"
+    try:
+        yield
+    finally:
+        sys.argv, root.handlers[:], root.level = argv, handlers, level
+        if full_error is None:
+            del os.environ[FULL_ERROR]
+        else:
+            os.environ[FULL_ERROR] = full_error
+
+
+def check_flags(arguments: list[str], stage: str) -> None:
+    """Refuse unknown flags in one line; argparse would print its whole usage.
+
+    Raises:
+        UserError: a flag that Hydra does not know, or two that exclude each other.
+    """
+    from hydra._internal.utils import get_args_parser
+
+    parser = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        raise UserError(f"{message}. `--hydra-help` lists the flags")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    flags = parser._option_string_actions
+    for word in arguments:
+        name = word.partition("=")[0]
+        if (
+            re.match(r"--?[A-Za-z]", word)
+            and not any(flag.startswith(name) for flag in flags)
+            and word[:2] not in flags
+        ):
+            raise UserError(dashed(word, arguments, stage))
+    known = parser.parse_args(arguments)
+    modes = {"-m": known.multirun, "--cfg": known.cfg is not None, "--info": known.info is not None}
+    if sum(modes.values()) > 1:
+        raise UserError(f"{' and '.join(flag for flag, given in modes.items() if given)} cannot be combined")
+    if known.experimental_rerun:  # unpickles a file
+        raise UserError("--experimental-rerun is not supported. Try groundup resume run=RUN")
+
+
+def report_failure(
+    error: Exception,
+    stage: str,
+    log: Path | None,
+    full_error: bool,
+    prefix: str = "",
+    overrides: list[str] | None = None,
+) -> int:
+    """Say on stderr what went wrong and return the exit code. The run's log holds the traceback of a failed job."""
+    line = explain(error, stage, overrides or [])
+    if full_error or (line is None and log is None):
+        traceback.print_exception(error)
+    if line is not None:
+        print(visible(mask_text(f"{prefix or 'error: '}{line}")), file=sys.stderr)
+        of_system = isinstance(error, OSError) and error.errno  # Hydra's missing choice is an OSError without one
+        return 1 if of_system else 2
+    last = traceback.format_exception_only(error)[0].strip().replace("\n", " ")
+    where = f" (traceback: {os.path.relpath(log)})" if log is not None else ""
+    print(visible(mask_text(f"{prefix}{last}{where}")), file=sys.stderr)
+    return 1

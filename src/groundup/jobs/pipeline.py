@@ -1,0 +1,46 @@
+"""``groundup pipeline``: named stages in order, each in a folder of its own, and one table at the end."""
+
+from __future__ import annotations
+
+import logging
+
+from groundup.config.tree import Config
+from groundup.jobs.job import Job, run_job
+from groundup.jobs.resume import resume_folder
+from groundup.jobs.steps import changed, compose_steps
+from groundup.report.table import show_table
+from groundup.runs.folder import RunFolder
+from groundup.runs.reference import RESUMABLE
+from groundup.stages.training import was_saved
+from groundup.system.files import write_text
+
+log = logging.getLogger(__name__)
+
+
+def run(cfg: Config, job: Job) -> None:
+    """Runs each step that is not done yet; an interrupted training step goes on where it stopped."""
+    steps = compose_steps(changed(cfg.steps, cfg.get("overrides") or []), job.folder.path, cfg.paths)
+    for number, (name, step) in enumerate(steps.items(), 1):
+        folder = RunFolder(step.folder)
+        state = folder.status().get("state") if folder.status_file.exists() else None
+        log.info("step %d of %d, %s: %s", number, len(steps), name, "done already" if state == "done" else step.stage)
+        if state == "done":
+            continue
+        if step.stage in RESUMABLE and was_saved(folder):
+            resume_folder(folder, step.stage, cfg.paths)
+        else:
+            group = job.folder.path.name
+            run_job(step.stage, step.config, folder.path, step.overrides, choices=step.choices, group=group)
+    conclude(cfg, job, {name: RunFolder(step.folder) for name, step in steps.items()})
+
+
+def conclude(cfg: Config, job: Job, folders: dict[str, RunFolder]) -> None:
+    """One table of all steps that have results, baselines first, printed and written to the folder."""
+    rows: dict[str, dict] = {}
+    for folder in folders.values():
+        rows |= folder.read_json("baselines.json", {})
+    for name, step in cfg.steps.items():
+        if "label" in step:  # steps without one only prepare for others
+            rows[step["label"]] = folders[name].read_json("metrics.json", {})
+    job.folder.write_json("results.json", rows)
+    write_text(job.folder.path / "results.md", show_table(rows, list(cfg.metrics)))

@@ -1,0 +1,94 @@
+"""All that can be checked before a run has a folder, the cheap first: torch is not imported for a wrong name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from groundup.config.budget import named_budget, one_unit
+from groundup.config.check import check, check_keys, node_mistakes, refuse
+from groundup.config.files import conf_dir
+from groundup.data.sources.early import check_data
+from groundup.errors import UserError
+from groundup.jobs.steps import check_steps
+from groundup.runs.outputs import check_input, check_output
+from groundup.runs.reference import Use, find_run, unfit
+from groundup.system.hardware import check_hardware
+
+
+def preflight(
+    stage: str,
+    plain: Mapping,
+    overrides: Sequence[str],
+    choices: Mapping[str, str | None],
+    *,
+    resuming: bool = False,
+    later: Sequence[Path] = (),
+) -> list[str]:
+    """Check a resolved configuration (see ``compose.resolved``), and fill in the columns that its files turn out to have.
+
+    ``overrides``, ``choices``, ``resuming``: as in ``Job``; what only the beginning of a run needs may be gone by now.
+    ``later``: folders that earlier steps of a pipeline have yet to make.
+    Returns lines to tell once there is a log.
+
+    Raises:
+        UserError: the first mistake; nothing was written.
+    """
+    check_choices(stage, overrides)
+    check_keys(plain, stage, overrides, choices)
+    if plain.get("budget"):
+        one_unit(named_budget(plain["budget"], overrides))
+    check_files(stage, plain)
+    if not resuming:
+        check_runs(stage, plain, later)
+        if "steps" in plain:
+            check_steps(plain)
+    check_hardware(plain)
+    refuse(node_mistakes(plain.get("data"), "data", {}), stage, overrides, choices)
+    made_later = any(str(folder) in str(plain.get("data")) for folder in later)
+    told = [] if resuming or made_later else check_data(plain, stage)  # a run that goes on has its data in the cache
+    check(plain, stage, overrides, choices)  # imports what the configuration names, torch with it: keep it last
+    return told
+
+
+def check_choices(stage: str, overrides: Sequence[str]) -> None:
+    """Raises UserError for a choice that Hydra finds and nobody can use alone: a file that others build on."""
+    from groundup.config.mistakes import unknown_choice
+    from groundup.config.suggest import groups
+
+    known = groups()
+    for word in overrides:
+        group, _, name = word.lstrip("+").partition("=")
+        if (conf_dir() / group / f"{name}.yaml").is_file() and name not in known.get(group, [name]):
+            raise UserError(unknown_choice(f"{group}/{name}", "", known[group], stage, overrides))
+
+
+def check_files(stage: str, plain: Mapping) -> None:
+    """Raises UserError for an input that is not there, or an output that cannot be."""
+    source = Path(plain["input"]) if plain.get("input") else None
+    if source is not None:
+        check_input(source)
+    if plain.get("output"):
+        check_output(Path(plain["output"]), (".jsonl", ".txt") if stage == "predict" else (".jsonl",), source)
+
+
+def check_runs(stage: str, plain: Mapping, later: Sequence[Path] = ()) -> None:
+    """Raises UserError for a run that is not there, or cannot do what is asked."""
+    for key, reference, use in named_runs(stage, plain):
+        if any(str(folder) in reference for folder in later):
+            continue
+        run, _ = find_run(reference, Path(plain["paths"]["logs"]), use)
+        if use != "resume" and (why := unfit(run, use)):  # `resume` has more to say
+            raise UserError(f"{key}={reference}: {run.path} {why}")
+
+
+def named_runs(stage: str, plain: Mapping) -> Iterator[tuple[str, str, Use]]:
+    """(key, reference, use) of each run that a configuration names."""
+    if plain.get("run"):
+        yield "run", str(plain["run"]), stage  # type: ignore[misc]
+    parents = plain.get("init_from")
+    if isinstance(parents, str):
+        yield "init_from", parents, "init_from"
+    for part, parent in (parents if isinstance(parents, Mapping) else {}).items():
+        if parent:
+            yield f"init_from.{part}", str(parent), "init_from"

@@ -1,0 +1,76 @@
+"""``groundup resume``: goes on with an interrupted run as if it had never stopped."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from groundup.config.compose import compose
+from groundup.config.quoting import inert
+from groundup.config.tree import Config
+from groundup.errors import UserError
+from groundup.jobs.job import Job, run_job
+from groundup.runs.folder import RunFolder
+from groundup.runs.lock import check_unlocked
+from groundup.runs.reference import RESUMABLE, open_run, unfit
+from groundup.system.files import require_own_files
+
+log = logging.getLogger(__name__)
+
+
+def run(cfg: Config, job: Job) -> float | None:
+    """Runs the stage of the folder again, in the folder, with the config that was saved there."""
+    folder = open_run(cfg.run, Path(cfg.paths.logs), "resume")
+    status = folder.status()
+    stage = status.get("stage")
+    if stage not in RESUMABLE:
+        raise UserError(f"{folder.path} {unfit(folder, 'resume')}")
+    if status["state"] == "done":
+        log.info("%s is done already; nothing to resume. See %s", folder.path, folder.report)
+        return None
+    check_unlocked(folder.path)
+    return resume_folder(folder, stage, cfg.paths)
+
+
+def resume_folder(folder: RunFolder, stage: str, paths: Config) -> float | None:
+    """Resumes one folder; says which keys of today's configuration differ from the saved ones.
+
+    Args:
+        paths: where logs and cached data are today; those of the folder may be of another machine.
+
+    Raises:
+        UserError: the folder holds links or anything but files, which would be written through.
+    """
+    require_own_files(folder.path)
+    saved = folder.read_config() | {"paths": paths}
+    overrides = [word for word in folder.status().get("overrides") or [] if isinstance(word, str)]
+    for line in drift(saved, stage, overrides):
+        log.warning("%s (the saved value is used)", line)
+    return run_job(stage, saved, folder.path, overrides, resuming=True)
+
+
+def drift(saved: Mapping, stage: str, overrides: list[str]) -> list[str]:
+    """What the same command would set otherwise today: one line a key."""
+    try:
+        today = compose(stage, inert(overrides))
+    except UserError as error:
+        return [f"today's configuration no longer takes this command: {error}"]
+    then, now = leaves(saved), leaves(today)
+    settled: tuple[str, ...] = ("budget.", "threads", "paths.")  # the run counted or chose these itself
+    if saved.get("init_from"):  # and took these from the run it began with
+        settled += ("model.", "size.", "tokenizer.")
+    return [
+        f"{key}: saved {then.get(key, 'nothing')}, today {now.get(key, 'nothing')}"
+        for key in sorted(then.keys() | now.keys())
+        if then.get(key) != now.get(key) and not key.startswith(settled)
+    ]
+
+
+def leaves(values: Mapping, prefix: str = "") -> dict[str, object]:
+    """Every value of a config by its dotted key."""
+    found: dict[str, object] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        found |= leaves(value, name + ".") if isinstance(value, dict) and value else {name: value}
+    return found

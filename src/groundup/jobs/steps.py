@@ -1,0 +1,130 @@
+"""The steps of a pipeline: composed as data, with references to each other, and a check of them all.
+
+A pipeline that is resumed may come from anyone. So a step has a plain name, stays below the pipeline's folder, and says
+by its overrides what it does, never where or by what code (see ``inert``).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from groundup.config.compose import compose_with_choices
+from groundup.config.quoting import inert
+from groundup.config.tree import Config
+from groundup.errors import UserError
+
+NAME = re.compile(r"\w[\w-]*")
+REFERENCE = re.compile(r"\{([\w-]+)\}")  # {name} of an earlier step; {key: value} is left to Hydra
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step, ready to run in ``folder``."""
+
+    stage: str
+    folder: Path
+    overrides: list[str]
+    config: Config
+    choices: dict[str, str | None]
+
+
+def changed(steps: Mapping[str, Mapping], overrides: Sequence[str]) -> dict[str, dict]:
+    """The steps with ``STEP.KEY=VALUE`` or, for all steps of a stage, ``STAGE.KEY=VALUE`` after their own overrides.
+
+    Raises:
+        UserError: there is no such step or stage.
+    """
+    new = {str(name): dict(node) for name, node in steps.items()}
+    for name, node in new.items():
+        if not isinstance(own := node.get("overrides") or [], list):
+            raise UserError(f"step {name}: overrides is a list of texts, as in [model.dropout=0.2]")
+        node["overrides"] = list(own)
+    for override in overrides:
+        sign, owner, rest = re.fullmatch(r"([+~]*)([^.=]*)\.?(.*)", override, re.DOTALL).groups()  # type: ignore[union-attr]
+        chosen = [new[owner]] if owner in new else [node for node in new.values() if node.get("stage") == owner]
+        if not chosen or not rest:
+            names = ", ".join(dict.fromkeys([*new, *(str(node.get("stage")) for node in new.values())]))
+            raise UserError(f"{override}: a step's key is written STEP.KEY=VALUE, and STEP is one of {names}")
+        for node in chosen:
+            if rest.startswith("budget."):  # a budget has one unit
+                node["overrides"] = [one for one in node["overrides"] if not one.startswith("budget.")]
+            node["overrides"].append(sign + rest)
+    return new
+
+
+def compose_steps(steps: Mapping[str, Mapping], pipeline: Path, paths: Mapping) -> dict[str, Step]:
+    """Every step by its name, in their order.
+
+    Args:
+        pipeline: the folder of the whole; each step has one of its own in it.
+        paths: where runs and cached data are, for all steps.
+
+    Raises:
+        UserError: there is none, or one cannot be composed.
+    """
+    if not steps:
+        raise UserError("a pipeline needs steps. Try groundup pipeline experiment=demo")
+    composed: dict[str, Step] = {}
+    for name, node in steps.items():
+        try:
+            composed[name] = compose_step(str(name), node, pipeline, composed)
+        except UserError as error:
+            raise UserError(f"step {name}: {error}") from None
+        composed[name].config.paths = paths
+    return composed
+
+
+def compose_step(name: str, node: Mapping, pipeline: Path, earlier: Mapping[str, Step]) -> Step:
+    from groundup.config.files import STAGES
+
+    stage, overrides, folder = node.get("stage"), node.get("overrides") or [], pipeline / name
+    if not NAME.fullmatch(name):
+        raise UserError("a step is named by letters, digits, - and _, as its folder")
+    if stage not in STAGES or stage == "resume":
+        stages = ", ".join(stage for stage in STAGES if stage != "resume")
+        raise UserError(f"stage={stage} is no stage of a pipeline. Choose one of: {stages}")
+    if not (isinstance(overrides, list) and all(isinstance(override, str) for override in overrides)):
+        raise UserError("overrides is a list of texts, as in [model.dropout=0.2]")
+    if strange := sorted(references(overrides).difference(earlier)):
+        names = ", ".join(f"{{{other}}}" for other in earlier) or "none"
+        raise UserError(f"{{{strange[0]}}} is no earlier step. Earlier steps: {names}")
+    filled = [REFERENCE.sub(lambda found: str(earlier[found[1]].folder), override) for override in overrides]
+    config, choices = compose_with_choices(stage, inert(filled))
+    if config.get("output"):
+        config.output = str(inside(folder, Path(config.output), pipeline))
+    return Step(stage, folder, filled, config, choices)
+
+
+def references(overrides: list[str]) -> set[str]:
+    """Names of the steps whose folders stand in ``overrides``."""
+    return {name for override in overrides for name in REFERENCE.findall(override)}
+
+
+def inside(step: Path, output: Path, pipeline: Path) -> Path:
+    """Where a step writes ``output``: below the pipeline's folder as it says, or else below the step's own.
+
+    Raises UserError for any other place.
+    """
+    whole = Path(os.path.abspath(pipeline))
+    for path in (output, step / output):
+        if whole in Path(os.path.abspath(path)).parents:
+            return path
+    raise UserError(f"output={output}: a step writes into the pipeline's folder. Try output={output.name}")
+
+
+def check_steps(plain: Mapping) -> None:
+    """Raises UserError for a mistake in any step of a pipeline's configuration, before the first one trains."""
+    from groundup.jobs.preflight import preflight
+
+    nodes = changed(plain["steps"], plain.get("overrides") or [])
+    steps = compose_steps(nodes, Path("_pipeline_"), plain["paths"])  # none of these folders is there yet
+    for name, step in steps.items():
+        later = [steps[other].folder for other in references(nodes[name]["overrides"])]
+        try:
+            preflight(step.stage, step.config, step.overrides, step.choices, later=later)
+        except UserError as error:
+            raise UserError(f"step {name}: {error}") from None

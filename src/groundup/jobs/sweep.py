@@ -1,0 +1,222 @@
+"""What a multirun found: one row for each job, best first, and the mean over seeds."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from hydra.experimental.callback import Callback
+
+from groundup.jobs.gate import remove_empty
+from groundup.metrics.monitored import direction
+from groundup.runs.folder import RunFolder
+from groundup.system.files import replacing, write_text
+from groundup.system.secrets import mask, mask_text
+
+SHOWN_METRICS = 6  # columns on the terminal; results.csv has all
+REFUSED = "refused.jsonl"  # jobs that were refused before they had a folder: one a line
+current: list[Path] = []  # folders of the sweeps that this process has started and not yet summed up
+
+
+class SweepTable(Callback):
+    """Remembers where the sweep is; Hydra tells nobody when a job has failed."""
+
+    def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
+        current.append(Path(config.hydra.sweep.dir).absolute())
+
+
+@dataclass
+class Row:
+    """One job. ``metrics``: name -> value."""
+
+    number: int
+    changed: dict[str, str]
+    state: str
+    why: str | None = None
+    exit_code: int | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The monitored metric, and whether more of it is better."""
+
+    monitor: str | None = None
+    mode: str = "min"
+
+    def key(self, value: float | None) -> tuple[bool, float]:
+        """Sorts the best first, runs without the metric last."""
+        if value is None:
+            return True, 0.0
+        return False, -value if self.mode == "max" else value
+
+
+def keep_refusal(sweep_dir: Path, number: int, overrides: Sequence[str], why: str, exit_code: int) -> None:
+    """Remember a job without a folder for the table. Jobs may be processes: one write, at the end of the file."""
+    row = {"job_num": number, "overrides": mask(list(overrides)), "why": mask_text(why), "exit_code": exit_code}
+    with open(sweep_dir / REFUSED, "a", encoding="utf-8") as file:
+        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def finish() -> int:
+    """Sum up the sweep of this command, if there was one. Returns its exit code: 0, 1 a job failed, 2 all failures are mistakes."""
+    codes = [summarise(folder) for folder in current if folder.is_dir()]
+    current.clear()
+    return max(codes, default=0)
+
+
+def summarise(sweep_dir: Path) -> int:
+    """Write results.csv and results.md, print the table, return the exit code."""
+    multirun = sweep_dir / "multirun.yaml"
+    rows, ranking = read(sweep_dir)
+    if not rows:  # Hydra refused the first job
+        multirun.unlink(missing_ok=True)
+        remove_empty(sweep_dir, sweep_dir.parent)
+        return 0
+    if multirun.is_file():  # Hydra saves values as they came; a key given on the command line must not stay on disk
+        write_text(multirun, mask_text(multirun.read_text(encoding="utf-8")))
+    write_csv(sweep_dir / "results.csv", rows)
+    write_text(sweep_dir / "results.md", f"# {sweep_dir.name}\n\n{as_text(rows, ranking)}\n")
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    print(f"\n{as_text(rows, ranking, width)}\n\n{sweep_dir / 'results.md'}", flush=True)
+    failed = [row for row in rows if row.state != "done"]
+    if not failed:
+        return 0
+    print(f"{len(failed)} of {len(rows)} jobs did not finish", file=sys.stderr)
+    return 2 if all(row.exit_code == 2 for row in failed) else 1
+
+
+def read(sweep_dir: Path) -> tuple[list[Row], Ranking]:
+    """The jobs of a sweep, best first."""
+    rows, ranking = [], Ranking()
+    for file in sweep_dir.rglob("status.json"):
+        folder = RunFolder(file.parent)
+        status = folder.status()
+        if status.get("job_num") is None:  # a step of a pipeline, inside a job
+            continue
+        row = Row(status["job_num"], changed_by(status), status["state"], status.get("why"), status.get("exit_code"))
+        row.metrics = values(folder.read_json("metrics.json", {}))
+        rows.append(row)
+        config = folder.read_config()
+        if monitor := config.get("monitor"):
+            ranking = Ranking(monitor, config.get("monitor_mode") or direction(monitor) or "min")
+    if (sweep_dir / REFUSED).is_file():
+        lines = (sweep_dir / REFUSED).read_text(encoding="utf-8").split("\n")
+        for job in (json.loads(line) for line in lines if line):
+            rows.append(Row(job["job_num"], changed_by(job), "failed", job["why"], job["exit_code"]))
+    varied = [key for key in keys_of(rows) if len({row.changed.get(key) for row in rows}) > 1]
+    for row in rows:
+        row.changed = {key: row.changed.get(key, "") for key in varied}
+    return sorted(rows, key=lambda row: (*ranking.key(row.metrics.get(ranking.monitor or "")), row.number)), ranking
+
+
+def changed_by(job: Mapping[str, Any]) -> dict[str, str]:
+    return dict(override.lstrip("+~").partition("=")[::2] for override in job.get("overrides", []))
+
+
+def keys_of(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(key for row in rows for key in row.changed))
+
+
+def values(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a metrics.json: ``{"test/accuracy": {"value": 0.9, ...}}``."""
+    plain = {name: entry.get("value") if isinstance(entry, Mapping) else entry for name, entry in metrics.items()}
+    return {name: float(value) for name, value in plain.items() if isinstance(value, int | float)}
+
+
+def columns(rows: Sequence[Row], ranking: Ranking) -> list[str]:
+    """The monitored metric and those of the test split."""
+    names = dict.fromkeys(name for row in rows for name in row.metrics)
+    monitor = [ranking.monitor] if ranking.monitor in names else []
+    return monitor + [name for name in names if name.startswith("test/") and name != ranking.monitor]
+
+
+def write_csv(path: Path, rows: Sequence[Row]) -> None:
+    metrics = sorted({name for row in rows for name in row.metrics})
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["job", *rows[0].changed, "status", *metrics, "why"])
+        for row in rows:
+            figures = [row.metrics.get(name, "") for name in metrics]
+            writer.writerow([row.number, *row.changed.values(), row.state, *figures, row.why or ""])
+
+
+def as_text(rows: Sequence[Row], ranking: Ranking, width: int | None = None) -> str:
+    """Markdown that reads well on a terminal too: with ``width``, of its metrics the first that fit, one at least."""
+    metrics = columns(rows, ranking)[:SHOWN_METRICS]
+    while (text := tables(rows, ranking, metrics)) and len(metrics) > 1 and width is not None and widest(text) > width:
+        metrics.pop()
+    if failed := [row for row in rows if row.state != "done"]:
+        text += "\n\n" + "\n".join(
+            f"job {row.number}: {' '.join((row.why or row.state).split())}"
+            for row in sorted(failed, key=lambda row: row.number)
+        )
+    return text
+
+
+def tables(rows: Sequence[Row], ranking: Ranking, metrics: Sequence[str]) -> str:
+    """One row a job and, where only seeds differ, one row for their mean."""
+    head = ["job", *rows[0].changed, "status", *metrics]
+    lines = [
+        [str(row.number), *row.changed.values(), row.state, *(figure(row.metrics.get(name)) for name in metrics)]
+        for row in rows
+    ]
+    text = markdown(head, lines)
+    if seeds := over_seeds(rows, metrics, ranking):
+        text += "\n\n" + markdown(
+            ["over seeds", *(key for key in rows[0].changed if key != "seed"), "runs", *metrics], seeds
+        )
+    return text
+
+
+def widest(text: str) -> int:
+    return max(map(len, text.splitlines()))
+
+
+def over_seeds(rows: Sequence[Row], metrics: Sequence[str], ranking: Ranking) -> list[list[str]]:
+    """Mean ± sample standard deviation of finished jobs that differ in nothing but the seed; empty without such jobs."""
+    if not rows or "seed" not in rows[0].changed:
+        return []
+    alike: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        if row.state == "done":
+            alike.setdefault(tuple(value for key, value in row.changed.items() if key != "seed"), []).append(row)
+
+    def rank(item: tuple[tuple[str, ...], list[Row]]) -> tuple[bool, float]:
+        known = [row.metrics[ranking.monitor] for row in item[1] if ranking.monitor in row.metrics]
+        return ranking.key(fmean(known) if known else None)
+
+    lines = []
+    for key, group in sorted(alike.items(), key=rank):
+        figures = [spread([row.metrics[name] for row in group if name in row.metrics]) for name in metrics]
+        lines.append(["mean ± std", *key, str(len(group)), *figures])
+    return lines if any(len(group) > 1 for group in alike.values()) else []
+
+
+def spread(numbers: Sequence[float]) -> str:
+    if not numbers:
+        return ""
+    return figure(fmean(numbers)) + (f" ± {stdev(numbers):.2g}" if len(numbers) > 1 else "")
+
+
+def figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    cells = [
+        [json.dumps(cell)[1:-1] if "\n" in cell else cell.replace("|", r"\|") for cell in line]
+        for line in (head, *lines)
+    ]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(head))]
+    rows = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in cells
+    ]
+    return "\n".join([rows[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *rows[1:]])

@@ -1,0 +1,1 @@
+"""Text before it is numbers: cleaning, tokenizers and how they are learned."""

@@ -1,0 +1,221 @@
+"""Text to token ids and back, trained on the project's own texts."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tokenizers
+from pydantic import Field
+
+from groundup.data.cache import Cache, code_version
+from groundup.errors import UserError
+from groundup.ranges import Count
+from groundup.system.files import write_text
+from groundup.text.clean import valid_unicode
+from groundup.text.learn import learn
+from groundup.text.pieces import Sample, cut
+from groundup.text.tokenizer_file import LARGEST, SPECIALS, Kind, check, in_word, pipeline, read
+
+log = logging.getLogger(__name__)
+
+_TEXT = 1 << 25  # characters that a vocabulary is learned from, at most (of single characters: all)
+_DISTINCT = 6 << 20  # UTF-8 bytes of different words in them; a learner takes some hundred bytes of memory for each
+_DISTINCT_UNIGRAM = 4 << 20  # and 20 seconds a million, which Python counts
+
+
+class Tokenizer:
+    """A Hugging Face ``tokenizers.Tokenizer`` with fixed special ids, whose names in a text are plain text.
+
+    ``byte_bpe`` decodes to exactly what was encoded, for any text; so does ``char`` for every character of its training
+    texts, ``unigram`` with a space for each ``▁``, ``word`` and ``wordpiece`` with one space for each run of blanks.
+    What a vocabulary lacks becomes ``unk_id``; nothing raises. Time is linear in the text. The file that ``save`` writes
+    is a plain ``tokenizer.json``.
+
+    Raises UserError for a content that is not of a file of ours.
+    """
+
+    pad_id, unk_id, bos_id, eos_id, sep_id, mask_id, cls_id = range(len(SPECIALS))
+
+    def __init__(self, content: dict[str, Any]):
+        self.kind, self.lowercase, self.split_digits = check(content)
+        self._content = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+        self.fingerprint = hashlib.sha256(self._content.encode()).hexdigest()
+        # Python lowers the text, in training and in use: the library has another rule for some letters ("ΟΔΟΣ").
+        model = content["model"]
+        ours = {**content, "normalizer": pipeline(self.kind, False, self.split_digits)["normalizer"]}
+        self._backend = self._continuing = _backend(ours)
+        if self.kind == "unigram":  # it puts a space before a text, but not before what goes on with one
+            ours["pre_tokenizer"] = json.loads(json.dumps(ours["pre_tokenizer"]).replace('"first"', '"never"'))
+            self._continuing = _backend(ours)
+        self.vocab_size = len(model["vocab"])
+        # A dict is 30 times faster than the backend's regex on one row of a megabyte, and gives the same ids.
+        self._characters: dict[str, int] | None = model["vocab"] if self.kind == "char" else None
+
+    @classmethod
+    def train(
+        cls,
+        texts: Iterable[str],
+        kind: Kind,
+        vocab_size: int,
+        lowercase: bool = False,
+        min_frequency: int = 1,
+        split_digits: bool = False,
+    ) -> Tokenizer:
+        """Learn a vocabulary of at most ``vocab_size`` entries (specials included); the same texts give the same one.
+
+        ``split_digits``: each digit is a token. ``min_frequency``: rarer words, characters or merges are left out
+        (``unigram`` prunes by likelihood instead). From much text a sample is taken, evenly spread, and the log says so.
+        Raises UserError when there is no text, or ``vocab_size`` is too small for the kind.
+        """
+
+        def passage() -> Iterator[str]:
+            for text in texts:
+                text = valid_unicode(text)
+                yield from cut(text.lower() if lowercase else text)
+
+        if kind == "char":
+            pieces: Iterable[str] = passage()
+            first = next(iter(pieces), None)
+            pieces = [] if first is None else itertools.chain([first], pieces)
+        else:
+            sample = Sample(passage(), _TEXT, _DISTINCT_UNIGRAM if kind == "unigram" else _DISTINCT)
+            pieces = sample.texts
+            if sample.share < 1:
+                log.info(
+                    "tokenizer: learned from %.1f %% of %s characters, evenly spread",
+                    100 * sample.share,
+                    f"{sample.characters:,}",
+                )
+        if not pieces:
+            raise UserError("no text to train a tokenizer on: the train split is empty")
+        return cls(learn(kind, pieces, vocab_size, min_frequency, lowercase, split_digits))
+
+    @classmethod
+    def load(cls, path: Path | str) -> Tokenizer:
+        """Read a ``tokenizer.json``, as data. Raises UserError when it is missing, broken, or none of ours."""
+        try:
+            return cls(read(Path(path)))
+        except UserError as error:
+            raise error if str(path) in str(error) else UserError(f"{path}: {error}") from error
+
+    def save(self, path: Path | str) -> None:
+        write_text(Path(path), self._content)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of the text alone; no special token is added."""
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str], continued: Sequence[bool] = ()) -> list[list[int]]:
+        """``[encode(text) for text in texts]``, in parallel where the library can.
+
+        ``continued`` (as many as texts): those that go on with the text before them, as ``pieces.cut`` parts them.
+        """
+        pieces, goes_on, owners = [], [], []
+        for owner, text in enumerate(texts):
+            text = valid_unicode(text)
+            for number, piece in enumerate(cut(text.lower() if self.lowercase else text)):
+                goes_on.append(number > 0 or bool(continued and continued[owner]))
+                # A unigram text begins with a space of the library's, but not where it has one already.
+                missing = self.kind == "unigram" and not goes_on[-1] and piece[:1] in (" ", "▁")
+                pieces.append(" " + piece if missing else piece)
+                owners.append(owner)
+        if self._characters is not None:
+            ids = [[self._characters.get(character, self.unk_id) for character in piece] for piece in pieces]
+        else:
+            ids = self._encode(pieces, goes_on)
+        if len(ids) == len(texts):
+            return ids
+        whole: list[list[int]] = [[] for _ in texts]
+        for owner, part in zip(owners, ids, strict=True):
+            whole[owner] += part
+        return whole
+
+    def _encode(self, pieces: list[str], goes_on: list[bool]) -> list[list[int]]:
+        if self._backend is self._continuing or not any(goes_on):
+            return [encoding.ids for encoding in self._backend.encode_batch_fast(pieces, add_special_tokens=False)]
+        ids: list[list[int]] = [[] for _ in pieces]
+        for backend, wanted in ((self._backend, False), (self._continuing, True)):
+            places = [place for place, continues in enumerate(goes_on) if continues is wanted]
+            batch = backend.encode_batch_fast([pieces[place] for place in places], add_special_tokens=False)
+            for place, encoding in zip(places, batch, strict=True):
+                ids[place] = encoding.ids
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of the ids; special tokens are left out."""
+        kept = [int(token) for token in ids if token >= len(SPECIALS)]
+        if self.kind == "char":
+            return "".join(self.tokens(kept))
+        if self.kind in ("word", "wordpiece"):
+            return self._spelled(self.tokens(kept))
+        return self._backend.decode(kept, skip_special_tokens=False)
+
+    def _spelled(self, tokens: Iterable[str]) -> str:
+        """Pieces as text: a space stands between two words, and where a piece holds one."""
+        text: list[str] = []
+        last = " "
+        for token in tokens:
+            if self.kind == "wordpiece" and len(token) > 2 and token.startswith("##"):  # goes on with its word
+                token = token[2:]
+            elif in_word(last, self.split_digits) and in_word(token[0], self.split_digits):
+                text.append(" ")
+            text.append(token)
+            last = token[-1]
+        return "".join(text)
+
+    def tokens(self, ids: Sequence[int]) -> list[str]:
+        """The vocabulary's entry of each id, as it is stored (``Ġthe``, ``##ing``, ``▁the``)."""
+        return [self._backend.id_to_token(int(token)) or "" for token in ids]
+
+
+@dataclass(frozen=True)
+class TokenizerSpec:
+    """What tokenizer to train, or to load: the config group ``tokenizer``.
+
+    vocab_size: entries at most, specials included. path: an existing ``tokenizer.json`` to use instead of training.
+    """
+
+    kind: Kind
+    vocab_size: Annotated[int, Field(ge=len(SPECIALS) + 1, le=LARGEST)] = 4096
+    lowercase: bool = False
+    min_frequency: Count = 1
+    path: str | None = None
+    split_digits: bool = False
+
+    def build(self, texts: Callable[[], Iterable[str]], cache: Cache, fingerprint: str | None = None) -> Tokenizer:
+        """The tokenizer of these texts: from ``path``, from the cache, or trained now.
+
+        ``texts()`` starts a new pass. ``fingerprint`` stands for their content; without it they are read and hashed.
+        """
+        if self.path is not None:
+            return Tokenizer.load(Path(self.path).expanduser())
+        code = (code_version(self), tokenizers.__version__)
+        key = cache.key("tokenizer", code, asdict(self), fingerprint or _content_hash(texts()))
+
+        def train(folder: Path) -> None:
+            words = (self.kind, self.vocab_size, self.lowercase, self.min_frequency, self.split_digits)
+            Tokenizer.train(texts(), *words).save(folder / "tokenizer.json")
+
+        return Tokenizer.load(cache.get(key, train) / "tokenizer.json")
+
+
+def _backend(content: dict[str, Any]) -> tokenizers.Tokenizer:
+    try:
+        return tokenizers.Tokenizer.from_str(json.dumps(content))
+    except Exception as error:  # the library raises a bare Exception
+        raise UserError(f"not a tokenizer.json ({error})") from error
+
+
+def _content_hash(texts: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for text in texts:
+        encoded = text.encode("utf-8", "surrogatepass")
+        digest.update(len(encoded).to_bytes(8, "big") + encoded)
+    return digest.hexdigest()
