@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -30,6 +31,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(signal, "SIGHUP"):  # under nohup it is ignored, and child processes that are to obey it would inherit that
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
         import torch
     except ImportError:
