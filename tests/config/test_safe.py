@@ -31,8 +31,8 @@ lightning.pytorch.loggers.CSVLogger lightning.pytorch.loggers.TensorBoardLogger
 lightning.pytorch.profilers.PyTorchProfiler lightning.pytorch.strategies.DeepSpeedStrategy
 lightning.pytorch.plugins.TorchCheckpointIO lightning.pytorch.Trainer.save_checkpoint
 lightning.pytorch.trainer.trainer.torch.load groundup.cli.main groundup.cli.sys.exit
-groundup.config.build.instantiate groundup.system.files.write_text groundup.data.cache.os.system
-groundup.data.cache.Path groundup.text.tokenizer.Tokenizer.save groundup.data.sources.files.Path
+groundup.config.build.instantiate groundup.system.files.write_text groundup.system.cache.os.system
+groundup.system.cache.Path groundup.text.tokenizer.Tokenizer.save groundup.data.sources.files.Path
 groundup.training.resume.AtomicIO groundup.training.resume.AtomicIO.save_checkpoint groundupx.models.Net
 groundup.models.backbone.Backbone groundup.models.transformer.torch.load groundup.models.transformer.__builtins__
 groundup.models.transformer.TransformerDecoder.__class__ groundup.models.transformer.TransformerDecoder.from_pretrained

@@ -2,7 +2,6 @@
 
 import importlib
 import inspect
-import json
 import os
 import pkgutil
 import subprocess
@@ -154,25 +153,21 @@ def test_documents_are_not_read_into_memory(folder):
 
 
 def test_the_columns_of_the_run_come_first_in_an_evaluation(folder):
-    run = folder / "logs" / "run"
-    run.mkdir(parents=True)
-    data = {"_target_": FILES, "text": "utterance", "label": "rating"}
     task = {"_target_": "groundup.tasks.classification.Classification"}
-    import yaml
-
-    (run / "config.yaml").write_text(yaml.safe_dump({"data": data, "task": task, "model": {}}))
-    (run / "status.json").write_text(json.dumps({"stage": "finetune", "state": "done"}))
-    config = {"run": str(run), "paths": {"logs": "logs"}, "data": plain(test="other.csv")["data"]}
-    assert check_data(config, "evaluate") == ["other.csv: text from column 'utterance', label from column 'rating'"]
+    run = {"data": {"_target_": FILES, "text": "utterance", "label": "rating"}, "task": task}
+    config = {"data": plain(test="other.csv")["data"]}
+    assert check_data(config, "evaluate", run) == [
+        "other.csv: text from column 'utterance', label from column 'rating'"
+    ]
     config["data"] = {"test": "late.csv", "text": None}
     with pytest.raises(UserError, match="no column 'utterance'"):
-        check_data(config, "evaluate")
+        check_data(config, "evaluate", run)
     config["data"] = {"test": None, "text": None}
-    assert check_data(config, "evaluate") == []
+    assert check_data(config, "evaluate", run) == []
 
 
 def test_predict_names_its_own_options(folder):
-    config = {"run": "none", "paths": {"logs": "logs"}, "input": "gbk.csv", "encoding": None, "delimiter": None}
+    config = {"input": "gbk.csv", "encoding": None, "delimiter": None}
     with pytest.raises(UserError) as error:
         check_data({**config, "columns": None}, "predict")
     assert " encoding=gb18030 (" in str(error.value) and "data." not in str(error.value)

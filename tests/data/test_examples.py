@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from groundup.data.batching import Bucketed
-from groundup.data.cache import Cache
 from groundup.data.examples import LabelledText
 from groundup.data.sources.source import GivenRows
 from groundup.errors import UserError
+from groundup.system.cache import Cache
 from groundup.text.tokenizer import Tokenizer
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

@@ -8,10 +8,10 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from groundup.data.cache import Cache, default_root
 from groundup.data.sources.files import Files
 from groundup.data.sources.formats import read
 from groundup.errors import UserError
+from groundup.system.cache import Cache, default_root
 
 TABLE = "text,label\nfine,pos\nbad,neg\n"
 ROWS = [{"text": "fine", "label": "pos"}, {"text": "bad", "label": "neg"}]

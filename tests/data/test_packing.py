@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from groundup.data.batching import Packed
-from groundup.data.cache import Cache
 from groundup.data.packing import PackedText
 from groundup.data.sources.source import GivenRows
 from groundup.errors import UserError
+from groundup.system.cache import Cache
 from groundup.text.tokenizer import Tokenizer
 
 ALPHABET = "".join(chr(0x4E00 + number) for number in range(2000))  # so many that each token of a text can be another

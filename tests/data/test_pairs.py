@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from groundup.data.batching import Bucketed
-from groundup.data.cache import Cache
 from groundup.data.collate import Collator
 from groundup.data.encoding import EncodedText
 from groundup.data.facts import Facts
 from groundup.data.pairs import PairedText, PromptedText
 from groundup.data.sources.source import GivenRows
 from groundup.errors import UserError
+from groundup.system.cache import Cache
 from groundup.text.tokenizer import Tokenizer
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

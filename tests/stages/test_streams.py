@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from groundup.data.cache import default_root
+from groundup.system.cache import default_root
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
 

@@ -15,7 +15,6 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from pydantic import Field
 
 from groundup.data.batching import Batching, BatchStream, EvaluationBatches, padding_share
-from groundup.data.cache import Cache
 from groundup.data.examples import LabelledText
 from groundup.data.facts import Facts
 from groundup.data.forms import FORMS, Examples, Form, check_batching
@@ -25,6 +24,7 @@ from groundup.data.pairs import PairedText
 from groundup.data.sources.source import GivenRows, Row, Source, alike, check_roles, label_names
 from groundup.data.vocabularies import build_tokenizers, check_sizes
 from groundup.errors import UserError
+from groundup.system.cache import Cache
 from groundup.text.tokenizer import Tokenizer, TokenizerSpec
 
 log = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import tokenizers
 
-from groundup.data.cache import Cache, code_version
 from groundup.data.sources.source import Source
+from groundup.system.cache import Cache, code_version
 from groundup.text.pieces import cut
 from groundup.text.tokenizer import Tokenizer
 

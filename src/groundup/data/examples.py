@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from groundup.data.batching import Bucketed, TokenBudget
-from groundup.data.cache import Cache
 from groundup.data.encoding import EncodedText
 from groundup.data.sources.source import Source
 from groundup.errors import UserError
+from groundup.system.cache import Cache
 from groundup.text.tokenizer import Tokenizer
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from groundup.data.batching import Packed
-from groundup.data.cache import Cache
 from groundup.data.encoding import EncodedText, text_roles
 from groundup.data.seeding import mix
 from groundup.data.sources.source import Source
 from groundup.errors import UserError
+from groundup.system.cache import Cache
 from groundup.text.tokenizer import Tokenizer
 
 EVALUATION = -1  # the "epoch" in which documents stand in their own order and every token but the first is scored

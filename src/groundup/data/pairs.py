@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from groundup.data.batching import Bucketed, TokenBudget, Truncation
-from groundup.data.cache import Cache
 from groundup.data.collate import IGNORE
 from groundup.data.encoding import PAIR_ROLES, EncodedText
 from groundup.data.sources.source import Source
 from groundup.errors import UserError
+from groundup.system.cache import Cache
 from groundup.text.tokenizer import Tokenizer
 
 ROOM = 10  # tokens that every output may have, however short its source

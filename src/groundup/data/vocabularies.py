@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from groundup.data.cache import Cache, code_version
 from groundup.data.encoding import PAIR_ROLES, text_roles
 from groundup.data.facts import Facts
 from groundup.data.forms import Form, check_target_tokenizer
 from groundup.data.pairs import PairedText
 from groundup.data.sources.source import Source
 from groundup.errors import UserError
+from groundup.system.cache import Cache, code_version
 from groundup.text.tokenizer import Tokenizer, TokenizerSpec
 
 Given = TokenizerSpec | Tokenizer

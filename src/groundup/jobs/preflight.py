@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 from groundup.config.budget import named_budget, one_unit
 from groundup.config.check import check, check_keys, node_mistakes, refuse
@@ -46,7 +47,8 @@ def preflight(
     check_hardware(plain)
     refuse(node_mistakes(plain.get("data"), "data", {}), stage, overrides, choices)
     made_later = any(str(folder) in str(plain.get("data")) for folder in later)
-    told = [] if resuming or made_later else check_data(plain, stage)  # a run that goes on has its data in the cache
+    skipped = resuming or made_later  # a run that goes on has its data in the cache
+    told = [] if skipped else check_data(plain, stage, config_of_run(stage, plain))
     check(plain, stage, overrides, choices)  # imports what the configuration names, torch with it: keep it last
     return told
 
@@ -80,6 +82,14 @@ def check_runs(stage: str, plain: Mapping, later: Sequence[Path] = ()) -> None:
         run, _ = find_run(reference, Path(plain["paths"]["logs"]), use)
         if use != "resume" and (why := unfit(run, use)):  # `resume` has more to say
             raise UserError(f"{key}={reference}: {run.path} {why}")
+
+
+def config_of_run(stage: str, plain: Mapping) -> Mapping:
+    """The configuration of the run that is to be used; empty where there is none, which the stage will say."""
+    try:
+        return find_run(plain["run"], Path(plain["paths"]["logs"]), cast(Use, stage))[0].read_config()
+    except (KeyError, UserError, OSError, ValueError):
+        return {}
 
 
 def named_runs(stage: str, plain: Mapping) -> Iterator[tuple[str, str, Use]]:

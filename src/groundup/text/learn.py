@@ -17,7 +17,7 @@ from tokenizers import models, pre_tokenizers, trainers
 
 from groundup.errors import UserError
 from groundup.text.pieces import without_long_runs
-from groundup.text.tokenizer_file import KINDS, SPECIALS, Kind, is_wide, pipeline
+from groundup.text.tokenizer_file import KINDS, SPECIALS, UNK, Kind, backend, is_wide, pipeline
 
 
 def learn(
@@ -40,8 +40,7 @@ def learn(
         raise
     except Exception as error:  # the library raises a bare Exception
         raise UserError(f"tokenizer={kind} cannot be trained on this text ({error}): try tokenizer=char") from error
-    content = pipeline(kind, lowercase, split_digits)
-    return {**content, "model": {**content["model"], **learned}}
+    return _with_model(pipeline(kind, lowercase, split_digits), learned)
 
 
 def _char(untrained: dict, texts: Iterable[str], vocab_size: int, min_frequency: int) -> dict[str, Any]:
@@ -97,7 +96,7 @@ def _wordpiece(untrained: dict, texts: Iterable[str], vocab_size: int, min_frequ
 
 
 def _unigram(untrained: dict, texts: Iterable[str], vocab_size: int, min_frequency: int) -> dict[str, Any]:
-    splitter = _backend(untrained, {"vocab": [[name, 0.0] for name in SPECIALS]}).pre_tokenizer
+    splitter = backend(_with_model(untrained, {"vocab": [[name, 0.0] for name in SPECIALS]})).pre_tokenizer
     assert splitter is not None
     words: Counter[str] = Counter()
     for text in texts:
@@ -116,15 +115,14 @@ def _trained(untrained: dict, texts: Iterable[str], trainer: Any) -> dict[str, A
     empty: dict[str, Any] = {"vocab": {name: number for number, name in enumerate(SPECIALS)}}
     if untrained["model"]["type"] == "BPE":
         empty["merges"] = []
-    backend = _backend(untrained, empty)
-    backend.train_from_iterator(without_long_runs(texts), trainer)
-    model = json.loads(backend.to_str())["model"]
+    tokenizer = backend(_with_model(untrained, empty))
+    tokenizer.train_from_iterator(without_long_runs(texts), trainer)
+    model = json.loads(tokenizer.to_str())["model"]
     return {name: model[name] for name in empty}
 
 
-def _backend(untrained: dict, learned: dict[str, Any]) -> tokenizers.Tokenizer:
-    content = {**untrained, "model": {**untrained["model"], **learned}}
-    return tokenizers.Tokenizer.from_str(json.dumps(content))
+def _with_model(content: dict, learned: dict[str, Any]) -> dict[str, Any]:
+    return {**content, "model": {**content["model"], **learned}}
 
 
 def _is_blank(character: str) -> bool:
@@ -149,7 +147,6 @@ def _commonest(counts: Counter[str], limit: int, min_frequency: int) -> list[str
 _SEEDS = 4  # candidates to start from, as a multiple of the final number
 _KEEP = 0.7  # share of the candidates that survives a round
 _LONGEST = 16  # characters of a piece
-_UNK_ID = 1
 
 
 def learn_pieces(
@@ -205,12 +202,12 @@ def _candidates(words: Counter[str], number: int, min_count: int) -> Counter[str
 def _cut(words: Counter[str], specials: Sequence[str], scores: dict[str, float]) -> Counter[str]:
     """How often each piece is used when every word is cut into its likeliest pieces."""
     vocabulary = [*((name, 0.0) for name in specials), *sorted(scores.items())]
-    backend = tokenizers.Tokenizer(models.Unigram(vocabulary, unk_id=_UNK_ID))
+    tokenizer = tokenizers.Tokenizer(models.Unigram(vocabulary, unk_id=specials.index(UNK)))
     counts: Counter[str] = Counter()
     pairs = list(words.items())
     for start in range(0, len(pairs), 4096):  # an encoding of every word at once would be large
         chunk = pairs[start : start + 4096]
-        for (_, count), encoding in zip(chunk, backend.encode_batch_fast([word for word, _ in chunk]), strict=True):
+        for (_, count), encoding in zip(chunk, tokenizer.encode_batch_fast([word for word, _ in chunk]), strict=True):
             for token in encoding.ids:
                 counts[vocabulary[token][0]] += count
     return counts

@@ -14,14 +14,14 @@ from typing import Annotated, Any
 import tokenizers
 from pydantic import Field
 
-from groundup.data.cache import Cache, code_version
 from groundup.errors import UserError
 from groundup.ranges import Count
+from groundup.system.cache import Cache, code_version
 from groundup.system.files import write_text
 from groundup.text.clean import valid_unicode
 from groundup.text.learn import learn
 from groundup.text.pieces import Sample, cut
-from groundup.text.tokenizer_file import LARGEST, SPECIALS, Kind, check, in_word, pipeline, read
+from groundup.text.tokenizer_file import LARGEST, SPECIALS, Kind, backend, check, in_word, pipeline, read
 
 log = logging.getLogger(__name__)
 
@@ -50,10 +50,10 @@ class Tokenizer:
         # Python lowers the text, in training and in use: the library has another rule for some letters ("ΟΔΟΣ").
         model = content["model"]
         ours = {**content, "normalizer": pipeline(self.kind, False, self.split_digits)["normalizer"]}
-        self._backend = self._continuing = _backend(ours)
+        self._backend = self._continuing = backend(ours)
         if self.kind == "unigram":  # it puts a space before a text, but not before what goes on with one
             ours["pre_tokenizer"] = json.loads(json.dumps(ours["pre_tokenizer"]).replace('"first"', '"never"'))
-            self._continuing = _backend(ours)
+            self._continuing = backend(ours)
         self.vocab_size = len(model["vocab"])
         # A dict is 30 times faster than the backend's regex on one row of a megabyte, and gives the same ids.
         self._characters: dict[str, int] | None = model["vocab"] if self.kind == "char" else None
@@ -141,9 +141,9 @@ class Tokenizer:
         if self._backend is self._continuing or not any(goes_on):
             return [encoding.ids for encoding in self._backend.encode_batch_fast(pieces, add_special_tokens=False)]
         ids: list[list[int]] = [[] for _ in pieces]
-        for backend, wanted in ((self._backend, False), (self._continuing, True)):
+        for library, wanted in ((self._backend, False), (self._continuing, True)):
             places = [place for place, continues in enumerate(goes_on) if continues is wanted]
-            batch = backend.encode_batch_fast([pieces[place] for place in places], add_special_tokens=False)
+            batch = library.encode_batch_fast([pieces[place] for place in places], add_special_tokens=False)
             for place, encoding in zip(places, batch, strict=True):
                 ids[place] = encoding.ids
         return ids
@@ -204,13 +204,6 @@ class TokenizerSpec:
             Tokenizer.train(texts(), *words).save(folder / "tokenizer.json")
 
         return Tokenizer.load(cache.get(key, train) / "tokenizer.json")
-
-
-def _backend(content: dict[str, Any]) -> tokenizers.Tokenizer:
-    try:
-        return tokenizers.Tokenizer.from_str(json.dumps(content))
-    except Exception as error:  # the library raises a bare Exception
-        raise UserError(f"not a tokenizer.json ({error})") from error
 
 
 def _content_hash(texts: Iterable[str]) -> str:

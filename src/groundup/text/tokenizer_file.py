@@ -11,7 +11,10 @@ import unicodedata
 from pathlib import Path
 from typing import Any, Literal
 
+import tokenizers
+
 from groundup.errors import UserError
+from groundup.system.files import read_text
 
 Kind = Literal["char", "word", "byte_bpe", "wordpiece", "unigram"]
 KINDS: tuple[Kind, ...] = ("char", "word", "byte_bpe", "wordpiece", "unigram")
@@ -110,17 +113,23 @@ def pipeline(kind: Kind, lowercase: bool = False, split_digits: bool = False) ->
 
 def read(path: Path) -> dict[str, Any]:
     """The JSON of a tokenizer file. Raises UserError when it is missing, too large, or no JSON object."""
-    if not path.is_file():
-        raise UserError(f"no tokenizer at {path}: give a tokenizer.json, or tokenizer.path=null to train one")
-    if (size := path.stat().st_size) > _MOST_BYTES:
-        raise UserError(f"{path} has {size:,} bytes: a tokenizer.json has at most {_MOST_BYTES:,}")
     try:
-        content = json.loads(path.read_bytes())
-    except (ValueError, RecursionError, OSError) as error:
-        raise UserError(f"{path} is not a tokenizer.json ({error})") from error
+        content = json.loads(read_text(path, _MOST_BYTES))
+    except FileNotFoundError:
+        raise UserError(f"no tokenizer at {path}: give a tokenizer.json, or tokenizer.path=null to train one") from None
+    except (UserError, ValueError, RecursionError, OSError) as error:
+        raise UserError(f"not a tokenizer.json: {error}") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path} is not a tokenizer.json (a JSON {type(content).__name__})")
+        raise UserError(f"not a tokenizer.json: a JSON {type(content).__name__}")
     return content
+
+
+def backend(content: dict[str, Any]) -> tokenizers.Tokenizer:
+    """The library's tokenizer. Raises UserError for a content that it cannot use."""
+    try:
+        return tokenizers.Tokenizer.from_str(json.dumps(content))
+    except Exception as error:  # the library raises a bare Exception
+        raise UserError(f"not a tokenizer.json ({error})") from error
 
 
 def check(content: dict[str, Any]) -> tuple[Kind, bool, bool]:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from pydantic import Field
 
-from groundup.data.cache import Cache
 from groundup.data.sources.source import SPLITS, Row, Source, roles
 from groundup.errors import UserError
 from groundup.ranges import Count
+from groundup.system.cache import Cache
 from groundup.text.clean import Clean
 
 if TYPE_CHECKING:

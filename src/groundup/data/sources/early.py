@@ -15,7 +15,6 @@ from groundup.data.sources.formats import Reading, format_of, read
 from groundup.data.sources.source import SPLITS, check_roles, in_row, missing_column
 from groundup.data.sources.tally import Tally
 from groundup.errors import UserError
-from groundup.runs.reference import Use, find_run
 
 FILES = f"{Files.__module__}.{Files.__qualname__}"
 READING = ("encoding", "delimiter", "columns")
@@ -39,17 +38,19 @@ _SECONDS = 0.7  # for reading rows: small files to their end
 _COMPARED = 1 << 26  # bytes of files that are compared, at most
 
 
-def check_data(plain: Mapping[str, Any], stage: str) -> list[str]:
+def check_data(plain: Mapping[str, Any], stage: str, run: Mapping[str, Any] | None = None) -> list[str]:
     """What to tell of the files that a configuration names; columns that were left open are filled in (in ``plain``).
+
+    run: the configuration of the run that is to be used.
 
     Raises:
         UserError: a file that is missing, in another encoding or broken, a column that is not there, as far as rows can
             be read in less than a second.
     """
+    run = run or {}
     if stage == "predict":
-        return _check_input(plain)
+        return _check_input(plain, run)
     data = plain.get("data") or {}
-    run = _run_config(plain, "evaluate") if stage == "evaluate" else {}
     of_run = run.get("data") or {}
     of_run = of_run if of_run.get("_target_") == FILES else {}
     node = data
@@ -87,16 +88,8 @@ def _opened(node: Mapping[str, Any]) -> Files:
     return source
 
 
-def _run_config(plain: Mapping[str, Any], use: Use) -> dict[str, Any]:
-    """The configuration of the run that is to be used; empty where there is none, which the stage will say."""
-    try:
-        return find_run(plain["run"], Path(plain["paths"]["logs"]), use)[0].read_config()
-    except (UserError, OSError, ValueError):
-        return {}
-
-
-def _check_input(plain: Mapping[str, Any]) -> list[str]:
-    own = _run_config(plain, "predict").get("data") or {}
+def _check_input(plain: Mapping[str, Any], run: Mapping[str, Any]) -> list[str]:
+    own = run.get("data") or {}
     path = Path(plain["input"])
     try:
         next(read(path, Reading("line", *(plain[name] or own.get(name) for name in READING))))

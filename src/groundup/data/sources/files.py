@@ -14,13 +14,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from groundup.data.cache import Cache
 from groundup.data.sources import hub as hugging_face
 from groundup.data.sources.formats import Located, Reading, format_of, read
 from groundup.data.sources.held_out import cut, place
 from groundup.data.sources.source import SPLITS, Row, Source, cleaned, extract, label_text
 from groundup.data.sources.tally import Tally
 from groundup.errors import UserError
+from groundup.system.cache import Cache
 from groundup.text.clean import Clean
 
 log = logging.getLogger(__name__)

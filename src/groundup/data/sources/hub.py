@@ -11,10 +11,10 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
-from groundup.data.cache import Cache
 from groundup.data.sources.formats import Located
 from groundup.data.sources.source import SPLITS, lookup, missing_column
 from groundup.errors import UserError
+from groundup.system.cache import Cache
 
 log = logging.getLogger(__name__)
 _PATIENCE = 2.0  # seconds to wait for the hub to answer; datasets alone retries for 23 s

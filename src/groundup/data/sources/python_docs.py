@@ -13,12 +13,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from groundup.data.cache import Cache
 from groundup.data.sources import python_docs_extract, python_docs_summary
 from groundup.data.sources.python_docs_extract import Docstring, extract
 from groundup.data.sources.python_docs_summary import summaries
 from groundup.data.sources.source import SPLITS, Row, Source, roles
 from groundup.errors import UserError
+from groundup.system.cache import Cache
 from groundup.text.clean import Clean
 
 _ROLES = {"text": ("text",), "topic": ("text", "label"), "summary": ("source", "target")}

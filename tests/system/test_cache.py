@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from groundup.data import cache as cache_module
-from groundup.data.cache import Cache, default_root
 from groundup.errors import UserError
+from groundup.system import cache as cache_module
+from groundup.system.cache import Cache, default_root
 
 
 def fill(folder):

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from groundup.data.cache import Cache
 from groundup.errors import UserError
+from groundup.system.cache import Cache
 from groundup.text.pieces import Sample
 from groundup.text.tokenizer import SPECIALS, Tokenizer, TokenizerSpec
 
