@@ -31,7 +31,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if hasattr(signal, "SIGHUP"):  # under nohup it is ignored, and child processes that are to obey it would inherit that
+    if hasattr(signal, "SIGHUP"):  # ignored under nohup, which child processes that are to obey it would inherit
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
         import torch
