@@ -21,7 +21,7 @@ from groundup.config.build import instantiate
 from groundup.decoding.beam import Beam
 from groundup.decoding.sampling import Sampler
 from groundup.metrics.generation import references_of
-from groundup.metrics.translation import bleu
+from groundup.metrics.overlap import bleu
 from groundup.stages.building import prepare_process
 from groundup.stages.loading import load_run
 from groundup.stages.predict import predict_rows

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from groundup.metrics.estimate import Estimate, bootstrap, interval, resample_weights, wilson
+from groundup.metrics.estimate import Estimate
+from groundup.metrics.intervals import bootstrap, interval, resample_weights, wilson
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (10, 10), (7, 10), (431, 500), (1, 1), (0, 1)])

@@ -7,8 +7,7 @@ import math
 import pytest
 
 from groundup.metrics.generation import exact_match, generation_metrics, references_of, text_statistics
-from groundup.metrics.rouge import rouge, script
-from groundup.metrics.translation import bleu, chrf
+from groundup.metrics.overlap import bleu, chrf, rouge, script
 
 HYPOTHESES = ["the dog runs", "A cat!", ""]
 SOURCES = ["der Hund the the", "cat cat", "leer"]

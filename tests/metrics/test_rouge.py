@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from groundup.metrics.rouge import common_subsequence, rouge, rouge_scores, tokens
+from groundup.metrics.overlap import common_subsequence, rouge, rouge_scores, tokens
 
 
 def f1(common, left, right):

@@ -9,7 +9,7 @@ import pytest
 from sacrebleu.metrics import BLEU, CHRF
 
 from groundup.errors import UserError
-from groundup.metrics.translation import _bleu_of, _chrf_of, _statistics, bleu, chrf, sentence_chrf
+from groundup.metrics.overlap import _bleu_of, _chrf_of, _statistics, bleu, chrf, sentence_chrf
 
 WORDS = "the a small dog cat runs sat on over under green hill house , . ! 12 3.5 don't well-known Köln".split()
 CHARACTERS = "今天明我你他们去看书很好的一是不在学校，。！"

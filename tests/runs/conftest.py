@@ -9,9 +9,10 @@ import pytest
 
 from groundup.baselines.classification import BAG_OF_WORDS, MAJORITY
 from groundup.baselines.generation import summarization_baselines, translation_baselines
-from groundup.metrics.classification import classification_metrics
-from groundup.metrics.estimate import Estimate
-from groundup.metrics.generation import generation_metrics, references_of
+from groundup.metrics.classification import CLASSIFICATION, classification_metrics
+from groundup.metrics.estimate import LOSS, Estimate, labelled
+from groundup.metrics.generation import EXACT_MATCH, SUMMARIZATION, TRANSLATION, generation_metrics, references_of
+from groundup.metrics.language import PERPLEXITY
 from groundup.runs.folder import RunFolder
 
 LABELS = ["concurrency", "files", "maths", "networking", "testing", "text"]
@@ -44,6 +45,7 @@ def fabricate(folder, state: str = "done", rows: int = 400) -> RunFolder:
             valid = [0.55 + 1.2 * fall + step / 9000, 0.82 - 0.5 * fall, 0.80 - 0.55 * fall]
         lines.append(f"{step}," + ",".join(str(value) for value in [*train, *valid]))
     run.metrics_csv.write_text("\n".join(lines) + "\n")
+    run.write_json("measures.json", {metric.name: metric for metric in CLASSIFICATION})
     if state != "done":
         run.set_status(state, why="the loss became NaN at step 400. Try optimizer.lr=0.001", step=400)
         return run
@@ -102,9 +104,10 @@ def fabricate_written(folder, kind: str = "translation", rows: int = 60) -> RunF
     run.write_predictions(written)
     columns = zip(*((row["hypothesis"], row["source"], references_of(row)) for row in written), strict=True)
     results = generation_metrics(*map(list, columns), kind)
-    results |= {"loss": Estimate(1.5, 1.4, 1.6, 900), "perplexity": Estimate(4.48, 4.06, 4.95, 900)}
+    scored = {PERPLEXITY: Estimate(4.48, 4.06, 4.95, 900), LOSS: Estimate(1.5, 1.4, 1.6, 900)}
+    results |= labelled(scored)
     if kind == "translation":
-        results["exact_match_new_years"] = Estimate(0.25, 0.1, 0.4, 30)
+        results["exact_match_new_years"] = Estimate(0.25, 0.1, 0.4, 30, metric=EXACT_MATCH, group="new_years")
     run.write_json("metrics.json", _named(results))
     baselines = translation_baselines if kind == "translation" else summarization_baselines
     run.write_json("baselines.json", baselines(written, "test"))
@@ -114,6 +117,8 @@ def fabricate_written(folder, kind: str = "translation", rows: int = 60) -> RunF
     run.write_json(
         "attention.json", [{"source": ["Hello", "world", "<eos>"], "target": ["你好", "\n"], "weights": weights}]
     )
+    reports = TRANSLATION if kind == "translation" else SUMMARIZATION
+    run.write_json("measures.json", {metric.name: metric for metric in (*reports, PERPLEXITY, LOSS)})
     run.set_status("done", step=20)
     return run
 

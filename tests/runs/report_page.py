@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-from groundup.report import write_report
+from groundup.report.page import write_report
 
 VOID = {"meta", "br", "link", "img"}
 

@@ -7,9 +7,10 @@ import re
 import pytest
 from report_page import Page, page
 
-from groundup.report import write_report
 from groundup.report.charts import line_chart, number, short, thin
+from groundup.report.page import write_report
 from groundup.runs.folder import RunFolder
+from groundup.training.step_logger import FIGURES
 
 
 def test_a_finished_run_shows_every_section(fabricated):
@@ -163,6 +164,7 @@ def test_figures_of_training_are_called_by_words(tmp_path):
     names = ["train/learning_rate", *(f"train/learning_rate/{kind}" for kind in kinds), "tokens"]
     rows = [f"{step},{','.join(['0.01'] * 5)},{step * 15360}" for step in (10, 20, 100)]
     run.metrics_csv.write_text("\n".join([",".join(["step", *names]), *rows]) + "\n")
+    run.write_json("measures.json", {metric.name: metric for metric in FIGURES})
     curves = page(run).sections["Learning curves"]
     for words in ("hidden matrices", "embeddings", "output layer", "norms and biases", "tokens read"):
         assert words in curves

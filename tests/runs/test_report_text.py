@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from report_page import Page, page
 
-from groundup.report import write_report
+from groundup.metrics.estimate import Estimate
+from groundup.metrics.generation import EXACT_MATCH
 from groundup.report.attention import attention_maps
 from groundup.report.outputs import outputs
+from groundup.report.page import write_report
 from groundup.runs.folder import RunFolder
 
 
@@ -22,7 +25,7 @@ def test_sections_of_a_translation(written):
 def test_main_metrics_stand_in_order_and_in_their_units(written):
     run = written()
     text = page(run).sections["Results"]
-    table = text[: text.index("what the texts are like")]
+    table = text[: text.index("what the outputs are like")]
     names = ["BLEU", "chrF", "exact match", "perplexity", "loss"]
     assert [table.index(f" {name}") for name in names] == sorted(table.index(f" {name}") for name in names)
     found = run.read_json("metrics.json")["test/bleu"]
@@ -52,8 +55,9 @@ def test_groups_stand_below_all_rows(written):
 
 def test_many_groups_stand_under_all_metrics_alone(tmp_path):
     run = RunFolder(tmp_path)
-    one = {"value": 0.5, "ci95": [0.4, 0.6], "n": 9}
-    run.write_json("metrics.json", {"test/exact_match": one, **{f"test/exact_match_{i}": one for i in range(20)}})
+    one = Estimate(0.5, 0.4, 0.6, 9, metric=EXACT_MATCH)
+    groups = {f"test/exact_match_{i}": replace(one, group=str(i)) for i in range(20)}
+    run.write_json("metrics.json", {"test/exact_match": one, **groups})
     text = page(run).sections["Results"]
     assert "group of rows" not in text
     assert "test/exact_match_19" in text

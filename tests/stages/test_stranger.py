@@ -238,7 +238,7 @@ def test_reports_and_the_terminal_show_and_do_not_obey(attack, honest, tmp_path)
             return [poisoned(item) for item in value]
         return value + evil if isinstance(value, str) else value
 
-    from groundup.report import write_report
+    from groundup.report.page import write_report
     from groundup.runs.folder import RunFolder
 
     run = Path(shutil.copytree(honest, tmp_path / "poisoned"))

@@ -67,4 +67,4 @@ def test_callbacks_are_named(name: str) -> None:
         callback = instantiate(node, f"callbacks.{key}")
         assert isinstance(callback, Callback), key
         if "monitor" in node:
-            assert (callback.monitor, callback.mode) == ("validation/accuracy", "max")
+            assert (callback.monitor, callback.mode) == ("validation/accuracy", None)

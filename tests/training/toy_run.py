@@ -22,6 +22,7 @@ from seed import SEED
 from torch import nn
 from torch.utils.data import DataLoader
 
+from groundup.metrics.estimate import LOSS, Metric
 from groundup.training.checkpoints import Checkpoints
 from groundup.training.ema import EMA
 from groundup.training.fit import fit, make_trainer
@@ -87,6 +88,8 @@ class ToyData(LightningDataModule):
 
 
 class ToyTask(LightningModule):
+    reports = (LOSS, Metric("accuracy", "max"))  # one more than it measures
+
     def __init__(self, optimizer: str = "adamw", lr: float = 0.02, schedule: type[Schedule] = Linear, width: int = 8):
         super().__init__()
         self.model = nn.Sequential(

@@ -10,7 +10,7 @@ import numpy as np
 
 from groundup.metrics.estimate import Estimate
 from groundup.metrics.generation import generation_metrics, references_of
-from groundup.metrics.rouge import tokens
+from groundup.metrics.overlap import tokens
 
 COPY = "copy of the source"
 LEAD = "lead sentence"

@@ -19,7 +19,6 @@ from groundup.config.places import permitted_nodes
 from groundup.config.suggest import closest
 from groundup.config.values import EMPTY, MISSING, Parameter, fits, misfit, shown
 from groundup.errors import UserError
-from groundup.metrics.monitored import check_monitor, chosen_direction
 
 # Arguments that the code adds when it builds a node. "*": whatever is absent, the code brings.
 SUPPLIED: Mapping[str, Collection[str]] = {
@@ -92,9 +91,6 @@ def check_keys(
     refuse(all_missing(cfg), stage, overrides, choices)
     refuse(strange_keys(cfg, stage), stage, overrides, choices)
     refuse(model_mistakes(cfg, Root), stage, overrides, choices)
-    check_monitor(cfg)
-    if cfg.get("monitor"):
-        chosen_direction(cfg["monitor"], cfg.get("monitor_mode"))
 
 
 def refuse(

@@ -194,7 +194,7 @@ def end(job: Job, state: State, why: str | None, exit_code: int | None) -> None:
     set_status(job, state, why, more={"exit_code": exit_code})
     shown = (job.folder.metrics_csv, job.folder.metrics_json, job.folder.path / "results.json")
     if job.is_main and any(file.exists() for file in shown):
-        from groundup.report import write_report
+        from groundup.report.page import write_report
 
         try:
             log.info("report: %s", os.path.relpath(write_report(job.folder)))

@@ -12,6 +12,7 @@ from groundup.config.files import conf_dir
 from groundup.data.sources.early import check_data
 from groundup.errors import UserError
 from groundup.jobs.steps import check_steps
+from groundup.metrics.estimate import check_monitor
 from groundup.runs.outputs import check_input, check_output
 from groundup.runs.reference import Use, find_run, unfit
 from groundup.system.hardware import check_hardware
@@ -50,6 +51,7 @@ def preflight(
     skipped = resuming or made_later  # a run that goes on has its data in the cache
     told = [] if skipped else check_data(plain, stage, config_of_run(stage, plain))
     check(plain, stage, overrides, choices)  # imports what the configuration names, torch with it: keep it last
+    check_monitor(plain)
     return told
 
 

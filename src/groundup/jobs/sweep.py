@@ -15,7 +15,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 
 from groundup.jobs.gate import remove_empty
-from groundup.metrics.monitored import direction
+from groundup.report.table import markdown
 from groundup.runs.folder import RunFolder
 from groundup.system.files import replacing, write_text
 from groundup.system.secrets import mask, mask_text
@@ -102,11 +102,14 @@ def read(sweep_dir: Path) -> tuple[list[Row], Ranking]:
         if status.get("job_num") is None:  # a step of a pipeline, inside a job
             continue
         row = Row(status["job_num"], changed_by(status), status["state"], status.get("why"), status.get("exit_code"))
-        row.metrics = values(folder.read_json("metrics.json", {}))
+        metrics = folder.read_json("metrics.json", {})
+        row.metrics = values(metrics)
         rows.append(row)
         config = folder.read_config()
         if monitor := config.get("monitor"):
-            ranking = Ranking(monitor, config.get("monitor_mode") or direction(monitor) or "min")
+            saved = metrics.get(monitor)
+            better = saved.get("better") if isinstance(saved, Mapping) else None
+            ranking = Ranking(monitor, config.get("monitor_mode") or better or ranking.mode)
     if (sweep_dir / REFUSED).is_file():
         lines = (sweep_dir / REFUSED).read_text(encoding="utf-8").split("\n")
         for job in (json.loads(line) for line in lines if line):
@@ -208,15 +211,3 @@ def spread(numbers: Sequence[float]) -> str:
 
 def figure(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
-
-
-def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    cells = [
-        [json.dumps(cell)[1:-1] if "\n" in cell else cell.replace("|", r"\|") for cell in line]
-        for line in (head, *lines)
-    ]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(head))]
-    rows = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in cells
-    ]
-    return "\n".join([rows[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *rows[1:]])

@@ -6,11 +6,24 @@ not enter a macro mean, and 0/0 counts as 0. Memory grows with the rows, whateve
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torchmetrics.functional.classification import binary_auroc, multiclass_accuracy
 
-from groundup.metrics.estimate import RESAMPLES, Estimate, as_array, bootstrap, interval, wilson
+from groundup.metrics.estimate import LOSS, Estimate, Metric, labelled
+from groundup.metrics.intervals import RESAMPLES, as_array, bootstrap, interval, wilson
+
+ACCURACY = Metric("accuracy", "max", shown="table", also=("acc",))
+MACRO_F1 = Metric("macro_f1", "max", "macro F1", "table", also=("f1", "f1_macro"))
+AUROC = Metric("auroc", "max", "AUROC", "table", also=("auc", "roc_auc"))
+MACRO_PRECISION = Metric("macro_precision", "max", shown="list", also=("precision",))
+MACRO_RECALL = Metric("macro_recall", "max", shown="list", also=("recall",))
+MICRO = tuple(
+    Metric(f"micro_{name}", "max", shown="list", also=(f"{name}_micro",)) for name in ("f1", "precision", "recall")
+)
+CLASSIFICATION = (ACCURACY, MACRO_F1, AUROC, LOSS, MACRO_PRECISION, MACRO_RECALL, *MICRO)
 
 _TINY = 1e-30  # a probability of exactly 0 for the truth would make the mean infinite
 _DRAWN = 20_000_000  # resampled counts that macro intervals may cost
@@ -39,19 +52,24 @@ def classification_metrics(probabilities, labels, seed: int = 0, resamples: int 
     predictions = probabilities.argmax(axis=1)
 
     surprise = -np.log(np.maximum(probabilities[np.arange(n), labels], _TINY, dtype=np.float64)).astype(np.float32)
-    result = {"loss": bootstrap(lambda weights: surprise @ weights / n, n, seed, resamples)}
-    result["loss"] = Estimate(float(surprise.mean(dtype=np.float64)), result["loss"].low, result["loss"].high, n)
+    loss = bootstrap(lambda weights: surprise @ weights / n, n, seed, resamples)
+    loss = replace(loss, value=float(surprise.mean(dtype=np.float64)))
     said, true = torch.from_numpy(predictions), torch.from_numpy(labels)
     share = multiclass_accuracy(said, true, classes, average="micro", validate_args=False)
-    result["accuracy"] = wilson(round(float(share) * n), n)
-
+    accuracy = wilson(round(float(share) * n), n)
     macro = _macro(predictions, labels, seed, resamples)
-    result |= macro
-    # With one label a row every false positive is another class's false negative: the micro scores are the accuracy.
-    result |= {name.replace("macro", "micro"): result["accuracy"] for name in macro}
-
-    auroc = _macro_auroc(probabilities, labels, seed, resamples)
-    return result if auroc is None else {**result, "auroc": auroc}
+    return labelled(
+        {
+            ACCURACY: accuracy,
+            MACRO_F1: macro["macro_f1"],
+            AUROC: _macro_auroc(probabilities, labels, seed, resamples),
+            LOSS: loss,
+            MACRO_PRECISION: macro["macro_precision"],
+            MACRO_RECALL: macro["macro_recall"],
+            # With one label a row every false positive is another class's false negative.
+            **dict.fromkeys(MICRO, accuracy),
+        }
+    )
 
 
 def macro_scores(counts: np.ndarray, labels: np.ndarray, predictions: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,16 +1,66 @@
-"""A measured value with its 95 % interval, by Wilson's formula or by the bootstrap."""
+"""What a figure is (``Metric``) and what was measured (``Estimate``). Imports nothing heavy."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
+from typing import Any, Literal
 
-import numpy as np
+from groundup.config.places import resolve
+from groundup.errors import UserError
 
-RESAMPLES = 1000
-_LEVEL = (2.5, 97.5)  # percentiles of a 95 % interval
-_CELLS = 40_000_000  # rows x columns x resamples that one interval may cost; about a second
+Direction = Literal["min", "max"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a figure is. Each is declared once, beside the code that computes it, and saved with every estimate of it.
+
+    Args:
+        name: as in ``metrics.json``, without the split.
+        better: whether a lower (``min``) or a higher (``max``) value is better; None: it tells what kind, not how good.
+        title: what people call it; by default the name with blanks.
+        shown: ``table``: a column of every table, and a learning curve; ``curve``: a learning curve; ``list``: only in
+            the list of all metrics.
+        percent: it runs from 0 to 100 and is printed with two digits; other figures have four.
+        also: names that others have for it, so that a wrong one leads here.
+        by_group: it is measured on groups of rows, too: ``exact_match_new_years``.
+    """
+
+    name: str
+    better: Direction | None = None
+    title: str = ""
+    shown: Literal["table", "curve", "list"] = "curve"
+    percent: bool = False
+    also: tuple[str, ...] = ()
+    by_group: bool = False
+
+    def __str__(self) -> str:
+        return self.title or self.name.replace("_", " ")
+
+    def as_dict(self) -> dict[str, Any]:
+        """What a reader of the files has to know of it: all that is no default, without the name."""
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name in _SAVED}
+        return {name: value for name, value in values.items() if value != getattr(Metric, name)}
+
+    @classmethod
+    def from_dict(cls, name: str, saved: Mapping[str, Any]) -> Metric:
+        """The reverse of ``as_dict``. ``saved`` may come from anyone: what is no such value is left out."""
+        known = {key: saved[key] for key, values in _SAVED.items() if saved.get(key) in values}
+        title = saved.get("title")
+        return cls(name, title=title if isinstance(title, str) else "", **known)
+
+
+_SAVED: Mapping[str, tuple] = {
+    "better": ("min", "max"),
+    "title": (),
+    "shown": ("table", "curve", "list"),
+    "percent": (True,),
+}
+LOSS = Metric("loss", "min", shown="table", also=("nll", "cross_entropy"))  # what every task reports
 
 
 @dataclass(frozen=True)
@@ -18,6 +68,7 @@ class Estimate:
     """A value, the ends of its 95 % interval (None when unknown), and the number of things it was measured on.
 
     ``signature`` says how it was measured, where figures of others can only be compared when that agrees (BLEU, chrF).
+    ``group`` names the rows it was measured on, where those are not all.
     """
 
     value: float
@@ -25,92 +76,84 @@ class Estimate:
     high: float | None
     n: int
     signature: str | None = None
+    metric: Metric | None = None
+    group: str | None = None
 
-    def as_dict(self) -> dict:
-        """``{"value", "ci95": [low, high], "n"}``, the form of ``metrics.json``; ``signature`` too where there is one."""
+    def as_dict(self) -> dict[str, Any]:
+        """``{"value", "ci95": [low, high], "n"}``, the form of ``metrics.json``, and what is known of the metric."""
+        more = {"signature": self.signature, "group": self.group}
         saved = {"value": self.value, "ci95": [self.low, self.high], "n": self.n}
-        return saved if self.signature is None else {**saved, "signature": self.signature}
+        saved |= self.metric.as_dict() if self.metric else {}
+        return saved | {key: value for key, value in more.items() if value is not None}
 
     @classmethod
-    def from_dict(cls, saved: dict) -> Estimate:
-        """The reverse of ``as_dict``; JSON's null stands for a value that was not finite."""
+    def from_dict(cls, saved: Mapping[str, Any], name: str = "") -> Estimate:
+        """The reverse of ``as_dict``; JSON's null stands for a value that was not finite.
+
+        ``name``: its key in the file, from which its metric gets its name.
+        """
         value, (low, high) = saved["value"], saved.get("ci95") or (None, None)
-        return cls(math.nan if value is None else value, low, high, saved.get("n", 0), saved.get("signature"))
+        group = saved.get("group")
+        metric = Metric.from_dict(base_name(name).removesuffix(f"_{group}"), saved) if name else None
+        value = math.nan if value is None else value
+        return cls(value, low, high, saved.get("n", 0), saved.get("signature"), metric, group)
 
     def __str__(self) -> str:
+        """``0.8920 [0.8617, 0.9163]``; two digits for a percentage; a dash for no number."""
+        if math.isnan(self.value):
+            return "-"
+        digits = 2 if self.metric is not None and self.metric.percent else 4
+        value = f"{self.value:.{digits}f}"
         if self.low is None or self.high is None:
-            return f"{self.value:.4f}"
-        return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
+            return value
+        return f"{value} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
 
 
-def wilson(successes: float, n: int) -> Estimate:
-    """A share of successes with Wilson's score interval, which stays inside 0..1 and is sound for small n.
-
-    Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference".
-    """
-    if n == 0:
-        return Estimate(math.nan, None, None, 0)
-    z, share = 1.959963984540054, successes / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return Estimate(share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)), n)
+def labelled(found: Mapping[Metric, Estimate | None]) -> dict[str, Estimate]:
+    """Estimates by the name of their metric, which they carry from then on; without those that are None."""
+    return {metric.name: replace(one, metric=metric) for metric, one in found.items() if one is not None}
 
 
-def interval(value: float, resampled: np.ndarray, n: int) -> Estimate:
-    """``value`` with the 2.5 and 97.5 percentiles of its resampled values (R,); NaN among them are left out."""
-    resampled = resampled[~np.isnan(resampled)]
-    if n < 2 or len(resampled) == 0:
-        return Estimate(float(value), None, None, n)
-    low, high = np.percentile(resampled, _LEVEL)
-    return Estimate(float(value), float(low), float(high), n)
+def base_name(metric: str) -> str:
+    """The name without its split: ``test/bleu`` -> ``bleu``."""
+    return metric.rsplit("/", 1)[-1]
 
 
-def resample_weights(rows: int, columns: int = 1, seed: int = 0, resamples: int = RESAMPLES) -> Iterator[np.ndarray]:
-    """Bootstrap samples as weights: arrays (N, r), how often each row was drawn, the chunks' r adding up to R.
-
-    R is ``resamples`` while rows x columns x R is cheap, and falls to 200 for large tables. Weights say the same as drawn rows,
-    and let every resample share one sorting. Source: Efron 1979, "Bootstrap methods".
-    """
-    resamples = int(min(resamples, max(200, _CELLS / max(1, rows * columns))))
-    generator = np.random.default_rng(seed)
-    chunk = max(1, min(resamples, 2_000_000 // max(1, rows)))
-    for start in range(0, resamples, chunk):
-        r = min(chunk, resamples - start)
-        drawn = generator.integers(0, rows, size=(rows, r))
-        drawn *= r
-        drawn += np.arange(r)
-        yield np.bincount(drawn.ravel(), minlength=rows * r).reshape(rows, r).astype(np.float32)
-
-
-def bootstrap(
-    statistic: Callable[[np.ndarray], np.ndarray],
-    rows: int,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-    columns: int = 1,
-) -> Estimate:
-    """A statistic of N rows with its percentile interval.
+def direction(monitor: str, mode: Direction | None, reports: Sequence[Metric]) -> Direction:
+    """Whether a lower or a higher value of ``monitor`` is better: ``mode`` where it is given, else as the metric says.
 
     Args:
-        statistic: row weights (N, R) -> values (R,). All-one weights (N, 1) give the value itself.
-        rows: N.
-        resamples: R; 0 leaves the interval out.
-        columns: how many times N numbers the statistic touches; many columns get fewer resamples.
+        reports: the metrics of the task's validation; a task that declares none has a loss.
+
+    Raises:
+        UserError: nobody says.
     """
-    value = float(statistic(np.ones((rows, 1), dtype=np.float32))[0])
-    if rows < 2 or resamples == 0:
-        return Estimate(value, None, None, rows)
-    values = [statistic(weights) for weights in resample_weights(rows, columns, seed, resamples)]
-    return interval(value, np.concatenate(values), rows)
+    name = base_name(monitor)
+    found = mode or next((one.better for one in reports or (LOSS,) if _is(one, name)), None)
+    if found is None:
+        raise UserError(f"monitor={monitor}: is more of it better, or less? Add monitor_mode=max or monitor_mode=min")
+    return found
 
 
-def as_array(values, dtype=np.float64) -> np.ndarray:
-    """An array of ``dtype`` from nested lists, an array, or a tensor of any precision on any device.
+def check_monitor(config: Mapping[str, Any]) -> None:
+    """Raises UserError where ``monitor`` is no metric of the task's validation, or has no direction.
 
-    ``dtype=None`` keeps float32 and float64 as they are.
+    ``config`` holds plain values; its task's class is imported. A task that declares no metrics may report any.
     """
-    if hasattr(values, "detach"):
-        values = values.detach().cpu()
-        values = (values.float() if values.is_floating_point() and values.element_size() < 4 else values).numpy()
-    array = np.asarray(values)
-    return array if dtype is None else array.astype(dtype, copy=False)
+    task, monitor = config.get("task"), config.get("monitor")
+    if not task or not monitor:
+        return
+    reports: Sequence[Metric] = resolve(task.get("_target_"), "task").reports  # type: ignore[attr-defined]
+    split, _, name = str(monitor).rpartition("/")
+    if reports and not (split == "validation" and any(_is(one, name) for one in reports)):
+        known = [one.name for one in reports if one.better]
+        bare = re.sub(r"^(eval|val|valid|validation|test|dev|train)_", "", name.lower().replace("-", "_"))
+        meant = [one.name for one in reports if bare in (one.name, *one.also)] or get_close_matches(bare, known, 1, 0.8)
+        advice = f". Try monitor=validation/{meant[0]}" if meant else ""
+        listed = ", ".join(f"validation/{one}" for one in known)
+        raise UserError(f"monitor={monitor}: this task's validation reports {listed}{advice}")
+    direction(str(monitor), config.get("monitor_mode"), reports)
+
+
+def _is(metric: Metric, name: str) -> bool:
+    return name == metric.name or (metric.by_group and name.startswith(f"{metric.name}_"))

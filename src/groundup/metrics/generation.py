@@ -8,11 +8,19 @@ from typing import Literal
 
 import numpy as np
 
-from groundup.metrics.estimate import RESAMPLES, Estimate, bootstrap, wilson
-from groundup.metrics.rouge import ngrams, rouge, tokens
-from groundup.metrics.translation import bleu, chrf
+from groundup.metrics.estimate import Estimate, Metric, labelled
+from groundup.metrics.intervals import RESAMPLES, bootstrap, wilson
+from groundup.metrics.overlap import BLEU, CHRF, ROUGE_1, ROUGE_2, ROUGE_L, bleu, chrf, ngrams, rouge, tokens
 
 _REPEATED = 4  # length of the n-grams whose repetition counts
+EXACT_MATCH = Metric("exact_match", "max", shown="table", also=("em",), by_group=True)
+# What kind of text it is, not how good.
+LENGTH_RATIO, REPETITION_RATE = Metric("length_ratio"), Metric("repetition_rate")
+COPY_RATE = Metric("copy_rate", shown="list")
+DISTINCT = {n: Metric(f"distinct_{n}", title=f"distinct-{n}", shown="list") for n in (1, 2)}
+_ABOUT_TEXT = (LENGTH_RATIO, COPY_RATE, REPETITION_RATE, *DISTINCT.values())
+TRANSLATION = (BLEU, CHRF, EXACT_MATCH, *_ABOUT_TEXT)
+SUMMARIZATION = (ROUGE_1, ROUGE_2, ROUGE_L, *_ABOUT_TEXT)
 
 
 def generation_metrics(
@@ -36,11 +44,13 @@ def generation_metrics(
         ValueError: no rows, numbers of rows that differ, or a row without a reference.
     """
     if names == "translation":
-        main = {
-            "bleu": bleu(hypotheses, references, seed=seed, resamples=resamples),
-            "chrf": chrf(hypotheses, references, seed=seed, resamples=resamples),
-            "exact_match": exact_match(hypotheses, references),
-        }
+        main = labelled(
+            {
+                BLEU: bleu(hypotheses, references, seed=seed, resamples=resamples),
+                CHRF: chrf(hypotheses, references, seed=seed, resamples=resamples),
+                EXACT_MATCH: exact_match(hypotheses, references),
+            }
+        )
     elif names == "summarization":
         main = rouge(hypotheses, references, seed, resamples)
     else:
@@ -80,14 +90,14 @@ def text_statistics(
     written = [tokens(text) for text in hypotheses]
     rows = zip(written, sources, references, strict=True)
     counts = np.array([_counts(*row) for row in rows], dtype=np.float64)
-    pairs = {"length_ratio": (0, 1), "copy_rate": (2, 0), "repetition_rate": (3, 4)}
-    result = {name: _ratio(counts[:, pair], seed, resamples) for name, pair in pairs.items()}
-    for n in (1, 2):
+    pairs = {LENGTH_RATIO: (0, 1), COPY_RATE: (2, 0), REPETITION_RATE: (3, 4)}
+    result = {metric: _ratio(counts[:, pair], seed, resamples) for metric, pair in pairs.items()}
+    for n, metric in DISTINCT.items():
         seen: Counter = Counter()
         for text in written:
             seen.update(ngrams(text, n))
-        result[f"distinct_{n}"] = Estimate(len(seen) / max(1, seen.total()), None, None, len(written))
-    return result
+        result[metric] = Estimate(len(seen) / max(1, seen.total()), None, None, len(written))
+    return labelled(result)
 
 
 def _counts(written: list[str], source: str, references: Sequence[str]) -> tuple[float, ...]:

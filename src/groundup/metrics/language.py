@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 from torchmetrics.text import Perplexity
 
-from groundup.metrics.estimate import RESAMPLES, Estimate, as_array, bootstrap
+from groundup.metrics.estimate import LOSS, Estimate, Metric, labelled
+from groundup.metrics.intervals import RESAMPLES, as_array, bootstrap
+
+ACCURACY = Metric("accuracy", "max", shown="table", also=("acc",))
+PERPLEXITY = Metric("perplexity", "min", shown="table", also=("ppl",))
+BITS_PER_BYTE = Metric("bits_per_byte", "min", shown="table", also=("bpb",))
+LANGUAGE = (ACCURACY, PERPLEXITY, BITS_PER_BYTE, LOSS)
+MISSING_PARTS = (ACCURACY, PERPLEXITY, LOSS)  # of a text; they are not the text, so its bytes say nothing of them
+# Of a text given its source: it is judged by what is written, and the accuracy of texts is another thing.
+CONDITIONAL = (Metric("token_accuracy", "max"), PERPLEXITY, replace(BITS_PER_BYTE, shown="curve"), LOSS)
 
 
 class PerplexityOfSums(Perplexity):
@@ -25,6 +35,7 @@ def language_metrics(
     token_counts,
     bytes_per_token: float | None = None,
     correct=None,
+    metrics: Sequence[Metric] = LANGUAGE,
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> dict[str, Estimate]:
@@ -35,6 +46,7 @@ def language_metrics(
         token_counts: (N,) scored tokens of each window.
         bytes_per_token: UTF-8 bytes of the text a scored token stands for; makes bits per byte, which does not depend on the tokenizer.
         correct: (N,) scored tokens predicted right.
+        metrics: what they are called and how they are shown: ``LANGUAGE``, or ``CONDITIONAL`` beside metrics of texts.
 
     ``n`` is the number of scored tokens. Intervals come from resampling windows, as tokens of a window are not independent.
 
@@ -49,12 +61,10 @@ def language_metrics(
     perplexity = _through(math.exp, loss)
     measured = PerplexityOfSums().set_dtype(torch.float64)
     measured.update(torch.from_numpy(nll), torch.from_numpy(tokens))
-    result = {"loss": loss, "perplexity": replace(perplexity, value=float(measured.compute()))}
-    if bytes_per_token:
-        result["bits_per_byte"] = _through(lambda nats: nats / math.log(2) / bytes_per_token, loss)
-    if correct is not None:
-        result["accuracy"] = _ratio_estimate(as_array(correct), tokens, scored, seed, resamples)
-    return result
+    bits = None if not bytes_per_token else _through(lambda nats: nats / math.log(2) / bytes_per_token, loss)
+    accuracy = None if correct is None else _ratio_estimate(as_array(correct), tokens, scored, seed, resamples)
+    perplexity = replace(perplexity, value=float(measured.compute()))
+    return labelled(dict(zip(metrics, (accuracy, perplexity, bits, loss), strict=True)))
 
 
 def _ratio_estimate(above: np.ndarray, below: np.ndarray, n: int, seed: int, resamples: int) -> Estimate:

@@ -1,5 +1,1 @@
-"""``report.html``: everything worth seeing about a run, in one file that needs no network and no script."""
-
-from groundup.report.page import write_report
-
-__all__ = ["write_report"]
+"""What people read of a run: ``report.html``, and tables on the terminal."""

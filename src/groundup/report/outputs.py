@@ -9,8 +9,7 @@ from html import escape
 import numpy as np
 
 from groundup.metrics.generation import references_of
-from groundup.metrics.rouge import rouge_scores
-from groundup.metrics.translation import sentence_chrf
+from groundup.metrics.overlap import ROUGE_L, rouge_scores, sentence_chrf
 from groundup.report.cells import text_cell
 
 _SHOWN = 6  # rows of each kind
@@ -24,7 +23,7 @@ def outputs(rows: Sequence[Mapping], summaries: bool) -> str:
     if not known:
         return note + _table(rows[: 2 * _SHOWN], None, "")
     texts, references = [row["hypothesis"] for row in known], [references_of(row) for row in known]
-    scores = rouge_scores(texts, references)["rouge_l"] if summaries else sentence_chrf(texts, references)
+    scores = rouge_scores(texts, references)[ROUGE_L] if summaries else sentence_chrf(texts, references)
     measure = "ROUGE-L" if summaries else "chrF"
     parts = [
         f"<h3>{title} <small>by {measure} of the row</small></h3>"

@@ -7,26 +7,20 @@ from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
-from groundup.metrics.monitored import base_name, direction
+from groundup.metrics.estimate import LOSS, Metric
 from groundup.report.attention import attention_maps
 from groundup.report.cells import key_values
 from groundup.report.charts import line_chart, number
 from groundup.report.classes import confusion, wrong_predictions
 from groundup.report.outputs import outputs
-from groundup.report.results import all_metrics, group_table, metric_words, results_table, text_table
-from groundup.report.table import OF_TEXT
+from groundup.report.results import all_metrics, group_table, results_table, text_table
+from groundup.report.table import estimates, main_metrics
 from groundup.runs.folder import RunFolder
 from groundup.runs.history import read_metrics
 from groundup.system.files import MOST_YAML, read_text, require_regular, write_text
 
 _STYLE = Path(__file__).with_name("style.css")
 _SPLITS = ("train", "validation", "test")
-# charts in this order, the rest after
-_FIRST = ("loss", *OF_TEXT, "accuracy", "token_accuracy", "macro_f1", "auroc", "perplexity", "bits_per_byte")
-_NOT_CURVES = (
-    *("macro_precision", "macro_recall", "micro_precision", "micro_recall", "micro_f1"),
-    *("copy_rate", "distinct_1", "distinct_2"),
-)
 _SAMPLE_LIMIT = 20_000  # characters of a sample file that are shown
 
 
@@ -96,13 +90,14 @@ def _results(run: RunFolder) -> str:
     """A run beside its baselines; of a pipeline, the rows of its table."""
     ours = run.read_json("metrics.json", {})
     rows = {"this run": ours, **run.read_json("baselines.json", {})} if ours else run.read_json("results.json", {})
-    found = {name: saved["n"] for row in rows.values() for name, saved in row.items()}
     tables = []
     for split in reversed(_SPLITS):
-        sizes = {name: n for name, n in found.items() if name.startswith(f"{split}/")}
-        if sizes:
-            rows_written = [n for name, n in sizes.items() if base_name(name) in OF_TEXT]  # their losses are of tokens
-            n = f" <small>n = {max(rows_written or sizes.values()):,}, with 95 % intervals</small>"
+        found = {
+            label: {k: v for k, v in estimates(row).items() if k.startswith(f"{split}/")} for label, row in rows.items()
+        }
+        if any(found.values()):
+            main = main_metrics(found)[0]
+            n = f" <small>n = {max(row[main].n for row in found.values() if main in row):,}, with 95 % intervals</small>"
             tables.append(f"<h3>{split} split{n}</h3>{results_table(rows, split)}")
             tables += [group_table(ours, split), text_table(rows, split)]
     return _section("Results", "".join(tables) + (all_metrics(ours) if ours else "")) if tables else ""
@@ -110,20 +105,23 @@ def _results(run: RunFolder) -> str:
 
 def _curves(run: RunFolder) -> str:
     charts: dict[str, dict[str, list]] = {}
+    saved = run.read_json("measures.json", {})
+    known = {name: Metric.from_dict(name, one) for name, one in saved.items()}
     rows = read_metrics(run.metrics_csv)
     for row in rows:
         for column, value in row.items():
             split, _, name = column.partition("/") if "/" in column else ("train", "", column)
-            if column != "step" and name not in _NOT_CURVES:
+            if column != "step" and not (name in known and known[name].shown == "list"):
                 charts.setdefault(name, {}).setdefault(split, []).append((row["step"], value))
-    ordered = sorted(charts, key=lambda name: _FIRST.index(name) if name in _FIRST else len(_FIRST))
+    ranks = {name: rank for rank, name in enumerate(name for name, one in known.items() if one.better)}
+    ordered = sorted(charts, key=lambda name: (name != LOSS.name, ranks.get(name, len(ranks))))
     figures, span = [], (rows[0]["step"], rows[-1]["step"]) if rows else (0, 0)
     for name in ordered:
         lines = {split: charts[name][split] for split in sorted(charts[name], key=_split_order)}
         lines = {split: points for split, points in lines.items() if split != "test"}  # a single point is no curve
-        judged = "validation" in lines and len(lines["validation"]) > 1 and name in _FIRST
-        best = direction(name) if judged else None
-        figures.append(line_chart(metric_words(name), lines, span, best))
+        metric = known.get(name) or Metric(name)
+        best = metric.better if len(lines.get("validation", ())) > 1 else None
+        figures.append(line_chart(str(metric), lines, span, best))
     figures = [figure for figure in figures if figure]
     return _section("Learning curves", f'<div class="charts">{"".join(figures)}</div>') if figures else ""
 

@@ -1,20 +1,15 @@
-"""One table of several results: to the terminal, and as Markdown."""
+"""Tables for the terminal and in Markdown: results of several systems, and of the jobs of a sweep."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 
 from groundup.metrics.estimate import Estimate
-from groundup.metrics.monitored import base_name, direction
 from groundup.system.streams import visible
 
 Results = Mapping[str, Estimate | Mapping]  # metric name -> estimate, or its dict from metrics.json
-
-OF_TEXT = ("bleu", "chrf", "exact_match", "rouge_1", "rouge_2", "rouge_l")  # of what a model writes
-PERCENT = ("bleu", "chrf")  # 0..100; other scores are shares
-_SHOWN = ("accuracy", "macro_f1", "auroc", "perplexity", "bits_per_byte", "loss")
-_SHOWN_BESIDE_TEXT = (*OF_TEXT, "perplexity", "loss")
 
 
 def show_table(rows: Mapping[str, Results], metrics: Sequence[str] | None = None, title: str | None = None) -> str:
@@ -29,24 +24,50 @@ def show_table(rows: Mapping[str, Results], metrics: Sequence[str] | None = None
     """
     from rich.console import Console
 
-    metrics = list(metrics or main_metrics(rows))
+    known = {label: estimates(results) for label, results in rows.items()}
+    metrics = list(metrics or main_metrics(known))
     console = Console()
     if not console.is_terminal:  # a log file has no width to fit into
         console = Console(width=200)
-    for number, shown in enumerate(side_by_side(rows, metrics, console.width)):
-        console.print(_rich_table(rows, shown, title if number == 0 else None))
-    return markdown_table(rows, metrics)
+    for number, shown in enumerate(side_by_side(known, metrics, console.width)):
+        console.print(_rich_table(known, shown, title if number == 0 else None))
+    return results_as_markdown(known, metrics)
 
 
-def side_by_side(rows: Mapping[str, Results], metrics: Sequence[str], width: int) -> list[list[str]]:
+def estimates(results: Results) -> dict[str, Estimate]:
+    """Results as estimates, whether they come from a file or not."""
+    return {name: one if isinstance(one, Estimate) else Estimate.from_dict(one, name) for name, one in results.items()}
+
+
+def main_metrics(rows: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
+    """Metric names worth a column: those of the test split, else of the validation split, in the order of the longest row."""
+    found = {name: one for results in sorted(rows.values(), key=len, reverse=True) for name, one in results.items()}
+    main = [name for name, one in found.items() if one.metric and one.metric.shown == "table" and one.group is None]
+    for split in ("test/", "validation/", ""):
+        if shown := [name for name in main if name.startswith(split)]:
+            return shown
+    return list(found)
+
+
+def best_rows(rows: Mapping[str, Mapping[str, Estimate]], name: str) -> set[str]:
+    """The labels with the best value of a metric; nobody is best in one row, or where no direction is known."""
+    found = {label: results[name] for label, results in rows.items() if name in results}
+    better = next((one.metric.better for one in found.values() if one.metric), None)
+    values = {label: one.value for label, one in found.items() if not math.isnan(one.value)}
+    if better is None or len(values) < 2:
+        return set()
+    top = min(values.values()) if better == "min" else max(values.values())
+    return {label for label, value in values.items() if value == top}
+
+
+def side_by_side(rows: Mapping[str, Mapping[str, Estimate]], metrics: Sequence[str], width: int) -> list[list[str]]:
     """The metrics as tables of at most ``width`` characters, in their order; each has one column at least."""
     widest = max([len(label) for label in rows], default=0)
     groups: list[list[str]] = []
     left = 0
     for name in metrics:
-        cells = [format_estimate(results.get(name), name) for results in rows.values()]
-        column = max(map(len, [name, *cells])) + 3  # a line and two blanks
-        if not groups or column > left:
+        column = max(len(text) for text in (name, *(_cell(results, name) for results in rows.values()))) + 3
+        if not groups or column > left:  # 3: a line and two blanks
             groups.append([])
             left = width - widest - 4
         groups[-1].append(name)
@@ -54,76 +75,46 @@ def side_by_side(rows: Mapping[str, Results], metrics: Sequence[str], width: int
     return groups or [[]]
 
 
-def _rich_table(rows: Mapping[str, Results], metrics: Sequence[str], title: str | None):
-    from rich.table import Table
+def results_as_markdown(rows: Mapping[str, Mapping[str, Estimate]], metrics: Sequence[str]) -> str:
+    """Results as Markdown, the best of each column in bold."""
+    best = {name: best_rows(rows, name) for name in metrics}
+    lines = []
+    for label, results in rows.items():
+        cells = {name: _cell(results, name) for name in metrics}
+        lines.append([label, *(f"**{cell}**" if label in best[name] else cell for name, cell in cells.items())])
+    return markdown(["", *metrics], lines) + "\n"
 
-    bold = best_rows(rows, metrics)
+
+def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown that reads well on a terminal, too: its columns are aligned."""
+    cells = [
+        [json.dumps(cell)[1:-1] if "\n" in cell else cell.replace("|", r"\|") for cell in line]
+        for line in (head, *lines)
+    ]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(head))]
+    rows = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in cells
+    ]
+    return "\n".join([rows[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *rows[1:]])
+
+
+def _cell(results: Mapping[str, Estimate], name: str) -> str:
+    return str(results[name]) if name in results else "-"
+
+
+def _rich_table(rows: Mapping[str, Mapping[str, Estimate]], metrics: Sequence[str], title: str | None):
+    from rich.table import Table
+    from rich.text import Text
+
+    def text(cell: str, style: str = "") -> Text:  # markup would swallow the brackets of the intervals
+        return Text(visible(cell), style=style)
+
+    best = {name: best_rows(rows, name) for name in metrics}
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("", overflow="fold")
     for name in metrics:
-        table.add_column(_rich_text(name, False), justify="right", no_wrap=True)
+        table.add_column(text(name), justify="right", no_wrap=True)
     for label, results in rows.items():
-        cells = [format_estimate(results.get(name), name) for name in metrics]
-        # markup would swallow the brackets of the intervals
-        styled = [_rich_text(cell, label in bold[name]) for cell, name in zip(cells, metrics, strict=True)]
-        table.add_row(_rich_text(label, False), *styled)
+        cells = [text(_cell(results, name), "bold" if label in best[name] else "") for name in metrics]
+        table.add_row(text(label), *cells)
     return table
-
-
-def markdown_table(rows: Mapping[str, Results], metrics: Sequence[str] | None = None) -> str:
-    """The same table as Markdown."""
-    metrics = list(metrics or main_metrics(rows))
-    bold = best_rows(rows, metrics)
-    lines = ["| | " + " | ".join(metrics) + " |", "|---|" + "---:|" * len(metrics)]
-    for label, results in rows.items():
-        cells = [format_estimate(results.get(name), name) for name in metrics]
-        cells = [f"**{cell}**" if label in bold[name] else cell for cell, name in zip(cells, metrics, strict=True)]
-        lines.append(f"| {label.replace('|', chr(92) + '|')} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def format_estimate(estimate: Estimate | Mapping | None, metric: str = "") -> str:
-    """``0.8920 [0.8617, 0.9163]``, or ``35.42 [34.10, 36.80]`` for BLEU and chrF; a dash when there is none."""
-    if estimate is None:
-        return "-"
-    estimate = as_estimate(estimate)
-    if math.isnan(estimate.value):
-        return "-"
-    if base_name(metric) not in PERCENT:
-        return str(estimate)
-    ends = "" if estimate.low is None else f" [{estimate.low:.2f}, {estimate.high:.2f}]"
-    return f"{estimate.value:.2f}{ends}"
-
-
-def as_estimate(estimate: Estimate | Mapping) -> Estimate:
-    """An estimate, from its saved form if need be."""
-    return estimate if isinstance(estimate, Estimate) else Estimate.from_dict(dict(estimate))
-
-
-def main_metrics(rows: Mapping[str, Results]) -> list[str]:
-    """Metric names worth a column: those of the test split, else of the validation split, main ones first."""
-    names = dict.fromkeys(name for results in rows.values() for name in results)
-    for split in ("test/", "validation/", ""):
-        writes = any(split + name in names for name in OF_TEXT)
-        shown = [split + name for name in (_SHOWN_BESIDE_TEXT if writes else _SHOWN) if split + name in names]
-        if shown:
-            return shown
-    return list(names)
-
-
-def best_rows(rows: Mapping[str, Results], metrics: Sequence[str]) -> dict[str, set[str]]:
-    """For each metric the labels with the best value; nobody is best in one row, or where no direction is known."""
-    best: dict[str, set[str]] = {}
-    for name in metrics:
-        values = {label: as_estimate(results[name]).value for label, results in rows.items() if name in results}
-        values = {label: value for label, value in values.items() if not math.isnan(value)}
-        better = {"min": min, "max": max, None: None}[direction(name)]
-        top = better(values.values()) if better and len(values) > 1 else None
-        best[name] = {label for label, value in values.items() if value == top}
-    return best
-
-
-def _rich_text(text: str, bold: bool):
-    from rich.text import Text
-
-    return Text(visible(text), style="bold" if bold else "")

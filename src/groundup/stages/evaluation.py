@@ -10,7 +10,8 @@ from lightning.pytorch import Trainer
 
 from groundup.config.tree import Config
 from groundup.data.datamodule import TextDataModule
-from groundup.metrics.estimate import RESAMPLES, Estimate
+from groundup.metrics.estimate import Estimate
+from groundup.metrics.intervals import RESAMPLES
 from groundup.report.table import show_table
 from groundup.runs.folder import RunFolder
 from groundup.runs.outputs import log_statuses

@@ -14,6 +14,7 @@ from groundup.config.check import check
 from groundup.config.tree import Config
 from groundup.data.facts import Facts
 from groundup.errors import UserError
+from groundup.metrics.estimate import check_monitor
 from groundup.runs.folder import RunFolder
 from groundup.stages.building import build_task, saved_tokenizers
 from groundup.system.files import damaged
@@ -30,7 +31,9 @@ class _TooLargeError(Exception):
 def check_config(folder: RunFolder, config: Config, needed: Collection[str] = ("model", "task", "seed")) -> None:
     """Raises UserError for a saved configuration whose keys ``needed`` could not be built."""
     try:
-        check({key: config[key] for key in needed if key in config})
+        chosen = {key: config[key] for key in needed if key in config}
+        check(chosen)
+        check_monitor(chosen)
     except UserError as error:
         raise UserError(f"{folder.config_file}: {error}") from None
 

@@ -44,6 +44,7 @@ from groundup.training.budget import measure_seconds_per_step, to_steps
 from groundup.training.checkpoints import Checkpoints
 from groundup.training.fit import count_processes, fit, make_trainer
 from groundup.training.resume import saved_step
+from groundup.training.step_logger import FIGURES
 
 log = logging.getLogger(__name__)
 
@@ -117,6 +118,7 @@ def describe(cfg: Config, folder: RunFolder, data: TextDataModule, task: Task) -
         data.target_tokenizer.save(folder.target_tokenizer)
     folder.write_json("facts.json", data.facts.as_dict())
     folder.write_json("labels.json", list(data.facts.labels))
+    folder.write_json("measures.json", {one.name: one for one in (*task.reports, *FIGURES)})
     collect(
         folder,
         parameters=parameters,

@@ -19,7 +19,7 @@ from groundup.data.datamodule import TextDataModule
 from groundup.data.facts import Facts
 from groundup.data.loading import Collate
 from groundup.errors import UserError
-from groundup.metrics.estimate import Estimate
+from groundup.metrics.estimate import Estimate, Metric
 from groundup.models.backbone import Backbone
 from groundup.tasks.evaluated import Split, gather_rows
 from groundup.text.tokenizer import Tokenizer
@@ -66,6 +66,7 @@ class Task(LightningModule):
     ]  # "packed" (a stream of text), "labelled" (one example a row), "paired" or "prompted" (a pair a row)
     accepts: ClassVar[tuple[str, ...]] = ("encoder", "decoder")  # kinds of model
     answers: ClassVar[tuple[str, ...]] = ()  # what ``predict_batch`` tells of a row; empty: nothing of a text by itself
+    reports: ClassVar[tuple[Metric, ...]] = ()  # what ``metrics`` measures; a run may monitor each that has a direction
     label_tensors: ClassVar[frozenset[str]] = frozenset()  # names of parameters with a row for each label
     baselines_are_trained: ClassVar[bool] = True  # so that they take time, and must be asked for
     tokenizer: Tokenizer | None = None  # of what the task writes; set before evaluation

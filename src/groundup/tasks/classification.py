@@ -15,7 +15,7 @@ from groundup.data.datamodule import TextDataModule
 from groundup.data.facts import Facts
 from groundup.data.loading import Collate
 from groundup.errors import UserError
-from groundup.metrics.classification import classification_metrics
+from groundup.metrics.classification import CLASSIFICATION, classification_metrics
 from groundup.metrics.estimate import Estimate
 from groundup.models.backbone import Backbone
 from groundup.models.heads import SequenceHead
@@ -35,6 +35,7 @@ class Classification(Task):
     """
 
     form = "labelled"
+    reports = CLASSIFICATION
     answers = ("predicted", "probability", "probabilities")
     label_tensors = frozenset({"head.linear.weight", "head.linear.bias"})
     class_weights: Tensor | None  # (C,)

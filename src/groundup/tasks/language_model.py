@@ -9,7 +9,7 @@ from torch import Tensor
 from groundup.data.collate import IGNORE
 from groundup.data.facts import Facts
 from groundup.metrics.estimate import Estimate
-from groundup.metrics.language import language_metrics
+from groundup.metrics.language import LANGUAGE, language_metrics
 from groundup.models.backbone import Backbone
 from groundup.models.heads import LanguageModelHead
 from groundup.tasks.base import Loss, Task
@@ -20,6 +20,7 @@ class LanguageModel(Task):
     """Base of tasks that predict tokens; which ones, their collators decide."""
 
     form = "packed"
+    reports = LANGUAGE
 
     def __init__(self, model: Backbone, facts: Facts, tied: bool = True, transform: bool = False) -> None:
         super().__init__(model, facts)

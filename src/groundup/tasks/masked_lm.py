@@ -9,6 +9,7 @@ from pydantic import Field
 from groundup.data.collate import MaskedCollator
 from groundup.data.facts import Facts
 from groundup.data.loading import Collate
+from groundup.metrics.language import MISSING_PARTS
 from groundup.models.backbone import Backbone
 from groundup.tasks.evaluated import Split
 from groundup.tasks.language_model import LanguageModel
@@ -22,6 +23,7 @@ class MaskedLM(LanguageModel):
     Metrics: loss (nats a chosen token), perplexity, accuracy. Bits per byte would not mean anything here.
     """
 
+    reports = MISSING_PARTS
     accepts = ("encoder",)
 
     def __init__(

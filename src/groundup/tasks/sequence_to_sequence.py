@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, cast
 
@@ -23,8 +24,8 @@ from groundup.decoding.generate import decode, stream
 from groundup.decoding.sampling import Greedy, Sampler
 from groundup.errors import UserError
 from groundup.metrics.estimate import Estimate
-from groundup.metrics.generation import exact_match, generation_metrics, references_of
-from groundup.metrics.language import language_metrics
+from groundup.metrics.generation import EXACT_MATCH, exact_match, generation_metrics, references_of
+from groundup.metrics.language import CONDITIONAL, language_metrics
 from groundup.models.backbone import Backbone
 from groundup.models.encoder_decoder import EncoderDecoder
 from groundup.models.heads import LanguageModelHead
@@ -259,17 +260,13 @@ class SequenceToSequence(Task):
 
     def metrics(self, table: dict[str, Tensor], split: Split) -> dict[str, Estimate]:
         scored = (table["nll"].numpy(), table["count"].numpy(), split.bytes_per_token, table["correct"].numpy())
-        results = language_metrics(*scored, resamples=self.resamples)
-        results["token_accuracy"] = results.pop("accuracy")
         rows = self.describe(table, split)
-        if rows:
-            results |= self.measure(rows)
-            groups = sorted({row["group"] for row in rows if row.get("group")})
-            for group in groups:
-                chosen = [row for row in rows if row.get("group") == group]
-                results[f"exact_match_{group}"] = exact_match(
-                    [row["hypothesis"] for row in chosen], [references_of(row) for row in chosen]
-                )
+        results = self.measure(rows) if rows else {}
+        results |= language_metrics(*scored, metrics=CONDITIONAL, resamples=self.resamples)
+        for group in sorted({row["group"] for row in rows if row.get("group")}):
+            chosen = [row for row in rows if row.get("group") == group]
+            found = exact_match([row["hypothesis"] for row in chosen], [references_of(row) for row in chosen])
+            results[f"{EXACT_MATCH.name}_{group}"] = replace(found, metric=EXACT_MATCH, group=group)
         return results
 
     def measure(self, rows: Sequence[dict[str, Any]]) -> dict[str, Estimate]:

@@ -9,6 +9,7 @@ from pydantic import Field
 from groundup.data.corruption import SpanCorruptionCollator
 from groundup.data.facts import Facts
 from groundup.data.loading import Collate
+from groundup.metrics.language import MISSING_PARTS
 from groundup.models.backbone import Backbone
 from groundup.tasks.evaluated import Split
 from groundup.tasks.language_model import LanguageModel
@@ -22,6 +23,7 @@ class SpanCorruption(LanguageModel):
     Metrics: loss (nats a token of the target), perplexity, accuracy.
     """
 
+    reports = MISSING_PARTS
     accepts = ("encoder_decoder",)
 
     def __init__(

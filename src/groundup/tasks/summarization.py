@@ -5,6 +5,8 @@ from __future__ import annotations
 from groundup.baselines.generation import summarization_baselines
 from groundup.data.datamodule import TextDataModule
 from groundup.metrics.estimate import Estimate
+from groundup.metrics.generation import SUMMARIZATION
+from groundup.metrics.language import CONDITIONAL
 from groundup.tasks.sequence_to_sequence import SequenceToSequence
 
 
@@ -12,6 +14,7 @@ class Summarization(SequenceToSequence):
     """Metrics: ROUGE-1, ROUGE-2 and ROUGE-L against one or several references, loss, perplexity."""
 
     kind = "summarization"
+    reports = (*SUMMARIZATION, *CONDITIONAL)
 
     def baselines(self, data: TextDataModule, split: str) -> dict[str, dict[str, Estimate]]:
         return summarization_baselines(data.texts(split), split)

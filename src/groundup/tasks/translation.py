@@ -5,6 +5,8 @@ from __future__ import annotations
 from groundup.baselines.generation import translation_baselines
 from groundup.data.datamodule import TextDataModule
 from groundup.metrics.estimate import Estimate
+from groundup.metrics.generation import TRANSLATION
+from groundup.metrics.language import CONDITIONAL
 from groundup.tasks.sequence_to_sequence import SequenceToSequence
 
 
@@ -12,6 +14,7 @@ class Translation(SequenceToSequence):
     """Metrics: BLEU and chrF of the detokenised text against raw references, exact match, loss, perplexity."""
 
     kind = "translation"
+    reports = (*TRANSLATION, *CONDITIONAL)
 
     def baselines(self, data: TextDataModule, split: str) -> dict[str, dict[str, Estimate]]:
         return translation_baselines(data.texts(split), split)

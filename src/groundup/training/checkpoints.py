@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
 from groundup.errors import UserError
-from groundup.metrics.monitored import Direction, chosen_direction
+from groundup.metrics.estimate import Direction, direction
 from groundup.ranges import Count
 from groundup.runs.checkpoints import BEST, LAST
 from groundup.system.signals import EXIT_CODES, Interrupted, on_signals
@@ -48,8 +48,7 @@ class Checkpoints(Checkpoint):
         mode: Direction | None = None,
         every: Count = 200,
     ):
-        self.folder, self.monitor, self.every = folder, monitor, every
-        self.mode = None if monitor is None else chosen_direction(monitor, mode)
+        self.folder, self.monitor, self.mode, self.every = folder, monitor, mode, every
         self.best_score: float | None = None
         self.best_step: int | None = None
         self._saved_step = -1
@@ -81,6 +80,8 @@ class Checkpoints(Checkpoint):
     # When
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.monitor is not None:
+            self.mode = direction(self.monitor, self.mode, getattr(pl_module, "reports", ()))
         self._saved_step = trainer.global_step
         self._signal, self._stopping = None, False
         if trainer.is_global_zero:

@@ -12,7 +12,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from pydantic import Field
 
 from groundup.errors import UserError
-from groundup.metrics.monitored import Direction, chosen_direction
+from groundup.metrics.estimate import Direction, direction
 from groundup.ranges import Count
 
 log = logging.getLogger(__name__)
@@ -41,13 +41,13 @@ class EarlyStopping(Callback):
         patience: Count = 3,
         min_delta: Annotated[float, Field(ge=0)] = 0.0,
     ):
-        self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
-        self.mode = chosen_direction(monitor, mode)
+        self.monitor, self.mode, self.patience, self.min_delta = monitor, mode, patience, min_delta
         self.best: float | None = None
         self.misses = 0  # validations since the best one
         self.stopped_at: int | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.mode = direction(self.monitor, self.mode, getattr(pl_module, "reports", ()))
         if self.stopped_at is not None:
             trainer.should_stop = True
 

@@ -11,8 +11,23 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from groundup.metrics.estimate import Metric
 from groundup.ranges import Count
 
+KINDS = {
+    "matrix": "hidden matrices",
+    "embedding": "embeddings",
+    "head": "the output layer",
+    "vector": "norms and biases",
+}
+FIGURES = (
+    Metric("learning_rate", title="learning rate, the highest"),
+    *(Metric(f"learning_rate/{kind}", title=f"learning rate of {words}") for kind, words in KINDS.items()),
+    Metric("tokens_per_second", title="tokens a second"),
+    Metric("padding_share", title="share of padding"),
+    Metric("grad_norm", title="norm of the gradient"),
+    Metric("tokens", title="tokens read"),
+)
 SUMS = ("loss", "count", "real", "positions")
 
 
