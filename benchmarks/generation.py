@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="turns of each side, after one to warm up")
     rounds = parser.parse_args().rounds
 
-    tiny, large = ours(128, 4, feed_forward="relu2", qk_norm=True), ours(256, 6, feed_forward="swiglu")
+    tiny, large = ours(128, 4), ours(256, 6, feed_forward="swiglu", qk_norm=False)
     llama, parameters = hugging_face(inner=large[0].blocks[0].feed_forward.down.in_features)
     print(f"ours {sum(p.numel() for p in large[0].parameters()):,} parameters, Llama {parameters:,}")
     print("| ours against | texts | tokens/s, median turn | theirs | ratio | bar |")

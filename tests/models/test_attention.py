@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from groundup.errors import UserError
-from groundup.models.attention import CrossAttention, SelfAttention, visible
+from groundup.models.attention import CrossAttention, SelfAttention, make_mask
 from groundup.models.transformer import TransformerDecoder, TransformerEncoder
 
 B, T, S, D, H = 2, 6, 5, 16, 4
@@ -28,7 +28,7 @@ def test_self_attention_equals_torch_multihead_attention(causal, padded):
     reference = torch_attention(*ours.qkv.weight.split(D), ours.out.weight)
     forbidden = torch.ones(T, T, dtype=torch.bool).triu(1) if causal else None
     expected, _ = reference(x, x, x, key_padding_mask=~mask, attn_mask=forbidden, need_weights=False)
-    got = ours(x, visible(T, T, causal, mask if padded else None))
+    got = ours(x, make_mask(T, T, causal, mask if padded else None))
     torch.testing.assert_close(got[mask], expected[mask], atol=1e-5, rtol=1e-5)
 
 
@@ -39,7 +39,7 @@ def test_cross_attention_equals_torch_multihead_attention():
     mask[1, 2:] = False
     reference = torch_attention(ours.query.weight, *ours.kv.weight.split(D), ours.out.weight)
     expected, _ = reference(x, memory, memory, key_padding_mask=~mask, need_weights=False)
-    got = ours(x, *ours.project(memory), visible(T, S, False, mask))
+    got = ours(x, *ours.project(memory), make_mask(T, S, False, mask))
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -51,35 +51,35 @@ def test_shared_key_value_heads_equal_repeated_ones():
     with torch.no_grad():
         full.qkv.weight.copy_(torch.cat((q, *repeat)))
         full.out.weight.copy_(shared.out.weight)
-    x, seen = torch.randn(B, T, D), visible(T, T, True)
+    x, seen = torch.randn(B, T, D), make_mask(T, T, True)
     torch.testing.assert_close(shared(x, seen), full(x, seen), atol=1e-5, rtol=1e-5)
 
 
 def test_no_mask_is_made_when_none_is_needed():
-    assert visible(T, T, False) == (None, False)
-    assert visible(T, T, True) == (None, True)
-    assert visible(1, 9, True) == (None, False)  # the last token sees everything
-    assert visible(3, 9, True).mask is not None
+    assert make_mask(T, T, False) == (None, False)
+    assert make_mask(T, T, True) == (None, True)
+    assert make_mask(1, 9, True) == (None, False)  # the last token sees everything
+    assert make_mask(3, 9, True).attn_mask is not None
 
 
 def test_what_a_mask_lets_through():
-    mask, _ = visible(3, 5, True)
+    mask, _ = make_mask(3, 5, True)
     assert mask.int().tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 1, 1, 1]]
     left = torch.tensor([[0, 0, 1, 1]]).bool()
-    mask, _ = visible(4, 4, True, left)
+    mask, _ = make_mask(4, 4, True, left)
     assert mask[0, 0].int().tolist() == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 1]]
-    mask, _ = visible(2, 2, True, document_ids=torch.tensor([[3, 4]]))
+    mask, _ = make_mask(2, 2, True, document_ids=torch.tensor([[3, 4]]))
     assert mask[0, 0].int().tolist() == [[1, 0], [0, 1]]
-    mask, _ = visible(2, 2, False, torch.zeros(1, 2, dtype=torch.bool))
+    mask, _ = make_mask(2, 2, False, torch.zeros(1, 2, dtype=torch.bool))
     assert mask.any(-1).all()  # a softmax over nothing would be NaN
 
 
 def test_alibi_bias_is_slope_times_distance():
     slopes = torch.tensor([0.5, 0.25])
-    bias, _ = visible(3, 3, True, slopes=slopes)
+    bias, _ = make_mask(3, 3, True, slopes=slopes)
     inf = float("inf")
     assert bias[0, 0].tolist() == [[0, -inf, -inf], [-0.5, 0, -inf], [-1, -0.5, 0]]
-    both, _ = visible(3, 3, False, slopes=slopes)
+    both, _ = make_mask(3, 3, False, slopes=slopes)
     assert both[0, 1].tolist() == [[0, -0.25, -0.5], [-0.25, 0, -0.25], [-0.5, -0.25, 0]]
 
 
@@ -126,7 +126,7 @@ def test_autocast_runs_and_agrees_roughly():
     torch.manual_seed(0)
     ids = torch.randint(10, (2, 7))
     for position in ("rope", "alibi"):
-        model = TransformerDecoder(10, 16, 2, 4, kv_heads=2, qk_norm=True, position=position, zero_init=False)
+        model = TransformerDecoder(10, 16, 2, 4, kv_heads=2, qk_norm=True, position=position, zero_init=False).eval()
         expected, _ = model(ids)
         with torch.autocast("cpu", torch.bfloat16):
             hidden, _ = model(ids)
@@ -137,7 +137,7 @@ def test_autocast_runs_and_agrees_roughly():
 
 
 def test_zero_init_makes_a_fresh_model_its_normalised_embeddings():
-    model = TransformerEncoder(10, 16, 2, 4, zero_init=True)
+    model = TransformerEncoder(10, 16, 2, 4, zero_init=True).eval()
     ids = torch.randint(10, (2, 7))
     expected = model.final_norm(model.embedding_norm(model.embedding(ids)))
     torch.testing.assert_close(model(ids), expected)

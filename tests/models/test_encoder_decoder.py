@@ -100,7 +100,9 @@ def test_layers_stand_in_the_order_of_reading_and_learn_slower_the_lower_they_ar
     assert rates["decoder.blocks.0.attention.out.weight"] == 0.25
     assert rates["encoder.blocks.2.attention.out.weight"] == 0.125
     assert rates["encoder.blocks.0.attention.out.weight"] == 0.5**5
-    assert rates["encoder.embedding.weight"] == 0.5**6
+    assert rates["encoder.final_norm.weight"] == rates["encoder.blocks.2.attention_norm.weight"] == 0.5**3
+    assert rates["encoder.embedding.weight"] == rates["decoder.embedding_norm.weight"] == 0.5**6
+    assert rates["decoder.final_norm.weight"] == 1
 
 
 @pytest.mark.parametrize("choice", CHOICES)
@@ -169,7 +171,8 @@ def test_each_side_of_a_recurrent_pair_has_every_word(words):
     ("model.encoder.width=64", "embedding widths of 64 and 32, so they cannot share one embedding. Try model.shared_embedding=false"),
     ("model.decoder.cross_attention=false", "Try model.decoder.cross_attention=true"),
     ("model.decoder._target_=groundup.models.transformer.TransformerEncoder", "decoder"),
-    ("model.encoder._target_=groundup.models.transformer.TransformerDecoder", "model.encoder is a TransformerDecoder"),
+    ("model.encoder._target_=groundup.models.transformer.TransformerDecoder",
+     "Try model.encoder._target_=groundup.models.transformer.TransformerEncoder"),
     ("model.encoder.heads=5", "model.encoder.heads = 5: must divide model.encoder.width=32. Try model.encoder.heads=4"),
 ])  # fmt: skip
 def test_mistakes_in_either_side_are_told_in_a_line(words, told):
@@ -194,7 +197,7 @@ def test_a_mistake_in_a_file_names_the_file():
 
 def test_two_vocabularies_cannot_share_a_table():
     sides = partial(RecurrentEncoder, width=8), partial(RecurrentDecoder, width=8, cross_attention=True)
-    with pytest.raises(UserError, match=r"30 and 11 tokens.*Try model\.shared_embedding=false"):
+    with pytest.raises(UserError, match=r"30 and 11 tokens.*Try shared_embedding=false"):
         EncoderDecoder(V, *sides, target_vocab_size=11)
 
 

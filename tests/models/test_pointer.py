@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from groundup.models.pointer import Pointer
+from groundup.models.heads import Pointer
 
 V, D = 12, 8
 
@@ -27,7 +27,7 @@ def sources(pointer: Pointer):
 
 def test_it_mixes_what_is_written_with_what_is_copied_by_the_definition(pointer):
     source, hidden, logits = sources(pointer), torch.randn(2, 3, D), torch.randn(2, 3, V)
-    weights, share = pointer.look(hidden, source)
+    weights, share = pointer.attend(hidden, source)
     rows = torch.arange(2).repeat_interleave(3)
     found = pointer.mix(logits.flatten(0, 1), weights.flatten(0, 1), share.flatten(0, 1), source.ids[rows]).exp()
     torch.testing.assert_close(found.sum(-1), torch.ones(6))
@@ -53,7 +53,7 @@ def test_rows_of_one_source_are_read_as_if_alone_in_any_choice_of_sources(pointe
 
 def test_gradients_stay_finite_where_a_target_can_neither_be_written_nor_copied(pointer):
     source, hidden = sources(pointer), torch.randn(2, 1, D, requires_grad=True)
-    weights, share = pointer.look(hidden, source)
+    weights, share = pointer.attend(hidden, source)
     logits = torch.full((2, V), 0.0)
     logits[:, 11] = -1e4
     loss = -pointer.mix(logits, weights[:, 0], share[:, 0], source.ids)[:, 11].sum()

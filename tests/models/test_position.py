@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from groundup.models.position import AddedPosition, Rotary, alibi_slopes, rotate
+from groundup.models.position import LearnedPosition, Rotary, SinusoidalPosition, alibi_slopes, rotate
 
 
 def test_rotary_products_depend_on_the_distance_alone():
@@ -35,17 +35,15 @@ def test_alibi_slopes_are_those_of_the_paper():
 
 
 def test_sinusoids_are_as_large_as_the_token_embeddings():
-    table = AddedPosition("sinusoidal", 64, 100, std=0.02).table
+    table = SinusoidalPosition(100, 64, std=0.02).table
     assert abs(table.square().mean().sqrt() - 0.02) < 1e-4
-    assert AddedPosition("sinusoidal", 7, 10, std=1.0).table.shape == (10, 7)
+    assert SinusoidalPosition(10, 7, std=1.0).table.shape == (10, 7)
 
 
 def test_tables_are_not_in_a_checkpoint_unless_learned():
     assert not Rotary(8, 32).state_dict()
-    assert not AddedPosition("sinusoidal", 8, 32, 1.0).state_dict()
-    assert list(AddedPosition("learned", 8, 32, 1.0).state_dict()) == ["table"]
-    with pytest.raises(ValueError, match="learned or sinusoidal"):
-        AddedPosition("rope", 8, 32, 1.0)
+    assert not SinusoidalPosition(32, 8, 1.0).state_dict()
+    assert list(LearnedPosition(32, 8).state_dict()) == ["weight"]
 
 
 @pytest.mark.parametrize("position", ["learned", "rope", "sinusoidal"])
@@ -56,5 +54,5 @@ def test_a_document_longer_than_the_table_is_one_line(position):
     model = TransformerEncoder(vocab_size=9, width=8, layers=1, heads=2, position=position, max_length=4)
     ids, places = torch.ones(1, 6, dtype=torch.long), torch.tensor([[0, 1, 2, 3, 0, 1]])
     assert model(ids, position_ids=places, document_ids=torch.tensor([[0, 0, 0, 0, 1, 1]])).shape == (1, 6, 8)
-    with pytest.raises(UserError, match=r"a document of 6 tokens, but model\.max_length=4"):
+    with pytest.raises(UserError, match=r"a document of 6 tokens, but max_length=4"):
         model(ids, position_ids=torch.arange(6)[None], document_ids=torch.zeros_like(ids))

@@ -63,7 +63,7 @@ def test_bits_per_byte_of_restored_text_count_all_nats_over_all_bytes(quiet_trai
     data = TextDataModule(source, TokenizerSpec("char", vocab_size=60), Packed(batch_size=4, length=16), None, seed=1)
     data.form = "packed"
     data.prepare_data()
-    words = {"width": 16, "layers": 1, "heads": 2}
+    words = {"width": 16, "layers": 1, "heads": 2, "dropout": 0.0}
     sides = partial(TransformerEncoder, **words), partial(TransformerDecoder, cross_attention=True, **words)
     task = Denoising(EncoderDecoder(data.facts.vocab_size, *sides), data.facts)
     data.collate = task.collator(data.tokenizer)

@@ -45,7 +45,7 @@ def make_rows(count: int, seed: int) -> list[dict[str, str]]:
 
 def make_model(name: str, vocab_size: int, **more):
     torch.manual_seed(0)
-    words = {"width": 32, "layers": 1}
+    words = {"width": 32, "layers": 1, "dropout": 0.0}
     transformer = {**words, "heads": 2, "zero_init": False}
     if name == "decoder alone":
         return TransformerDecoder(vocab_size, **transformer)

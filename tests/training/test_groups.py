@@ -5,6 +5,8 @@ import torch
 from torch import nn
 
 from groundup.errors import UserError
+from groundup.models.backbone import Backbone
+from groundup.models.heads import Head
 from groundup.training.groups import parameter_groups, shrink, table
 
 
@@ -16,7 +18,7 @@ class Layer(nn.Module):
         self.norm = nn.LayerNorm(4)
 
 
-class ToyHead(nn.Module):
+class ToyHead(Head):
     def __init__(self, tied: nn.Parameter | None = None):
         super().__init__()
         self.output = nn.Linear(4, 9)
@@ -24,11 +26,11 @@ class ToyHead(nn.Module):
             self.output.weight = tied
 
 
-class Model(nn.Module):
+class Model(Backbone):
     def __init__(self, tied: bool = False):
         super().__init__()
         self.embedding = nn.Embedding(9, 4)
-        self.layers = nn.ModuleList([Layer(), Layer()])
+        self.blocks = nn.ModuleList([Layer(), Layer()])
         self.final_norm = nn.LayerNorm(4)
         self.recurrent = nn.LSTM(4, 5, bidirectional=True)
         self.head = ToyHead(self.embedding.weight if tied else None)
@@ -54,8 +56,8 @@ def test_kinds_and_decay() -> None:
     groups = parameter_groups(Model(), 0.1, 0.2)
     assert names(groups, "embedding") == {"embedding.weight"}
     assert names(groups, "head") == {"head.output.weight"}
-    assert {"layers.0.query_key_value.weight", "recurrent.weight_hh_l0_reverse"} <= names(groups, "matrix")
-    assert {"layers.1.norm.weight", "head.output.bias", "recurrent.bias_hh_l0"} <= names(groups, "vector")
+    assert {"blocks.0.query_key_value.weight", "recurrent.weight_hh_l0_reverse"} <= names(groups, "matrix")
+    assert {"blocks.1.norm.weight", "head.output.bias", "recurrent.bias_hh_l0"} <= names(groups, "vector")
     assert {group["kind"]: group["weight_decay"] for group in groups} == {
         "matrix": 0.2,
         "head": 0.2,
@@ -68,9 +70,9 @@ def test_kinds_and_decay() -> None:
 
 def test_fused_matrices_are_known() -> None:
     splits = {n: rows for group in parameter_groups(Model(), 0.1) for n, rows in group["splits"].items()}
-    assert splits["layers.1.query_key_value.weight"] == [4, 4, 4]
+    assert splits["blocks.1.query_key_value.weight"] == [4, 4, 4]
     assert splits["recurrent.weight_ih_l0"] == [5, 5, 5, 5]
-    assert set(splits) == {f"layers.{i}.query_key_value.weight" for i in (0, 1)} | {
+    assert set(splits) == {f"blocks.{i}.query_key_value.weight" for i in (0, 1)} | {
         f"recurrent.weight_{kind}_l0{end}" for kind in ("ih", "hh") for end in ("", "_reverse")
     }
 
@@ -78,8 +80,8 @@ def test_fused_matrices_are_known() -> None:
 def test_layer_decay_falls_from_the_head_down() -> None:
     rates = {n: group["lr"] for group in parameter_groups(Model(), 1.0, layer_decay=0.5) for n in group["names"]}
     assert rates["head.output.weight"] == rates["final_norm.weight"] == 1.0
-    assert rates["layers.1.norm.weight"] == rates["layers.1.query_key_value.weight"] == 0.5
-    assert rates["layers.0.norm.weight"] == 0.25
+    assert rates["blocks.1.norm.weight"] == rates["blocks.1.query_key_value.weight"] == 0.5
+    assert rates["blocks.0.norm.weight"] == 0.25
     assert rates["embedding.weight"] == 0.125
 
 
@@ -104,16 +106,4 @@ def test_l1_moves_matrices_alone_towards_zero_and_no_further() -> None:
         is_matrix = value.ndim == 2 and name != "embedding.weight"
         expected = nn.functional.softshrink(before[name], 0.1 * 0.5) if is_matrix else before[name]
         torch.testing.assert_close(value, expected, msg=name)
-    assert (model.layers[0].query_key_value.weight == 0).any()  # of uniform draws from -0.5 to 0.5, a tenth
-
-
-def test_layer_decay_reaches_all_of_an_encoder_below_a_decoder() -> None:
-    model = nn.Module()
-    model.encoder, model.decoder = Model(), Model()
-    for side in (model.encoder, model.decoder):
-        side.embedding_norm = nn.LayerNorm(4)
-    rates = {n: group["lr"] for group in parameter_groups(model, 1.0, layer_decay=0.5) for n in group["names"]}
-    for side in ("encoder", "decoder"):
-        assert rates[f"{side}.embedding.weight"] == rates[f"{side}.embedding_norm.weight"] == 0.5**5
-    assert rates["encoder.final_norm.weight"] == rates["encoder.layers.1.norm.weight"] == 0.5**3
-    assert rates["decoder.final_norm.weight"] == 1.0
+    assert (model.blocks[0].query_key_value.weight == 0).any()  # of uniform draws from -0.5 to 0.5, a tenth

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from groundup.config.places import permitted_nodes, resolve, trusted
 from groundup.config.values import shown
-from groundup.errors import UserError
+from groundup.errors import ArgumentError, UserError
 
 PLAIN = (str, int, float, bool, type(None))
 
@@ -24,13 +24,20 @@ def instantiate(node: Mapping, path: str, **supplied: Any) -> Any:
     Raises:
         UserError: a ``_target_`` that is not allowed where it stands, or does not exist (see ``places.resolve``).
         TypeError: a value that is not plain.
-        Exception: whatever the constructor raises.
+        Exception: whatever the constructor raises; an ArgumentError of it becomes a UserError with ``path`` in its line.
     """
     if not (isinstance(node, Mapping) and "_target_" in node):
         raise UserError(f"{path} = {shown(node)}: there is nothing to build here, it has no _target_")
     for _ in permitted_nodes(node, path):  # all of them, before the first is built
         pass
     return _built(node, path, supplied)
+
+
+def _call(path: str, target: Callable[..., Any], /, *args: Any, **arguments: Any) -> Any:
+    try:
+        return target(*args, **arguments)
+    except ArgumentError as error:
+        raise UserError(error.at(path)) from None
 
 
 def _built(value: Any, path: str, supplied: Mapping[str, Any], within_trusted: bool = False) -> Any:
@@ -43,7 +50,7 @@ def _built(value: Any, path: str, supplied: Mapping[str, Any], within_trusted: b
             if key not in ("_target_", "_partial_")
         }
         arguments = {**given, **supplied}
-        return partial(found, **arguments) if value.get("_partial_") else found(**arguments)
+        return partial(_call, path, found, **arguments) if value.get("_partial_") else _call(path, found, **arguments)
     if isinstance(value, dict):
         return {key: _built(item, f"{path}.{key}", {}, within_trusted) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -44,14 +44,14 @@ def _callbacks() -> tuple[str, ...]:
     return ("groundup.training", *(f"lightning.pytorch.callbacks.{name}" for name in names.split()))
 
 
-_MODEL = ("groundup.models",), "groundup.models.backbone.Backbone"
+_MODELS, _BACKBONES = ("groundup.models",), "groundup.models.backbone"
 _DECODING = Place("a way of decoding", ("groundup.decoding",), "groundup.decoding.decoding.Decoding")
 _TOKENIZER = Place("a tokenizer", ("groundup.text.tokenizer.TokenizerSpec",))
 
 PLACES: Mapping[str, Place] = {
-    "model": Place("a model", *_MODEL),
-    "model.encoder": Place("an encoder", *_MODEL, partial=True),
-    "model.decoder": Place("a decoder", *_MODEL, partial=True),
+    "model": Place("a model", _MODELS, f"{_BACKBONES}.Backbone"),
+    "model.encoder": Place("an encoder", _MODELS, f"{_BACKBONES}.EncoderBackbone", partial=True),
+    "model.decoder": Place("a decoder", _MODELS, f"{_BACKBONES}.DecoderBackbone", partial=True),
     "task": Place("a task", ("groundup.tasks",), "groundup.tasks.base.Task"),
     "task.decoding": _DECODING,
     "decoding": _DECODING,
@@ -157,7 +157,9 @@ def resolve(target: Any, path: str, within_trusted: bool = False) -> type:
 
     found = locate(target, where, fits)
     if not fits(found):
-        raise UserError(f"{where} = {target}: that is not {place.what}; it does not derive from {place.base}")
+        fitting = [f"{value.__module__}.{name}" for name, value in vars(parts(target, where)[0]).items() if fits(value)]
+        hint = f". Try {where}={fitting[0]}" if fitting else ""
+        raise UserError(f"{where} = {target}: that is not {place.what}; it does not derive from {place.base}{hint}")
     return cast(type, found)
 
 

@@ -1,27 +1,21 @@
-"""Attention: one function says who may look at whom, two modules look."""
+"""Attention: one function says which key a query sees, three modules use it."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 
-from groundup.errors import UserError
-from groundup.models.linear import FusedLinear
-from groundup.models.norm import RMSNorm
+from groundup.errors import ArgumentError
+from groundup.models.kernels import Mask, attention, attention_weights, masked_softmax
+from groundup.models.layers import Dropout, FusedLinear, RMSNorm
 from groundup.models.position import rotate
 
-
-class Visible(NamedTuple):
-    """For ``scaled_dot_product_attention``: a mask (bool, True = may be looked at; or a float bias), or a flag."""
-
-    mask: Tensor | None
-    is_causal: bool
+Score = Literal["dot", "general", "additive"]
 
 
-def visible(
+def make_mask(
     queries: int,
     keys: int,
     causal: bool,
@@ -29,15 +23,15 @@ def visible(
     document_ids: Tensor | None = None,
     slopes: Tensor | None = None,
     device: torch.device | None = None,
-) -> Visible:
+) -> Mask:
     """The only place where masks and biases are made. The queries are the last ``queries`` of the ``keys`` slots.
 
-    Shapes: key_mask (B, K) bool; document_ids (B, T) with Q = K = T; slopes (H,) of ALiBi -> mask that broadcasts to
-    (B, H, Q, K). No query is left without a key (a softmax over nothing is NaN): a row of padding looks at itself.
+    Shapes: key_mask (B, K) bool; document_ids (B, T) with Q = K = T; slopes (H,) of ALiBi -> a mask that broadcasts to
+    (B, H, Q, K). No query is left without a key (a softmax over nothing is NaN): a row of padding sees itself.
     """
     causal = causal and queries > 1  # the last query sees every slot anyway
     if key_mask is None and document_ids is None and slopes is None and (not causal or queries == keys):
-        return Visible(None, causal)  # the fast kernels need no mask
+        return Mask(None, causal)  # the fast kernels need no mask
 
     mask = None
     if causal:
@@ -54,72 +48,48 @@ def visible(
             own = torch.eye(queries, keys, dtype=torch.bool, device=device).roll(keys - queries, dims=-1)
             mask = (mask & real) | own
     if slopes is None:
-        return Visible(mask, False)
+        return Mask(mask, False)
 
     # Distance counts real tokens, so padding on either side, or in between, changes nothing.
     at = torch.arange(keys, device=device)[None] if key_mask is None else key_mask.long().cumsum(-1)
     distance = (at[:, keys - queries :, None] - at[:, None, :]).abs()
     bias = -slopes[:, None, None] * distance.unsqueeze(1)
-    return Visible(bias if mask is None else bias.masked_fill(~mask, float("-inf")), False)
+    return Mask(bias if mask is None else bias.masked_fill(~mask, float("-inf")), False)
 
 
-def check_heads(width: int, heads: int, kv_heads: int) -> int:
-    """The features of one head; raises a UserError when the numbers do not divide."""
+def split_heads(width: int, heads: int, kv_heads: int) -> int:
+    """The features of one head; raises ArgumentError when the numbers do not divide."""
     if width % heads:
-        raise UserError(f"width={width} cannot be split over heads={heads}. Try heads={max(1, width // 32)}")
+        fits = next(number for number in range(heads, 0, -1) if width % number == 0)
+        raise ArgumentError(f"width={width} cannot be split over heads={heads}", f"heads={fits}")
     if heads % kv_heads:
-        raise UserError(f"heads={heads} cannot share kv_heads={kv_heads}. Try kv_heads=1 or kv_heads={heads}")
+        raise ArgumentError(f"heads={heads} cannot share kv_heads={kv_heads}", "kv_heads=1")
     return width // heads
-
-
-def attend(query: Tensor, key: Tensor, value: Tensor, seen: Visible, scale: float | None = None) -> Tensor:
-    """Query (B, H, Q, d), key and value (B, G, K, d), H a multiple of G -> (B, Q, H * d). ``scale``: None = d^(-1/2).
-
-    Without dropout, which has no flash kernel and would cost 3x the time.
-    """
-    if seen.mask is not None and seen.mask.is_floating_point():
-        seen = seen._replace(mask=seen.mask.to(query.dtype))
-    mixed = scaled_dot_product_attention(
-        query,
-        key,
-        value,
-        attn_mask=seen.mask,
-        is_causal=seen.is_causal,
-        scale=scale,
-        enable_gqa=query.shape[1] != key.shape[1],
-    )
-    return mixed.transpose(1, 2).flatten(2)
-
-
-def look(scores: Tensor, seen: Visible) -> Tensor:
-    """Scores (..., Q, K) -> weights whose rows sum to one over the keys that may be looked at."""
-    if seen.mask is not None:
-        scores = scores.masked_fill(~seen.mask, float("-inf"))
-    return scores.softmax(-1)
 
 
 class SelfAttention(nn.Module):
     """Multi-head attention of a sequence to itself; ``kv_heads < heads`` shares keys and values (Ainslie et al. 2023).
 
     ``qk_norm`` normalises queries and keys head by head, which keeps the logits from growing (Henry et al. 2020).
-    Shapes: x (B, T, D) -> (B, T, D). Source: Vaswani et al. 2017.
+    ``dropout``: on what comes out. Shapes: x (B, T, D) -> (B, T, D). Source: Vaswani et al. 2017.
     """
 
-    def __init__(self, width: int, heads: int, kv_heads: int | None = None, qk_norm: bool = False):
+    def __init__(
+        self, width: int, heads: int, kv_heads: int | None = None, qk_norm: bool = False, dropout: float = 0.0
+    ):
         super().__init__()
-        kv_heads = kv_heads or heads
-        self.head_dim = check_heads(width, heads, kv_heads)
-        self.heads, self.kv_heads = heads, kv_heads
-        sizes = (width, kv_heads * self.head_dim, kv_heads * self.head_dim)
-        self.qkv = FusedLinear(width, sizes)
+        self.heads, self.kv_heads = heads, kv_heads or heads
+        self.head_dim = split_heads(width, heads, self.kv_heads)
+        self.qkv = FusedLinear(width, (width, self.kv_heads * self.head_dim, self.kv_heads * self.head_dim))
         self.out = nn.Linear(width, width, bias=False)
         # One gain for both: only the product of the two enters the logits.
         self.qk_norm = RMSNorm(self.head_dim) if qk_norm else None
+        self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor, seen: Visible, rotary=None, cache=None) -> Tensor:
+    def forward(self, x: Tensor, mask: Mask, rotary=None, cache=None) -> Tensor:
         """``rotary``: (cos, sin) or None; ``cache``: a function (key, value) -> all keys and values so far, or None."""
         B, T, _ = x.shape
-        heads = self.qkv(x).view(B, T, -1, self.head_dim)  # q heads, then k heads, then v heads
+        heads = self.qkv(x).view(B, T, -1, self.head_dim)  # (B, T, H + 2 G, d): heads of queries, keys, values
         # Queries and keys go through norm and rotation together: half the kernels.
         qk, v = heads.split_with_sizes((self.heads + self.kv_heads, self.kv_heads), 2)
         if self.qk_norm is not None:
@@ -127,10 +97,11 @@ class SelfAttention(nn.Module):
         if rotary is not None:
             qk = rotate(qk, *rotary)
         q, k = qk.to(v.dtype).split_with_sizes((self.heads, self.kv_heads), 2)
-        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # (B, H, T, d)
+        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # (B, H, T, d), twice (B, G, T, d)
         if cache is not None:
-            k, v = cache(k, v)
-        return self.out(attend(q, k, v, seen))
+            k, v = cache(k, v)  # (B, G, K, d)
+        mixed = attention(q, k, v, mask, self.head_dim**-0.5)  # (B, T, D)
+        return self.dropout(self.out(mixed))
 
 
 class CrossAttention(nn.Module):
@@ -139,25 +110,72 @@ class CrossAttention(nn.Module):
     Shapes: memory (B, S, D) -> ``project`` -> twice (B, G, S, d); x (B, T, D) -> (B, T, D).
     """
 
-    def __init__(self, width: int, heads: int, kv_heads: int | None = None):
+    def __init__(self, width: int, heads: int, kv_heads: int | None = None, dropout: float = 0.0):
         super().__init__()
         kv_heads = kv_heads or heads
-        self.head_dim = check_heads(width, heads, kv_heads)
+        self.head_dim = split_heads(width, heads, kv_heads)
         self.query = nn.Linear(width, width, bias=False)
         self.kv = FusedLinear(width, (kv_heads * self.head_dim,) * 2)
         self.out = nn.Linear(width, width, bias=False)
+        self.dropout = Dropout(dropout)
 
     def project(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         key, value = self.kv(memory).unflatten(-1, (2, -1, self.head_dim)).permute(2, 0, 3, 1, 4)
         return key, value
 
-    def forward(self, x: Tensor, key: Tensor, value: Tensor, seen: Visible) -> Tensor:
+    def forward(self, x: Tensor, key: Tensor, value: Tensor, mask: Mask) -> Tensor:
         together = x.reshape(len(key), -1, x.shape[-1])  # rows that share a source ask it together (see ``Memory``)
-        query = self.query(together).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
-        return self.out(attend(query, key, value, seen)).view_as(x)
+        mixed = attention(self.queries(together), key, value, mask, self.head_dim**-0.5)
+        return self.dropout(self.out(mixed).view_as(x))
 
-    def weights(self, x: Tensor, key: Tensor, value: Tensor, seen: Visible) -> Tensor:
-        """For pictures: where ``forward`` with these arguments looks, mean over heads (B, T, S). ``value`` is unused."""
-        query = self.query(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
-        key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
-        return look(query @ key.mT * self.head_dim**-0.5, seen).mean(1)
+    def queries(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, H, T, d)."""
+        return self.query(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+
+    def weights(self, x: Tensor, key: Tensor, value: Tensor, mask: Mask) -> Tensor:
+        """For pictures: what ``forward`` with these arguments attends to, mean over heads (B, T, S)."""
+        return attention_weights(self.queries(x), key, mask, self.head_dim**-0.5).mean(1)
+
+
+class MemoryAttention(nn.Module):
+    """How a recurrent decoder attends to the memory: with one head, on top of its layers.
+
+    It gives the attentional vector ``tanh(W [context; hidden])``, where context = sum of weight x memory. Scores of a
+    hidden vector h and a memory vector m: ``dot`` h . m, ``general`` h . W m (both Luong et al. 2015), ``additive``
+    v . tanh(W h + U m) (Bahdanau et al. 2015).
+    Shapes: memory (B, S, D) -> ``project`` -> keys and values (B, S, D); hidden (B, T, D) -> (B, T, D).
+    """
+
+    def __init__(self, width: int, score: Score):
+        super().__init__()
+        if score not in ("dot", "general", "additive"):
+            raise ValueError(f"attention {score!r}: choose none, dot, general or additive")
+        self.score = score
+        self.key = nn.Identity() if score == "dot" else nn.Linear(width, width, bias=False)
+        self.query = nn.Linear(width, width, bias=False) if score == "additive" else None
+        self.energy = nn.Linear(width, 1, bias=False) if score == "additive" else None
+        self.combine = nn.Linear(2 * width, width, bias=False)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=module.in_features**-0.5)
+
+    def project(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Once a source: what queries are compared with, and what is taken from."""
+        return self.key(memory), memory
+
+    def forward(self, hidden: Tensor, key: Tensor, value: Tensor, mask: Mask) -> Tensor:
+        # Rows that share a source ask it together (see ``Memory``).
+        together = hidden.reshape(len(key), -1, hidden.shape[-1])
+        if self.score == "additive":
+            context = self.weights(together, key, value, mask) @ value
+        else:  # one head
+            context = attention(together.unsqueeze(1), key.unsqueeze(1), value.unsqueeze(1), mask, scale=1.0)
+        return self.combine(torch.cat((context.view_as(hidden), hidden), dim=-1)).tanh()
+
+    def weights(self, hidden: Tensor, key: Tensor, value: Tensor, mask: Mask) -> Tensor:
+        """(B, T, S), rows sum to one; arguments as for ``forward``."""
+        if self.query is None or self.energy is None:
+            scores = hidden @ key.mT
+        else:  # in place: the sum (B, T, S, D) is the largest tensor of all, and only its tanh is needed later
+            scores = self.energy((self.query(hidden).unsqueeze(2) + key.unsqueeze(1)).tanh_()).squeeze(-1)
+        return masked_softmax(scores.unsqueeze(1), mask).squeeze(1)

@@ -1,18 +1,25 @@
-"""From hidden states to logits."""
+"""From hidden vectors to logits: pooling, heads, and a pointer that copies."""
 
 from __future__ import annotations
+
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from groundup.models.attention import make_mask
 from groundup.models.backbone import Backbone
-from groundup.models.initialize import embedding_std
-from groundup.models.norm import RMSNorm
+from groundup.models.kernels import masked_softmax
+from groundup.models.layers import RMSNorm, embedding_std
 from groundup.ranges import Rate
 
 
-class LanguageModelHead(nn.Module):
+class Head(nn.Module):
+    """From hidden vectors to what a task scores. Its matrices are the optimizer's group ``head``."""
+
+
+class LanguageModelHead(Head):
     """Logits over the vocabulary: hidden (..., D) -> (..., V).
 
     ``tied``: the matrix is the backbone's embedding (Press and Wolf 2017); it is looked up there, not registered here,
@@ -48,7 +55,7 @@ class LanguageModelHead(nn.Module):
         return F.linear(self.features(hidden), self.matrix)
 
 
-class SequenceHead(nn.Module):
+class SequenceHead(Head):
     """Dropout and a linear map: pooled (B, D) -> logits (B, outputs), close to uniform at the start."""
 
     def __init__(self, width: int, outputs: int, dropout: Rate = 0.0):
@@ -60,3 +67,91 @@ class SequenceHead(nn.Module):
 
     def forward(self, pooled: Tensor) -> Tensor:
         return self.linear(self.dropout(pooled))
+
+
+class Pooling(nn.Module):
+    """``cls``: first real token. ``last``: last real token. ``mean``, ``max``: over real tokens. ``attention``: a mean
+    with learned weights (Yang et al. 2016). A row without real tokens gives zeros, or its first token.
+
+    Shapes: hidden (B, T, D), attention_mask (B, T) bool or None -> (B, D).
+    """
+
+    def __init__(self, kind: Literal["cls", "mean", "max", "last", "attention"], width: int):
+        super().__init__()
+        if kind not in ("cls", "mean", "max", "last", "attention"):
+            raise ValueError(f"pooling {kind!r}: choose cls, mean, max, last or attention")
+        self.kind = kind
+        self.score = nn.Linear(width, 1, bias=False) if kind == "attention" else None
+
+    def forward(self, hidden: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        if attention_mask is None:
+            attention_mask = torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
+        if self.kind in ("cls", "last"):
+            order = torch.arange(hidden.shape[1], device=hidden.device) + 1
+            at = (attention_mask * (order if self.kind == "last" else order.flip(0))).argmax(-1)
+            return hidden[torch.arange(len(hidden), device=hidden.device), at]
+        real = attention_mask.unsqueeze(-1)
+        if self.kind == "max":
+            return hidden.masked_fill(~real, float("-inf")).amax(1).masked_fill(~real.any(1), 0.0)
+        if self.score is None:
+            weights = real.to(hidden.dtype) / real.sum(1, keepdim=True).clamp(min=1)
+        else:
+            # The lowest finite number: a row of padding only stays a number, and is zeroed by ``* real``.
+            scores = self.score(hidden).masked_fill(~real, torch.finfo(hidden.dtype).min)
+            weights = scores.softmax(1) * real
+        return (weights.to(hidden.dtype) * hidden).sum(1)
+
+
+class CopySource(NamedTuple):
+    """What is pointed at: its ``ids`` (B, S), the encoder's output for them (B, S, D), that output as keys, and ``mask``
+    (B, S), True = real token; None: all are."""
+
+    ids: Tensor
+    memory: Tensor
+    key: Tensor
+    mask: Tensor | None
+
+    def rows(self, index: Tensor) -> CopySource:
+        return CopySource(*(None if part is None else part[index] for part in self))  # type: ignore[arg-type]
+
+
+class Pointer(nn.Module):
+    """``p(w) = (1 - c) p_vocabulary(w) + c x (attention to the places where the source has w)``.
+
+    c, the share that is copied, follows from the hidden vector and from what it looks at. Source: the pointer-generator
+    of See et al. 2017, here with an attention head of its own, so that it goes on top of any decoder.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.key = nn.Linear(width, width, bias=False)
+        self.share = nn.Linear(2 * width, 1)
+        nn.init.normal_(self.key.weight, std=width**-0.5)
+        nn.init.zeros_(self.share.weight)
+        nn.init.zeros_(self.share.bias)
+
+    def source(self, ids: Tensor, memory: Tensor, mask: Tensor | None) -> CopySource:
+        """Once a batch: ids (B, S), the encoder's output (B, S, D) and its mask."""
+        return CopySource(ids, memory, self.key(memory), mask)
+
+    def attend(self, hidden: Tensor, source: CopySource) -> tuple[Tensor, Tensor]:
+        """Hidden (B, T, D) -> what it points at, (B, T, S), rows sum to one; and the share c (B, T, 1)."""
+        scores = hidden @ source.key.mT * hidden.shape[-1] ** -0.5
+        mask = make_mask(1, source.ids.shape[1], False, source.mask)
+        weights = masked_softmax(scores.unsqueeze(1), mask).squeeze(1)
+        return weights, self.share(torch.cat((hidden, weights @ source.memory), dim=-1)).sigmoid()
+
+    @staticmethod
+    def mix(logits: Tensor, weights: Tensor, share: Tensor, ids: Tensor) -> Tensor:
+        """Logits (N, V), weights (N, S), shares (N, 1), source tokens (N, S) -> log-probabilities (N, V) float32."""
+        written = logits.float().softmax(-1) * (1 - share)
+        mixed = written.scatter_add(1, ids, (weights * share).to(written.dtype))
+        return mixed.clamp_min(torch.finfo(mixed.dtype).tiny).log()
+
+    def next(self, source: CopySource, logits: Tensor, hidden: Tensor, origin: Tensor) -> Tensor:
+        """For decoding: logits (N, V) and hidden (N, D) of rows that grew from the sources ``origin`` (N,), as many from
+        each, side by side -> log-probabilities (N, V)."""
+        source = source.rows(origin.unique_consecutive())
+        each = len(origin) // len(source.ids)
+        weights, share = self.attend(hidden.view(-1, each, hidden.shape[-1]), source)
+        return self.mix(logits, weights.flatten(0, 1), share.flatten(0, 1), source.ids.repeat_interleave(each, dim=0))

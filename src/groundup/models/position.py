@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from groundup.errors import UserError
+from groundup.errors import ArgumentError, UserError
 
 Position = Literal["rope", "learned", "sinusoidal", "alibi", "none"]
 
@@ -24,9 +24,9 @@ def _look_up(table: Tensor, position_ids: Tensor | None, start: int, length: int
         # A row of no more tokens than the table has rows holds no greater number: only others are looked through.
         if start + length <= len(table) or (longest := int(position_ids.max()) + 1) <= len(table):
             return table[position_ids]
-        raise UserError(f"a document of {longest} tokens, but model.max_length={len(table)}. Raise it, or cut")
+        raise UserError(f"a document of {longest} tokens, but max_length={len(table)}. Raise it, or cut")
     if start + length > len(table):
-        raise UserError(f"a sequence of {start + length} tokens, but model.max_length={len(table)}. Raise it, or cut")
+        raise UserError(f"a sequence of {start + length} tokens, but max_length={len(table)}. Raise it, or cut")
     return table[start : start + length]
 
 
@@ -42,7 +42,7 @@ class Rotary(nn.Module):
     def __init__(self, head_dim: int, max_length: int):
         super().__init__()
         if head_dim % 2:
-            raise UserError(
+            raise ArgumentError(
                 f"position=rope turns features in pairs, but a head has {head_dim}. Make width / heads even"
             )
         angle = angles(max_length, head_dim)
@@ -60,23 +60,27 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
 
-class AddedPosition(nn.Module):
-    """A vector for each position, added to the token embeddings: a table that is learned, or of sines and cosines.
+class LearnedPosition(nn.Embedding):
+    """A vector for each position, learned and added to the token embeddings. Shapes: x (B, T, D) -> (B, T, D)."""
 
-    Sinusoids (Vaswani et al. 2017) are scaled to ``std``, the size of the token embeddings, or they would drown them.
+    def forward(self, x: Tensor, position_ids: Tensor | None, start: int) -> Tensor:
+        return x + _look_up(self.weight, position_ids, start, x.shape[1])
+
+
+class SinusoidalPosition(nn.Module):
+    """A vector of sines and cosines for each position, added to the token embeddings. Source: Vaswani et al. 2017.
+
+    They are scaled to ``std``, the size of the token embeddings, or they would drown them.
     Shapes: x (B, T, D) -> (B, T, D).
     """
 
-    def __init__(self, kind: Position, width: int, max_length: int, std: float):
+    table: Tensor
+
+    def __init__(self, max_length: int, width: int, std: float):
         super().__init__()
-        if kind == "learned":
-            self.table = nn.Parameter(torch.randn(max_length, width) * std)
-        elif kind == "sinusoidal":
-            angle = angles(max_length, width + width % 2)
-            table = torch.cat((angle.sin(), angle.cos()), -1)[:, :width].float() * (2**0.5 * std)
-            self.register_buffer("table", table, persistent=False)
-        else:
-            raise ValueError(f"position {kind!r} adds no vectors: choose learned or sinusoidal")
+        angle = angles(max_length, width + width % 2)
+        table = torch.cat((angle.sin(), angle.cos()), -1)[:, :width].float() * (2**0.5 * std)
+        self.register_buffer("table", table, persistent=False)
 
     def forward(self, x: Tensor, position_ids: Tensor | None, start: int) -> Tensor:
         return x + _look_up(self.table, position_ids, start, x.shape[1])

@@ -7,46 +7,100 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from groundup.errors import UserError
-from groundup.models.attention import Visible, visible
+from groundup.errors import ArgumentError
+from groundup.models.attention import MemoryAttention, make_mask
+from groundup.models.backbone import Backbone, DecoderBackbone, EncoderBackbone
 from groundup.models.cache import Memory, RecurrentState
-from groundup.models.linear import FusedLinear
-from groundup.models.memory_attention import MemoryAttention
-from groundup.models.norm import Norm
-from groundup.models.pooling import Pooling
-from groundup.models.ragged import Ragged
-from groundup.models.recurrent_layer import Cell, RecurrentLayer
-from groundup.models.recurrent_stack import Recurrent
+from groundup.models.heads import Pooling
+from groundup.models.kernels import Mask
+from groundup.models.layers import FusedLinear, Norm
+from groundup.models.recurrent_layer import Cell, LockedDropout, Ragged, RecurrentLayer
 from groundup.ranges import Count, Rate
 
 
-class RecurrentEncoder(Recurrent):
-    """Reads a text in both directions (``bidirectional``), so each hidden vector knows all of it. Padding never leaks.
+class Recurrent(Backbone):
+    """What encoder and decoder share: embeddings and a stack of recurrent layers.
 
-    Source: Graves and Schmidhuber 2005.
+    ``width``: of the hidden vectors; a bidirectional encoder gives half of it to each direction. ``dropout``: on
+    the embeddings, between layers and on the output, anew for each token or, with ``locked_dropout``, one mask for all
+    steps of a text (Gal and Ghahramani 2016). ``embedding_dropout``: whole words of the vocabulary.
+    ``weight_drop``: on the hidden-to-hidden matrices (Merity et al. 2018). ``norm``: of each layer's input.
+    ``residual``: each layer after the first adds to its input. ``position_ids`` say nothing to a recurrent model.
     """
 
-    kind = "encoder"
+    blocks: Any  # a ModuleList of RecurrentLayer
+
+    def __init__(
+        self,
+        vocab_size: int,
+        width: int,
+        embedding_width: int | None,
+        residual: bool,
+        dropout: float,
+        locked_dropout: bool,
+        embedding_dropout: float,
+    ):
+        super().__init__()
+        self.vocab_size, self.width, self.residual = vocab_size, width, residual
+        self.dropout = LockedDropout(dropout) if locked_dropout else nn.Dropout(dropout)
+        self.embedding_dropout = embedding_dropout
+        self.embedding = nn.Embedding(vocab_size, embedding_width or width)
+        nn.init.normal_(self.embedding.weight, std=0.1)  # nothing normalises what an LSTM reads
+
+    def embed(self, input_ids: Tensor) -> Tensor:
+        table = self.embedding.weight
+        if self.training and self.embedding_dropout:
+            keep = torch.rand(len(table), 1, device=table.device) >= self.embedding_dropout
+            table = table * keep / (1 - self.embedding_dropout)
+        return self.dropout(nn.functional.embedding(input_ids, table))
+
+    def stack(self, x: Tensor, run) -> Tensor:
+        """Passes (N, L, D) through the layers; ``run(i, layer, x)`` runs one, dropout included."""
+        for i, layer in enumerate(self.blocks):
+            y = run(i, layer, x)
+            x = x + y if self.residual and i else y
+        return x
+
+    def read(self, input_ids: Tensor, attention_mask: Tensor | None, document_ids: Tensor | None) -> Tensor:
+        """Whole texts from empty states: (B, T) ids -> hidden (B, T, D)."""
+        if attention_mask is None and document_ids is None:
+            return self.stack(self.embed(input_ids), lambda i, layer, x: self.dropout(layer(x)))
+        ragged = Ragged.layout(attention_mask, document_ids)
+        x = self.embed(ragged.gather(input_ids))
+        hidden = self.stack(x, lambda i, layer, x: self.dropout(layer(x, ragged.reverse)))
+        return ragged.scatter(hidden, input_ids.shape)
+
+
+class RecurrentEncoder(Recurrent, EncoderBackbone):
+    """Reads a text in both directions (``bidirectional``), so each hidden vector knows all of it. Padding never leaks.
+
+    Raises ArgumentError for a width that two directions cannot share.
+    Source: Graves and Schmidhuber 2005.
+    """
 
     def __init__(
         self,
         vocab_size: Count,
-        width: Count = 256,
+        width: Count = 128,
         layers: Count = 2,
         cell: Cell = "lstm",
         bidirectional: bool = True,
         embedding_width: Count | None = None,
         norm: Norm | Literal["none"] = "none",
         residual: bool = False,
-        dropout: Rate = 0.0,
+        dropout: Rate = 0.1,
         locked_dropout: bool = False,
         embedding_dropout: Rate = 0.0,
         weight_drop: Rate = 0.0,
     ):
-        super().__init__(
-            vocab_size, width, layers, cell, bidirectional, embedding_width, norm, residual,
-            dropout, locked_dropout, embedding_dropout, weight_drop,
-        )  # fmt: skip
+        if bidirectional and width % 2:
+            raise ArgumentError(f"width={width} cannot be split over two directions", f"width={width + 1}")
+        super().__init__(vocab_size, width, embedding_width, residual, dropout, locked_dropout, embedding_dropout)
+        self.reads_both_ways = bidirectional
+        inputs = [self.embedding.embedding_dim, *[width] * (layers - 1)]
+        self.blocks = nn.ModuleList(
+            RecurrentLayer(size, width, cell, bidirectional, norm, weight_drop) for size in inputs
+        )
 
     def forward(
         self,
@@ -55,12 +109,10 @@ class RecurrentEncoder(Recurrent):
         position_ids: Tensor | None = None,
         document_ids: Tensor | None = None,
     ) -> Tensor:
-        """(B, T) ids -> hidden (B, T, D). ``attention_mask``, ``document_ids`` (B, T): as for the Transformer, and
-        states start anew with each document. ``position_ids`` says nothing to a recurrent model."""
         return self.read(input_ids, attention_mask, document_ids)
 
 
-class RecurrentDecoder(Recurrent):
+class RecurrentDecoder(Recurrent, DecoderBackbone):
     """Reads from left to right; with ``cross_attention`` it also knows an encoder's output, the memory.
 
     It starts from a learned map of the memory's last and first vectors, which hold both final states of a BiLSTM.
@@ -68,22 +120,20 @@ class RecurrentDecoder(Recurrent):
     layer. ``input_feeding``: what that gave goes into the first layer's next step, so that a step knows where the one
     before looked; the price is a loop over steps instead of one fused kernel. Both only with ``cross_attention``.
 
-    Raises UserError for input feeding with nothing to feed.
+    Raises ArgumentError for input feeding with nothing to feed.
     Source: Sundermeyer et al. 2012; Sutskever et al. 2014; Luong et al. 2015 (attention on top, input feeding).
     """
-
-    kind = "decoder"
 
     def __init__(
         self,
         vocab_size: Count,
-        width: Count = 256,
+        width: Count = 128,
         layers: Count = 2,
         cell: Cell = "lstm",
         embedding_width: Count | None = None,
         norm: Norm | Literal["none"] = "none",
         residual: bool = False,
-        dropout: Rate = 0.0,
+        dropout: Rate = 0.1,
         locked_dropout: bool = False,
         embedding_dropout: Rate = 0.0,
         weight_drop: Rate = 0.0,
@@ -92,27 +142,29 @@ class RecurrentDecoder(Recurrent):
         input_feeding: bool = False,
     ):
         if input_feeding and (not cross_attention or attention == "none"):
-            raise UserError(
-                "input_feeding feeds back what attention to an encoder says, and here is none. Try "
-                + ("model.decoder.attention=general" if cross_attention else "model.input_feeding=false")
+            raise ArgumentError(
+                "input_feeding feeds back what attention to an encoder says, and here is none",
+                "attention=general" if cross_attention else "input_feeding=false",
             )
-        super().__init__(
-            vocab_size, width, layers, cell, False, embedding_width, norm, residual,
-            dropout, locked_dropout, embedding_dropout, weight_drop, fed=width if input_feeding else 0,
-        )  # fmt: skip
+        super().__init__(vocab_size, width, embedding_width, residual, dropout, locked_dropout, embedding_dropout)
+        inputs = [self.embedding.embedding_dim + input_feeding * width, *[width] * (layers - 1)]
+        self.blocks = nn.ModuleList(RecurrentLayer(size, width, cell, False, norm, weight_drop) for size in inputs)
         self.cross_attention, self.input_feeding = cross_attention, input_feeding
         self.parts = self.blocks[0].parts  # of a layer's state
-        self.top_attention: MemoryAttention | None = None
-        self.start: Any = None
+        self.memory_attention: MemoryAttention | None = None
         if cross_attention:
-            self.start = FusedLinear(2 * width, [width] * (layers * self.parts), bias=True)
+            self.start: Any = FusedLinear(2 * width, [width] * (layers * self.parts), bias=True)
             nn.init.normal_(self.start.weight, std=(2 * width) ** -0.5)
             nn.init.zeros_(self.start.bias)
             if attention != "none":
-                self.top_attention = MemoryAttention(width, attention)
+                self.memory_attention = MemoryAttention(width, attention)
+
+    @property
+    def top_attention(self) -> MemoryAttention | None:
+        return self.memory_attention
 
     def initial_state(self, batch_size: int, max_length: int | None = None, device=None, dtype=None) -> RecurrentState:
-        """Nothing read: zeros, until a memory comes. ``max_length`` is there for the protocol: this state never grows."""
+        """Zeros, until a memory comes. The state never grows, so ``max_length`` changes nothing."""
         weight = self.embedding.weight
         zeros = torch.zeros(batch_size, self.width, device=device or weight.device, dtype=dtype or weight.dtype)
         return RecurrentState([(zeros,) * self.parts for _ in self.blocks])
@@ -127,26 +179,23 @@ class RecurrentDecoder(Recurrent):
         memory: Tensor | None = None,
         memory_mask: Tensor | None = None,
     ) -> tuple[Tensor, RecurrentState | None]:
-        """(B, T) ids -> hidden (B, T, D) and the next state (None stays None: training). Arguments as for the
-        Transformer; ``position_ids`` says nothing to a recurrent model."""
         if document_ids is not None and (state is not None or self.cross_attention):
             raise ValueError("document_ids are for whole windows; a state or a memory is for one document a row")
+        if memory is not None and not self.cross_attention:
+            raise ValueError("this decoder has no cross_attention, so it cannot look at a memory")
+        before = state
         if self.cross_attention and (state is None or state.length == 0):
             if memory is None:
                 raise ValueError("a decoder with cross_attention needs a memory on its first call")
-            before = self.begin(memory, memory_mask)
-        elif memory is not None and not self.cross_attention:
-            raise ValueError("this decoder has no cross_attention, so it cannot look at a memory")
-        elif state is None:
+            before = self.state_from(memory, memory_mask)
+        if before is None:
             return self.read(input_ids, attention_mask, document_ids), None
-        else:
-            before = state
-        hidden, layers = self.go_on(input_ids, before, attention_mask, last=state is not None)
+        hidden, layers = self.read_on(input_ids, before, attention_mask, last=state is not None)
         if state is None:
             return hidden, None
         return hidden, RecurrentState(layers, before.length + input_ids.shape[1], before.memory)
 
-    def begin(self, memory: Tensor, memory_mask: Tensor | None) -> RecurrentState:
+    def state_from(self, memory: Tensor, memory_mask: Tensor | None) -> RecurrentState:
         """The state that a memory (B, S, D) leads to."""
         ends = [Pooling(kind, self.width)(memory, memory_mask) for kind in ("last", "cls")]
         parts = self.start(torch.cat(ends, dim=-1)).split(self.width, dim=-1)
@@ -156,11 +205,11 @@ class RecurrentDecoder(Recurrent):
         ]
         if self.input_feeding:
             layers.append((torch.zeros_like(layers[0][0]),))
-        if self.top_attention is None:
+        if self.memory_attention is None:
             return RecurrentState(layers)
-        return RecurrentState(layers, memory=Memory([self.top_attention.project(memory)], memory_mask))
+        return RecurrentState(layers, memory=Memory([self.memory_attention.project(memory)], memory_mask))
 
-    def go_on(self, input_ids, state: RecurrentState, attention_mask, last: bool) -> tuple[Tensor, list[tuple]]:
+    def read_on(self, input_ids, state: RecurrentState, attention_mask, last: bool) -> tuple[Tensor, list[tuple]]:
         """Reads on from a state. With padding, a row's state is that after its last real token, where it is wanted."""
         run = self.step_by_step if self.input_feeding else self.all_at_once
         if attention_mask is None:
@@ -170,6 +219,7 @@ class RecurrentDecoder(Recurrent):
         return ragged.scatter(hidden, input_ids.shape), after
 
     def all_at_once(self, x: Tensor, state: RecurrentState, lengths: Tensor | None) -> tuple[Tensor, list[tuple]]:
+        """One fused kernel a layer: x (N, L, D_in) -> hidden (N, L, D), and the state of each layer after it."""
         after = []
 
         def run(i: int, layer: RecurrentLayer, x: Tensor) -> Tensor:
@@ -180,14 +230,14 @@ class RecurrentDecoder(Recurrent):
             return self.dropout(y)
 
         hidden = self.stack(x, run)
-        if self.top_attention is None:
+        if self.memory_attention is None:
             return hidden, after
-        return self.dropout(self.top_attention(hidden, *self.known(state))), after
+        return self.dropout(self.memory_attention(hidden, *keys_and_values(state))), after
 
     def step_by_step(self, x: Tensor, state: RecurrentState, lengths: Tensor | None) -> tuple[Tensor, list[tuple]]:
-        """Each step reads, beside its token, the attentional vector of the step before."""
-        assert self.top_attention is not None
-        before, after, vectors, known = state.layers, [], [], self.known(state)
+        """The same with input feeding: each step reads, beside its token, the attentional vector of the step before."""
+        assert self.memory_attention is not None
+        before, after, vectors, known = state.layers, [], [], keys_and_values(state)
         # Drawn before the loop, so that what is locked, or dropped from a matrix, is so for all steps.
         matrices = [layer.dropped(layer.forwards) for layer in self.blocks]
         ones = x.new_ones(*x.shape[:2], self.width)
@@ -204,19 +254,19 @@ class RecurrentDecoder(Recurrent):
         for t in range(x.shape[1]):
             after, fed = [], before[-1][0].unsqueeze(1)
             hidden = self.stack(torch.cat((x[:, t : t + 1], fed), dim=-1), run)
-            vectors.append(drop(-1, self.top_attention(hidden, *known)))
+            vectors.append(drop(-1, self.memory_attention(hidden, *known)))
             after.append((vectors[-1].squeeze(1),))
             if lengths is not None:
                 after = [choose(t < lengths, new, old) for new, old in zip(after, before, strict=True)]
             before = after
         return torch.cat(vectors, dim=1), before
 
-    @staticmethod
-    def known(state: RecurrentState) -> tuple[Tensor, Tensor, Visible]:
-        """Keys, values, and which of them are real."""
-        assert state.memory is not None
-        key, value = state.memory.layers[0]
-        return key, value, visible(1, key.shape[1], False, state.memory.mask, device=key.device)
+
+def keys_and_values(state: RecurrentState) -> tuple[Tensor, Tensor, Mask]:
+    """Of the memory in a state, and which of them are real."""
+    assert state.memory is not None
+    key, value = state.memory.layers[0]
+    return key, value, make_mask(1, key.shape[1], False, state.memory.mask, device=key.device)
 
 
 def choose(rows: Tensor, new: tuple[Tensor, ...], old: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

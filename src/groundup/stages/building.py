@@ -140,7 +140,7 @@ def connect(task: Task, data: TextDataModule) -> None:
 
     Raises UserError when the data has longer sequences than the model has positions for.
     """
-    data.check_lengths(getattr(task.model, "max_length", None))
+    data.check_lengths(task.model.max_length)
     data.collate = task.collator(data.tokenizer)
     task.tokenizer = data.target_tokenizer
 

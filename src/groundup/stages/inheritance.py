@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from groundup.config.places import resolve
 from groundup.config.tree import Config
 from groundup.errors import UserError
+from groundup.models.backbone import Backbone
 from groundup.runs.checkpoints import load_checkpoint, require_finite
 from groundup.runs.folder import RunFolder
 from groundup.runs.reference import best_checkpoint, open_run
@@ -130,9 +132,10 @@ def _inherit_parts(cfg: Config, parents: Parents, overrides: Sequence[str]) -> N
     for part, parent in parents.items():
         theirs = parent.read_config()["model"]
         node = theirs.get(part) or {**theirs, "_partial_": True}
-        kind = str(node["_target_"]).rpartition(".")[2]
-        if part not in kind.lower():
-            raise UserError(f"init_from.{part}={parent.path} is a {kind}. Give a run of a model that is, or has, one")
+        found = cast(type[Backbone], resolve(node["_target_"], "model"))
+        if found.kind != part:
+            name = found.__name__
+            raise UserError(f"init_from.{part}={parent.path} is a {name}. Give a run of a model that is, or has, one")
         coming[f"model.{part}"] = (parent, {**node, "cross_attention": True} if part == "decoder" else node)
     tokenizers = _tokenizers_of_parts(cfg, parents)
     coming |= {group: (parent, settings) for group, (parent, _, settings) in tokenizers.items()}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from groundup.data.datamodule import TextDataModule
-from groundup.models.encoder_decoder import EncoderDecoder
+from groundup.models.backbone import EncoderDecoderBackbone
 from groundup.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -44,11 +44,11 @@ def attention_maps(task: SequenceToSequence, data: TextDataModule, split: str) -
 
 def looks(task: SequenceToSequence, batch: dict[str, Tensor], decoder_input_ids: Tensor) -> Tensor | None:
     """(B, U, S), rows sum to one: of the pointer where there is one, else of the decoder's top layer."""
-    model, ids, mask = cast(EncoderDecoder, task.model), batch["input_ids"], batch.get("attention_mask")
+    model, ids, mask = cast(EncoderDecoderBackbone, task.model), batch["input_ids"], batch.get("attention_mask")
     if task.pointer is None:
         return model.attention_weights(ids, decoder_input_ids, mask)
     hidden, memory = model(ids, decoder_input_ids, mask)
-    return task.pointer.look(hidden, task.pointer.source(ids, memory, mask))[0]
+    return task.pointer.attend(hidden, task.pointer.source(ids, memory, mask))[0]
 
 
 def spelled(tokenizer: Tokenizer, token: int) -> str:

@@ -20,7 +20,7 @@ from groundup.data.facts import Facts
 from groundup.data.loading import Collate
 from groundup.errors import UserError
 from groundup.metrics.estimate import Estimate, Metric
-from groundup.models.backbone import Backbone
+from groundup.models.backbone import Backbone, check_backbone
 from groundup.tasks.evaluated import Split, gather_rows
 from groundup.text.tokenizer import Tokenizer
 from groundup.training.groups import parameter_groups, shrink, table
@@ -73,6 +73,7 @@ class Task(LightningModule):
 
     def __init__(self, model: Backbone, facts: Facts) -> None:
         super().__init__()
+        check_backbone(model)
         self.model = model
         self.facts = facts
         self.optimization: Optimization | None = None
@@ -162,7 +163,7 @@ class Task(LightningModule):
             raise UserError("trainer=fsdp does not spread encoder-decoders. Try trainer=ddp")
         mesh = self.device_mesh["data_parallel"]
         for part in self.children():  # each is a root: a task calls its model and its head one after the other
-            for block in getattr(part, "blocks", ()):
+            for block in self.model.blocks if part is self.model else ():
                 fully_shard(block, mesh=mesh)
             if any(True for _ in part.parameters()):
                 fully_shard(part, mesh=mesh)

@@ -18,8 +18,7 @@ from groundup.errors import UserError
 from groundup.metrics.classification import CLASSIFICATION, classification_metrics
 from groundup.metrics.estimate import Estimate
 from groundup.models.backbone import Backbone
-from groundup.models.heads import SequenceHead
-from groundup.models.pooling import Pooling
+from groundup.models.heads import Pooling, SequenceHead
 from groundup.ranges import Rate
 from groundup.tasks.base import Loss, Task
 from groundup.tasks.evaluated import Split
@@ -50,7 +49,7 @@ class Classification(Task):
         class_weights: Literal["balanced"] | list[float] | None = None,
     ) -> None:
         super().__init__(model, facts)
-        if pooling == "cls" and (model.kind == "decoder" or not getattr(model, "bidirectional", True)):
+        if pooling == "cls" and not model.reads_both_ways:
             raise UserError(
                 f"task.pooling=cls takes the first position, and a {type(model).__name__} that reads from left to right "
                 "has seen nothing of the text there. Try task.pooling=last or task.pooling=mean"

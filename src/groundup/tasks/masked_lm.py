@@ -27,7 +27,7 @@ class MaskedLM(LanguageModel):
     accepts = ("encoder",)
 
     def __init__(
-        self, model: Backbone, facts: Facts, mask_rate: Annotated[float, Field(gt=0, lt=1)] = 0.15, tied: bool = True
+        self, model: Backbone, facts: Facts, mask_rate: Annotated[float, Field(gt=0, lt=1)] = 0.15, tied: bool = False
     ) -> None:
         super().__init__(model, facts, tied=tied, transform=True)
         self.mask_rate = mask_rate

@@ -26,10 +26,8 @@ from groundup.errors import UserError
 from groundup.metrics.estimate import Estimate
 from groundup.metrics.generation import EXACT_MATCH, exact_match, generation_metrics, references_of
 from groundup.metrics.language import CONDITIONAL, language_metrics
-from groundup.models.backbone import Backbone
-from groundup.models.encoder_decoder import EncoderDecoder
-from groundup.models.heads import LanguageModelHead
-from groundup.models.pointer import Pointer
+from groundup.models.backbone import Backbone, EncoderDecoderBackbone
+from groundup.models.heads import LanguageModelHead, Pointer
 from groundup.ranges import Rate
 from groundup.tasks.attention_maps import attention_maps
 from groundup.tasks.base import Loss, Task
@@ -77,13 +75,13 @@ class SequenceToSequence(Task):
         self.decoding, self.validation_rows = decoding, validation_rows
         self.max_length_ratio = max_length_ratio or facts.length_ratio or RATIO
         self.label_smoothing, self.scheduled_sampling = label_smoothing, scheduled_sampling
-        self.paired = isinstance(model, EncoderDecoder)
+        self.paired = isinstance(model, EncoderDecoderBackbone)
         if scheduled_sampling and not self.paired:
             raise UserError(
                 f"task.scheduled_sampling={scheduled_sampling} is for encoder-decoders. Try task.scheduled_sampling=0"
             )
         self.decoder: tuple[Backbone] = (
-            model.decoder if isinstance(model, EncoderDecoder) else model,
+            model.decoder if isinstance(model, EncoderDecoderBackbone) else model,
         )  # a tuple hides it from state_dict
         self.head = LanguageModelHead(self.decoder[0], tied=tied)
         if pointer and not self.paired:
@@ -131,7 +129,7 @@ class SequenceToSequence(Task):
             return self.head(self.hidden_states(batch)[chosen]).float()
         ids, mask = batch["input_ids"], batch.get("attention_mask")
         hidden, memory = self.model(ids, batch["decoder_input_ids"], mask)
-        weights, share = self.pointer.look(hidden, self.pointer.source(ids, memory, mask))
+        weights, share = self.pointer.attend(hidden, self.pointer.source(ids, memory, mask))
         row = chosen.nonzero()[:, 0]
         return self.pointer.mix(self.head(hidden[chosen]), weights[chosen], share[chosen], ids[row])
 
@@ -175,7 +173,7 @@ class SequenceToSequence(Task):
         if self.paired:
             lengths = [ids.shape[1]] * len(ids) if mask is None else mask.sum(1).tolist()
             prompts = [[facts.bos_id, *prefix]] * len(ids)
-            memory = cast(EncoderDecoder, self.model).encode(ids, mask)
+            memory = cast(EncoderDecoderBackbone, self.model).encode(ids, mask)
             common |= {"memory": memory, "memory_mask": mask}
             if self.pointer is not None:
                 common["copy"] = partial(self.pointer.next, self.pointer.source(ids, memory, mask))

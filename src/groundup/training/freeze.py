@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from groundup.errors import UserError
+from groundup.models.heads import LanguageModelHead
 from groundup.ranges import Count
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ class Freeze(Callback):
             raise UserError(f"callbacks.freeze.what={self.what}: the task has no such part, but {parts}") from None
         self._frozen = [parameter for parameter in part.parameters() if parameter.requires_grad]
         named = f"callbacks.freeze.what={self.what}"
-        tied = getattr(getattr(pl_module, "head", None), "tied", False)
+        tied = any(isinstance(head, LanguageModelHead) and head.tied for head in pl_module.modules())
         if not self._frozen:
             why = ", as it shares the embedding of the model" if tied else ""
             raise UserError(f"{named}: that part has no weights of its own to freeze{why}")

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import logging
-import re
 from typing import Any
 
 import torch
 from torch import nn
 
 from groundup.errors import UserError
+from groundup.models.backbone import Backbone
+from groundup.models.heads import Head
 
 log = logging.getLogger(__name__)
 
 KINDS = ("matrix", "embedding", "head", "vector")
 DECAYED = ("matrix", "head")  # norms, biases and (tied) embeddings are never decayed
 RECURRENT_GATES = {nn.LSTM: 4, nn.GRU: 3, nn.RNN: 1}
-LAYER = re.compile(r"(?P<stack>(?:.*?\.)?)(?:layers|blocks)\.\d+\.")
 
 
 def parameter_groups(
@@ -24,16 +24,16 @@ def parameter_groups(
 ) -> list[dict]:
     """Optimizer groups that hold every trainable parameter of ``module`` exactly once.
 
-    The kind of a parameter: ``embedding`` (an ``nn.Embedding`` or a table of positions; a weight tied to one stays
-    one), ``head`` (matrices inside a module whose class is named ``...Head``), ``matrix`` (any other tensor with two or
-    more dimensions), ``vector`` (norm weights, biases, scalars).
+    The kind of a parameter: ``embedding`` (of an ``nn.Embedding``; a weight tied to one stays one), ``head`` (matrices
+    inside a ``Head``), ``matrix`` (any other tensor with two or more dimensions), ``vector`` (norm weights, biases,
+    scalars).
 
     Args:
         module: any module, a task included.
         lr: learning rate of the top of the model.
         weight_decay: for matrices and heads; 0 for the rest.
-        layer_decay: learning rates fall by this factor per layer from the head down to the embeddings (1 = all equal).
-            An encoder's layers, and the norm after them, lie below those of its decoder.
+        layer_decay: learning rates fall by this factor per level of the model (``Backbone.levels``) from the head down
+            to the embeddings (1 = all equal).
 
     Returns:
         dicts with ``params``, ``names``, ``kind``, ``lr``, ``lr_scale``, ``weight_decay``, ``splits``. ``splits`` maps
@@ -43,14 +43,13 @@ def parameter_groups(
         UserError: no parameter is trainable. RuntimeError: a parameter is in no group or in two.
     """
     kinds, splits = _kinds(module), _splits(module)
-    depths = _depths(module)
-    top = 1 + len(depths)
+    levels, top = _levels(module)
     groups: dict[tuple, dict] = {}
     for name, parameter in module.named_parameters():  # a tied weight is named once
         if not parameter.requires_grad:
             continue
         kind = kinds[id(parameter)]
-        scale = layer_decay ** (top - _level(name, kind, depths))
+        scale = layer_decay ** (top - levels.get(id(parameter), top))
         group = groups.setdefault(
             (kind, scale),
             {
@@ -87,17 +86,15 @@ def table(groups: list[dict]) -> str:
 def _kinds(module: nn.Module) -> dict[int, str]:
     """id of a parameter -> kind. A weight with two owners takes the first of: embedding, head, matrix."""
     kinds: dict[int, str] = {}
-    heads = [name for name, child in module.named_modules() if type(child).__name__.endswith("Head")]
-    for owner_name, owner in module.named_modules():
-        in_head = any(owner_name == head or owner_name.startswith(f"{head}.") for head in heads)
-        is_table = isinstance(owner, nn.Embedding) or "Position" in type(owner).__name__
+    in_heads = {part for head in module.modules() if isinstance(head, Head) for part in head.modules()}
+    for owner in module.modules():
         for parameter in owner.parameters(recurse=False):
             if parameter.ndim < 2:
                 kind = "vector"
-            elif is_table:
+            elif isinstance(owner, nn.Embedding):
                 kind = "embedding"
             else:
-                kind = "head" if in_head else "matrix"
+                kind = "head" if owner in in_heads else "matrix"
             known = kinds.get(id(parameter))
             if known is None or _tie_rank(kind) < _tie_rank(known):
                 kinds[id(parameter)] = kind
@@ -126,25 +123,16 @@ def _splits(module: nn.Module) -> dict[int, list[int]]:
     return splits
 
 
-def _depths(module: nn.Module) -> dict[str, int]:
-    """Prefix of a layer's names -> its place from the bottom: 1, 2, ..., in the order in which layers were registered."""
-    layers = (match.group() for name, _ in module.named_parameters() if (match := LAYER.match(name)))
-    return {layer: place for place, layer in enumerate(dict.fromkeys(layers), start=1)}
-
-
-def _level(name: str, kind: str, depths: dict[str, int]) -> int:
-    """0 = embeddings and their norms, 1.. = layers from the bottom, then the head and all else that lies in no layer.
-
-    What an encoder has after its layers belongs to its last one where a decoder's layers follow.
-    """
-    if kind == "embedding" or any(part.startswith("embedding") for part in name.split(".")):
-        return 0
-    if match := LAYER.match(name):
-        return depths[match.group()]
-    top = 1 + len(depths)
-    stacks = ((LAYER.match(layer), place) for layer, place in depths.items())
-    ends = {match["stack"]: place for match, place in stacks if match}  # of each stack, its last layer
-    return next((end for stack, end in ends.items() if stack and end < len(depths) and name.startswith(stack)), top)
+def _levels(module: nn.Module) -> tuple[dict[int, int], int]:
+    """id of a parameter -> its level in the model, from 0 at the bottom; and the level of all else, at the top."""
+    models = [child for child in module.modules() if isinstance(child, Backbone)]
+    parts = models[0].levels() if models else []  # the first is the whole
+    found: dict[int, int] = {}
+    for level, modules in enumerate(parts):
+        for part in modules:
+            for parameter in part.parameters():
+                found.setdefault(id(parameter), level)
+    return found, len(parts)
 
 
 def _assert_complete(module: nn.Module, groups: list[dict]) -> None:

@@ -1,0 +1,122 @@
+"""The layers that blocks are made of, and where their weights start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from groundup.models.kernels import rms_norm
+from groundup.models.position import Rotary, SinusoidalPosition
+
+Norm = Literal["rms", "layer"]
+Activation = Literal["gelu", "relu2", "swiglu"]
+RESIDUAL = ("attention.out", "feed_forward.down", "cross_attention.out")  # names of the last matrix of a branch
+
+
+class FusedLinear(nn.Linear):
+    """Linear maps of one input to ``sizes`` outputs, as one matrix: one kernel instead of several.
+
+    ``fused_splits`` tells an optimizer that works on matrices (Muon) where one ends and the next begins.
+    Shapes: (..., D) -> (..., sum(sizes)).
+    """
+
+    def __init__(self, width: int, sizes: Sequence[int], bias: bool = False):
+        super().__init__(width, sum(sizes), bias=bias)
+        self.fused_splits = {"weight": list(sizes)}
+
+
+class RMSNorm(nn.Module):
+    """Divides by the root mean square of the last dimension. Source: Zhang and Sennrich 2019.
+
+    Shapes: x (..., D) -> (..., D).
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight
+        return rms_norm(x if x.dtype == weight.dtype else x.to(weight.dtype), weight)
+
+
+def make_norm(kind: Norm, width: int) -> nn.Module:
+    """The layer behind a word: ``rms`` or ``layer`` (Ba et al. 2016)."""
+    if kind == "rms":
+        return RMSNorm(width)
+    if kind == "layer":
+        return nn.LayerNorm(width)
+    raise ValueError(f"norm {kind!r}: choose rms or layer")
+
+
+class FeedForward(nn.Module):
+    """Two matrices with a non-linearity between them; dropout on what comes out.
+
+    ``gelu`` (Hendrycks and Gimpel 2016), ``relu2`` = relu squared (So et al. 2021), ``swiglu`` = silu(gate) * up
+    (Shazeer 2020), whose default inner width is 8/3 of ``width`` instead of 4 so that all three cost the same.
+    Shapes: x (..., D) -> (..., D).
+    """
+
+    def __init__(self, width: int, kind: Activation, inner: int | None = None, dropout: float = 0.0):
+        super().__init__()
+        if kind not in ("gelu", "relu2", "swiglu"):
+            raise ValueError(f"feed_forward {kind!r}: choose gelu, relu2 or swiglu")
+        self.kind = kind
+        gated = kind == "swiglu"
+        inner = inner or (-(-8 * width // 24) * 8 if gated else 4 * width)
+        self.up = FusedLinear(width, (inner, inner) if gated else (inner,))
+        self.down = nn.Linear(inner, width, bias=False)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.up(x)
+        if self.kind == "gelu":
+            x = F.gelu(x)
+        elif self.kind == "relu2":
+            x = x.relu().square()
+        else:
+            gate, up = x.chunk(2, dim=-1)
+            x = F.silu(gate) * up
+        return self.dropout(self.down(x))
+
+
+class Dropout(nn.Dropout):
+    """``nn.Dropout`` that costs no kernel where it does nothing."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.p) if self.training else x
+
+
+def embedding_std(width: int) -> float:
+    """Small enough that a tied head is close to uniform at the start, i.e. the first loss is close to ln(V).
+
+    A hidden state of unit size that still is its own token's embedding gives that token a logit of width * std.
+    """
+    return min(0.02, 2.0 / width)
+
+
+def initialize(model: nn.Module, residuals: int, zero: bool) -> None:
+    """Sets every weight of a Transformer: one rule a type of module. Matrices keep the variance of their input (LeCun
+    et al. 1998).
+
+    The last matrix of each of the ``residuals`` branches starts at zero, or smaller by sqrt(residuals) so that the sum
+    of all branches has unit variance (Radford et al. 2019). Raises TypeError for a module without a rule.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=embedding_std(module.embedding_dim))
+        elif isinstance(module, nn.Linear):
+            std = module.in_features**-0.5
+            if name.endswith(RESIDUAL):
+                std *= 0.0 if zero else residuals**-0.5
+            nn.init.normal_(module.weight, std=std)
+        elif isinstance(module, (RMSNorm, nn.LayerNorm)):
+            nn.init.ones_(module.weight)
+        elif isinstance(module, (Rotary, SinusoidalPosition)) or not list(module.parameters(recurse=False)):
+            continue  # made with their values, or without any
+        else:
+            raise TypeError(f"no rule how {name} ({type(module).__name__}) starts")
