@@ -10,8 +10,7 @@ from datetime import date, datetime, timedelta
 import pytest
 from babel.dates import format_date
 
-from groundup.data.sources.dates import Dates, make
-from groundup.data.sources.dates_formats import Format, formats_of, known_locale
+from groundup.data.sources.dates import Dates, Format, formats_of, known_locale, make
 from groundup.data.sources.source import SPLITS
 from groundup.errors import UserError
 from groundup.text.clean import Clean

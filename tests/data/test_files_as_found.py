@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from groundup.data.sources.encodings import plausibility
+from groundup.data.formats.text import plausibility
+from groundup.data.reading import Reading, read
 from groundup.data.sources.files import Files
-from groundup.data.sources.formats import Reading, read
 from groundup.data.sources.source import alike, label_names
 from groundup.errors import UserError
 

@@ -64,16 +64,26 @@ def test_missing_column_names_those_of_the_hub(folder):
 def test_a_file_that_exists_takes_the_place_of_a_split(folder):
     mine = folder / "mine.csv"
     mine.write_text("text,label\nmy own,positive\n")
-    data = Files(hub=str(folder), hub_columns={"sentence": "text"}, label="label", train="not/here.csv", test=str(mine))
+    local = {"train": "not/here.csv", "test": "nor/here.csv"}
+    data = Files(hub=str(folder), hub_columns={"sentence": "text"}, label="label", local=local, test=str(mine))
     assert data.splits() == ["train", "validation", "test"]
     assert list(data.rows("test")) == [{"text": "my own", "label": "positive"}]
     assert len(list(data.rows("train"))) == 3
 
 
+def test_a_file_that_was_named_and_is_not_there_is_told(folder):
+    data = Files(hub=str(folder), hub_columns={"sentence": "text"}, label="label", train=str(folder / "tarin.jsonl"))
+    with pytest.raises(UserError, match=r"no file .*tarin.jsonl; .* has .*train.jsonl"):
+        data.rows("train")
+
+
 def test_root_goes_before_the_hub(folder):
     (folder / "local.txt").write_text("local words")
-    data = Files(hub="nobody/nothing", root=str(folder), train="local.txt")
-    assert list(data.rows("train")) == [{"text": "local words"}]
+    (folder / "mine.txt").write_text("my words")
+    data = Files(
+        hub="nobody/nothing", root=str(folder), local={"train": "local.txt", "test": "local.txt"}, test="mine.txt"
+    )
+    assert [list(data.rows(split)) for split in data.splits()] == [[{"text": "local words"}], [{"text": "my words"}]]
 
 
 @pytest.mark.parametrize("told", [True, False])

@@ -8,8 +8,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from groundup.data.reading import read
 from groundup.data.sources.files import Files
-from groundup.data.sources.formats import read
 from groundup.errors import UserError
 from groundup.system.cache import Cache, default_root
 
@@ -172,7 +172,7 @@ def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
     def refused(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("groundup.data.sources.encodings.open", refused, raising=False)
+    monkeypatch.setattr("groundup.data.formats.text.open", refused, raising=False)
     assert "Permission denied; try chmod u+r" in message(made(tmp_path / "a.csv", TABLE).rows, "train")
 
 

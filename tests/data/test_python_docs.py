@@ -4,9 +4,7 @@ from collections import Counter
 
 import pytest
 
-from groundup.data.sources.python_docs import TOPICS, PythonDocs, assign, make, topic_of
-from groundup.data.sources.python_docs_extract import Docstring, extract
-from groundup.data.sources.python_docs_summary import summaries
+from groundup.data.sources.python_docs import TOPICS, Docstring, PythonDocs, assign, extract, make, summaries, topic_of
 from groundup.data.sources.source import SPLITS, label_names
 from groundup.errors import UserError
 from groundup.text.clean import Clean

@@ -12,6 +12,7 @@ import torch
 
 from groundup import cli
 from groundup.config.compose import compose
+from groundup.data.sources.files import Files
 from groundup.decoding.sampling import Sampler
 from groundup.stages.evaluate import with_other_data
 from groundup.stages.generate import write
@@ -67,6 +68,19 @@ def test_other_data_is_cleaned_as_the_run_cleaned_its_own(saved, words, lower):
     assert with_other_data(trained, compose("evaluate", words), words).data.clean.lowercase is True
     words += ["data=files", "data.clean.lowercase=false"]
     assert with_other_data(trained, compose("evaluate", words), words).data.clean.lowercase is False
+
+
+def test_other_data_is_found_where_the_command_runs(lower):
+    trained = load_run(lower).config
+    trained["data"] |= {"root": "/of/the/run", "hub": "some/set", "local": {"test": "copy.csv"}}
+    found = with_other_data(trained, compose("evaluate", words := ["run=x", "data.test=other.csv"]), words).data
+    assert Files(**{key: value for key, value in found.items() if key not in ("_target_", "clean")}).paths("test") == [
+        Path("other.csv")
+    ]
+    words = [*words, "data.root=/typed"]
+    assert with_other_data(trained, compose("evaluate", words), words).data.root == "/typed"
+    words = ["run=x", "data.root=/copies"]
+    assert with_other_data(trained, compose("evaluate", words), words).data.local == {"test": "copy.csv"}
 
 
 def test_baselines_beside_other_data_learn_from_the_train_split_of_the_run(groundup, lower, reviews, read_json):

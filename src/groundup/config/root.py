@@ -104,6 +104,7 @@ class Root(Strict):
     text: str | None = None
     text_pair: str | None = None
     source: str | None = None
+    tokens: str | None = None
     encoding: str | None = None
     delimiter: str | None = None
     columns: list[str] | None = None

@@ -21,7 +21,8 @@ from groundup.data.forms import FORMS, Examples, Form, check_batching
 from groundup.data.loading import Collate, StreamLoader
 from groundup.data.packing import PackedText
 from groundup.data.pairs import PairedText
-from groundup.data.sources.source import GivenRows, Row, Source, alike, check_roles, label_names
+from groundup.data.roles import Row
+from groundup.data.sources.source import GivenRows, Source, alike, check_roles, label_names
 from groundup.data.vocabularies import build_tokenizers, check_sizes
 from groundup.errors import UserError
 from groundup.system.cache import Cache

@@ -9,7 +9,7 @@ from groundup.data.encoding import PAIR_ROLES, TEXT_ROLES
 from groundup.data.examples import LabelledText
 from groundup.data.packing import PackedText
 from groundup.data.pairs import PairedText, PromptedText
-from groundup.data.sources.source import Row
+from groundup.data.roles import Row
 from groundup.errors import UserError
 
 Examples = PackedText | LabelledText | PairedText  # PromptedText is a PairedText

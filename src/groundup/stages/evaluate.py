@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from groundup.config.build import instantiate
 from groundup.config.tree import Config
-from groundup.data.sources.early import FILES
-from groundup.data.sources.source import SPLITS, Row, Source
+from groundup.data.roles import Row
+from groundup.data.sources.files import FILES, with_other_files
+from groundup.data.sources.source import SPLITS, Source
 from groundup.errors import UserError
 from groundup.jobs.job import Job
 from groundup.stages.building import build_data, connect, prepare_process
@@ -84,11 +85,10 @@ def with_other_data(trained: Config, cfg: Config, overrides: Sequence[str] = ())
         own = {step: value for step, value in clean.items() if value or f"data.clean.{step}" in typed}
         config["data"] = {**given, "clean": {**(saved.get("clean") or clean), **own}}
     elif any(name in given for name in NAMED):
-        kept = {key: value for key, value in saved.items() if key not in NAMED}
         if saved["_target_"] != FILES:  # a set made by code has settings of its own, and names its rows by their roles
             named = {role: role for role in instantiate(trained.data, "data").columns if role != "group"}
-            kept = {"clean": saved.get("clean"), **named}
-        config["data"] = {"_target_": FILES, **kept, **given}
+            saved = {"clean": saved.get("clean"), **named}
+        config["data"] = with_other_files(saved, given)
     else:
         config["data"] = {**saved, **given}
     config["paths"], config["num_workers"] = cfg.paths, 0

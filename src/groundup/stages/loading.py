@@ -13,7 +13,7 @@ from groundup.config.build import instantiate
 from groundup.config.tree import Config
 from groundup.data.encoding import PAIR_ROLES, TEXT_ROLES
 from groundup.data.facts import Facts
-from groundup.data.sources.source import Row, roles
+from groundup.data.roles import Row, roles
 from groundup.decoding.decoding import Decoding
 from groundup.errors import UserError
 from groundup.runs.checkpoints import load_checkpoint, require_finite

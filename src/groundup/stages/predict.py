@@ -15,10 +15,11 @@ from groundup.config.build import instantiate
 from groundup.config.tree import Config
 from groundup.data.datamodule import TextDataModule
 from groundup.data.forms import statuses
+from groundup.data.reading import Reading, format_of, read
+from groundup.data.roles import Row, roles
 from groundup.data.seeding import mix
-from groundup.data.sources.early import FILES, READING, for_predict
-from groundup.data.sources.formats import Reading, format_of, read
-from groundup.data.sources.source import Row, roles
+from groundup.data.sources.early import READING, for_predict
+from groundup.data.sources.files import FILES
 from groundup.errors import UserError
 from groundup.jobs.job import Job
 from groundup.runs.outputs import json_line, lines_of, log_statuses
@@ -43,7 +44,7 @@ def run(cfg: Config, job: Job) -> None:
         if cfg.get("decoding"):
             loaded.decode_by(instantiate(cfg.decoding, "decoding"))
         begin_with(loaded, cfg.prefix)
-        columns = columns_of(source, loaded, {role: cfg[role] for role in ("text", "text_pair", "source")})
+        columns = columns_of(source, loaded, {role: cfg.get(role) for role in loaded.reads})
         reading = reading_of(loaded, cfg)
         check_rows(source, reading, columns)  # a broken last line shows before the first answer
         taken, counts = {*loaded.task.answers, *ABOUT}, Counter[str]()
@@ -91,11 +92,11 @@ def begin_with(loaded: LoadedRun, prefix: str) -> None:
 
 def columns_of(path: Path, loaded: LoadedRun, named: Mapping[str, str | None]) -> dict[str, str]:
     """Role -> column of the file: as ``named`` on the command line, else as in training, else called like the role."""
-    first, trained = loaded.reads[0], loaded.config.data
-    if format_of(path) == ".txt":
-        return {first: named[first] or "text"}  # what the only column of such a file is called
+    first, trained, fixed = loaded.reads[0], loaded.config.data, format_of(path).COLUMNS
+    if len(fixed) == 1:
+        return {first: named[first] or fixed[0]}
     own = trained if trained["_target_"] == FILES else {}  # a set made by code names its rows by their roles
-    found = {role: named[role] or own.get(role) for role in loaded.reads}
+    found = {role: named[role] or (role if role in fixed else own.get(role)) for role in loaded.reads}
     return {role: str(column) for role, column in found.items() if column is not None} or {first: first}
 
 

@@ -27,7 +27,9 @@ _CHECKSUMS = "checksums.json"  # in each finished folder: name of a file -> its 
 _UNWRITABLE = (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST)  # the last two: a file in the way
 _PIECE = 1 << 20  # bytes read at a time
 _HERE = Path(__file__).parents[1]  # of the package
-_CODE = ("data/sources/*.py", "data/encoding.py", "text/*.py")  # makes ids of files
+_CODE = (
+    "data/reading.py data/formats/*.py data/roles.py data/sources/*.py data/encoding.py text/*.py".split()
+)  # makes ids of files
 
 
 def default_root() -> Path:

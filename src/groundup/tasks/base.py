@@ -64,6 +64,7 @@ class Task(LightningModule):
     form: ClassVar[
         str
     ]  # "packed" (a stream of text), "labelled" (one example a row), "paired" or "prompted" (a pair a row)
+    columns: ClassVar[tuple[str, ...]] = ("text",)  # roles of the columns that it learns from
     accepts: ClassVar[tuple[str, ...]] = ("encoder", "decoder")  # kinds of model
     answers: ClassVar[tuple[str, ...]] = ()  # what ``predict_batch`` tells of a row; empty: nothing of a text by itself
     reports: ClassVar[tuple[Metric, ...]] = ()  # what ``metrics`` measures; a run may monitor each that has a direction

@@ -34,6 +34,7 @@ class Classification(Task):
     """
 
     form = "labelled"
+    columns = ("text", "label")
     reports = CLASSIFICATION
     answers = ("predicted", "probability", "probabilities")
     label_tensors = frozenset({"head.linear.weight", "head.linear.bias"})

@@ -7,7 +7,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from groundup.data.datamodule import Examples, TextDataModule
-from groundup.data.sources.source import Row
+from groundup.data.roles import Row
 
 
 class Split:

@@ -53,6 +53,7 @@ class SequenceToSequence(Task):
     """
 
     form = "paired"
+    columns = ("source", "target")
     accepts = ("encoder_decoder", "decoder")
     kind: ClassVar[Literal["translation", "summarization"]]  # which metrics
     answers = ("prediction", "score", "log_probability", "finished", "n_best")

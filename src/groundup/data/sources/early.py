@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import filecmp
 import re
 import time
@@ -10,29 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from groundup.data.sources.files import Files
-from groundup.data.sources.formats import Reading, format_of, read
-from groundup.data.sources.source import SPLITS, check_roles, in_row, missing_column
-from groundup.data.sources.tally import Tally
+from groundup.data.reading import Reading, format_of, read
+from groundup.data.roles import ROLES, in_row, usual_column
+from groundup.data.sources.files import FILES, Files, with_other_files
+from groundup.data.sources.source import SPLITS, Tally
 from groundup.errors import UserError
 
-FILES = f"{Files.__module__}.{Files.__qualname__}"
 READING = ("encoding", "delimiter", "columns")
-# Forms of the tasks that read columns of their own; tests hold this to what the classes say. All others read a text.
-FORMS = {
-    "groundup.tasks.classification.Classification": "labelled",
-    "groundup.tasks.translation.Translation": "paired",
-    "groundup.tasks.summarization.Summarization": "paired",
-}
-ROLES = {"labelled": ("text", "label"), "paired": ("source", "target"), "packed": ("text",)}
-# What columns are called, in any case.
-USUAL = {
-    "text": "text texts sentence sentences review reviews content document comment tweet message body 文本 内容 评论 句子 正文",
-    "label": "label labels class classes target category sentiment intent topic 标签 类别 分类 情感",
-    "source": "source src input document article 原文 源",
-    "target": "target tgt output summary translation 译文 摘要 目标",
-}
-COLUMNS = ("text", "text_pair", "label", "source", "target", "references", "group")
+_PACKAGE = Path(__file__).parents[2]
 _NAMED = 6  # names in a hint, at most
 _SECONDS = 0.7  # for reading rows: small files to their end
 _COMPARED = 1 << 26  # bytes of files that are compared, at most
@@ -56,20 +42,18 @@ def check_data(plain: Mapping[str, Any], stage: str, run: Mapping[str, Any] | No
     node = data
     if "_target_" not in data:  # of the run, but for what is named
         given = {name: value for name, value in data.items() if value is not None}
-        others = dict.fromkeys((*SPLITS, "hub"))
-        node = {**of_run, **others, **given} if of_run and given.keys() & {*SPLITS} else {}
+        node = with_other_files(of_run, given) if of_run and given.keys() & {*SPLITS} else {}
     if node.get("_target_") != FILES:
         return []
     source = _opened(node)
     if not source.files:
         return []
-    form = FORMS.get(((plain if "task" in plain else run).get("task") or {}).get("_target_", ""), "packed")
-    if form != "paired":  # whose columns may have been left open
-        check_roles(form, source.columns)
+    wanted = columns_of_task(((plain if "task" in plain else run).get("task") or {}).get("_target_", ""))
+    check_columns(wanted, [role for role in ROLES if node.get(role) is not None])
     first = next(iter(source.files))
     path = source.paths(first)[0]
     _, row = next(read(path, replace(source.reading, txt="line")))
-    found = _find(node, ROLES[form], row, path, of_run)
+    found = _find(node, wanted, row, path, of_run)
     told = [f"{path}: " + ", ".join(f"{role} from column '{column}'" for role, column in found.items())]
     if node is data and found:
         data.update(found)
@@ -79,6 +63,38 @@ def check_data(plain: Mapping[str, Any], stage: str, run: Mapping[str, Any] | No
     for split in [*source.files, *held_out]:
         _look(source, split, until)
     return (told if found not in ({}, {"text": "text"}) else []) + list(_shared(source))
+
+
+def columns_of_task(target: str) -> tuple[str, ...]:
+    """The roles that a task learns from: ``columns`` of its class or of the nearest class above it, by default a text.
+
+    Files of ``groundup.tasks`` are parsed, never imported: they import torch.
+    """
+    module, _, name = target.rpartition(".")
+    file = _PACKAGE.joinpath(*module.split(".")[1:]).with_suffix(".py")
+    if not re.fullmatch(r"groundup\.tasks\.\w+", module) or not file.is_file():
+        return ("text",)
+    body = ast.parse(file.read_bytes()).body
+    found = next((node for node in body if isinstance(node, ast.ClassDef) and node.name == name), None)
+    for line in found.body if found else ():
+        if isinstance(line, ast.Assign | ast.AnnAssign) and line.value:
+            names = line.targets if isinstance(line, ast.Assign) else [line.target]
+            if [ast.unparse(one) for one in names] == ["columns"]:
+                return tuple(ast.literal_eval(line.value))
+    imports = [node for node in body if isinstance(node, ast.ImportFrom)]
+    homes = {alias.asname or alias.name: str(node.module) for node in imports for alias in node.names}
+    bases = [ast.unparse(base) for base in found.bases] if found else []
+    return next((columns_of_task(f"{homes.get(base, module)}.{base}") for base in bases), ("text",))
+
+
+def check_columns(wanted: Sequence[str], named: Collection[str]) -> None:
+    """Raises UserError where a task reads pairs, say, and the columns of something else were named."""
+    given = [role for role in named if ROLES[role].given]
+    if len(wanted) > 1 and given and wanted[0] not in given:
+        options = " ".join(f"data.{role}=COLUMN" for role in wanted)
+        raise UserError(
+            f"this task needs {' and '.join(wanted)}, but the data has {' and '.join(named)}. Try {options}"
+        )
 
 
 def _opened(node: Mapping[str, Any]) -> Files:
@@ -100,7 +116,7 @@ def _check_input(plain: Mapping[str, Any], run: Mapping[str, Any]) -> list[str]:
 
 def for_predict(error: UserError) -> UserError:
     """The error with options as ``groundup predict`` has them: ``encoding=`` for ``data.encoding=``."""
-    return UserError(re.sub(rf"\bdata\.(?=({'|'.join((*COLUMNS, *READING))})\b)", "", str(error)))
+    return UserError(re.sub(rf"\bdata\.(?=({'|'.join((*ROLES, *READING))})\b)", "", str(error)))
 
 
 def _find(
@@ -110,38 +126,24 @@ def _find(
 
     Raises UserError: a column that was named is not there; no column, or several, could be meant.
     """
-    named = {role: str(node[role]) for role in COLUMNS if node.get(role) is not None}
+    named = {role: str(node[role]) for role in ROLES if node.get(role) is not None}
     found: dict[str, str] = {}
     try:
         for role, column in named.items():
             if role != "references":
                 in_row(row, role, column, str(path), named.values())
         for role in wanted:
-            if role in named or (role == "text" and "source" in named):
+            if role in named or (role == "text" and "source" in named):  # a language model reads both sides
                 continue
             taken = [*named.values(), *found.values()]
-            found[role] = _column(role, row, str(path), str(of_run.get(role) or role), taken)
+            found[role] = usual_column(role, row, str(path), str(of_run.get(role) or role), taken)
     except UserError as error:
-        if format_of(path) in (".csv", ".tsv") and not node.get("columns"):
-            usual = {name for role in wanted for name in USUAL[role].split()}
+        if "columns" in format_of(path).OPTIONS and not node.get("columns"):
+            usual = {name for role in wanted for name in ROLES[role].usual.split()}
             known = [name for name in row if name in named.values() or name.strip().casefold() in usual]
             raise _without_header(error, wanted, row, known) from error
         raise
     return found
-
-
-def _column(role: str, row: Mapping[str, Any], where: str, first: str, taken: Collection[str]) -> str:
-    """The column that is called ``first``, or the only one with a usual name."""
-    free = [str(name) for name in row if name not in taken]
-    usual = [name for name in free if name.strip().casefold() in USUAL[role].split()]
-    exact = [name for name in usual if name.strip().casefold() == role]
-    for choice in ([first] if first in free else [], exact, usual):
-        if len(choice) == 1:
-            return choice[0]
-    if usual:
-        choices = " or ".join(f"data.{role}={name}" for name in usual)
-        raise UserError(f"{where}: which column is the {role}? Try {choices}")
-    raise missing_column(role, role, row, where, taken)
 
 
 def _without_header(
@@ -167,7 +169,7 @@ def _look(source: Files, split: str, until: float) -> None:
         if time.monotonic() > until:
             return
     rows: Iterable[Any] = source.read(split, Tally())
-    if lines != source.reading and not source.streaming and any(format_of(path) == ".txt" for path in files):
+    if not source.streaming and any(map(source.reading.is_document, files)):
         rows = (row for path in files for row in read(path, lines))
     for _ in rows:
         if time.monotonic() > until:

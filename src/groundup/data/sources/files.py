@@ -7,18 +7,17 @@ import hashlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from groundup.data.reading import Reading, read, suffix_of
+from groundup.data.roles import ROLES, Row, cleaned, columns_by_role, extract, label_text
 from groundup.data.sources import hub as hugging_face
-from groundup.data.sources.formats import Located, Reading, format_of, read
-from groundup.data.sources.held_out import cut, place
-from groundup.data.sources.source import SPLITS, Row, Source, cleaned, extract, label_text
-from groundup.data.sources.tally import Tally
+from groundup.data.sources.source import SPLITS, Source, Tally
 from groundup.errors import UserError
 from groundup.system.cache import Cache
 from groundup.text.clean import Clean
@@ -29,15 +28,15 @@ log = logging.getLogger(__name__)
 class Files(Source):
     """Files of each split (a path, a glob or a list, mixed formats allowed), or a data set of the hub.
 
-    root: joined to relative paths. Without it, and with ``hub``, rows come from the hub by that id, except for splits
-    whose files exist as they are named (so a file of one's own can take the place of a split).
-    hub_columns: the hub's column -> ours, where they differ. text, text_pair, label: the columns; a .txt has ``text``.
-    source, target: columns of pairs, in the place of text; references: further right answers, a list or one text.
-    group: column of rows whose figures are reported apart. A nested column is a path, as in ``translation.en``.
+    root: the folder that relative paths start from. hub: rows come from the hub by that id, unless there is a root; a
+    split for which files are named comes from these in any case. local: files of the splits that have no other ones,
+    below the root: copies of what is on the hub. hub_columns: the hub's column -> ours, where they differ.
+    text, text_pair, ..., group: the column of each role, see ``data.roles``. A nested column is a path, as in
+    ``translation.en``; a .txt has the column ``text``. Where a pair or tokens are named, there is no text.
     labels: class names in a fixed order. validation_share: part of train to hold out when there is no validation file:
     rows by their content (so that duplicates stay together), pairs by their source, the end of each .txt document.
-    txt: a .txt is one document, or one row a line. streaming: read at each pass instead of keeping the rows in memory.
-    encoding, delimiter, columns: what the files do not say of themselves, see ``formats.Reading``.
+    txt, encoding, delimiter, columns: what the files do not say of themselves, see ``reading.Reading``.
+    streaming: read at each pass instead of keeping the rows in memory.
     Rows without a label are left out where there is a label column, those whose text is empty stay; both are told.
     many_classes: for a label that is another one in most rows, which is taken for a mistake otherwise.
     """
@@ -48,6 +47,7 @@ class Files(Source):
         validation: str | Sequence[str] | None = None,
         test: str | Sequence[str] | None = None,
         root: str | None = None,
+        local: Mapping[str, str | Sequence[str]] | None = None,
         hub: str | None = None,
         hub_config: str | None = None,
         hub_columns: dict[str, str] | None = None,
@@ -57,6 +57,8 @@ class Files(Source):
         source: str | None = None,
         target: str | None = None,
         references: str | None = None,
+        tokens: str | None = None,
+        tags: str | None = None,
         group: str | None = None,
         labels: Sequence[str] | None = None,
         validation_share: Annotated[float, Field(gt=0, lt=1)] | None = None,
@@ -68,23 +70,25 @@ class Files(Source):
         streaming: bool = False,
         clean: Clean | None = None,
     ):
-        texts = _sides(source, target, references) or {"text": text or "text", "text_pair": text_pair}
-        named = {**texts, "label": label, "group": group}
-        self.columns = {role: column for role, column in named.items() if column is not None}
+        named = {"text": text, "text_pair": text_pair, "label": label, "source": source, "target": target}
+        named |= {"references": references, "tokens": tokens, "tags": tags, "group": group}
+        self.columns = columns_by_role(named)
         self.labels = None if labels is None else _distinct(labels)
         self.reading = Reading(txt, encoding, delimiter, columns)
         self.validation_share, self.streaming, self.clean = validation_share, streaming, clean
         self.many_classes = many_classes
         self.root = _path(root) if root else Path()
+        self.hub = None
+        copies = dict(local or {})
+        if hub is not None and root is None:
+            self.hub = hugging_face.Hub(hub, hub_config, self.columns, dict(hub_columns or {}), streaming)
+            copies = {}
         given = {"train": train, "validation": validation, "test": test}
+        given = {split: names or copies.get(split) for split, names in given.items()}
         self.files = {
             split: [names] if isinstance(names, str) else list(names) for split, names in given.items() if names
         }
-        self.hub = None
-        if hub is not None and root is None:
-            self.files = {split: names for split, names in self.files.items() if all(map(_exists, names))}
-            self.hub = hugging_face.Hub(hub, hub_config, self.columns, dict(hub_columns or {}), streaming)
-        elif not self.files:
+        if not self.files and self.hub is None:
             raise UserError(
                 "no data: name a file, as in data.train=train.csv (or a hub id, as in data.hub=stanfordnlp/imdb)"
             )
@@ -119,7 +123,7 @@ class Files(Source):
         if self.hub and origin not in self.files:
             content = [self.hub.fingerprint(origin)]
         else:
-            content = [(format_of(path), _file_hash(path)) for path in self.paths(origin)]
+            content = [(suffix_of(path), _file_hash(path)) for path in self.paths(origin)]
         return Cache.key("files", split, origin, settings, content)
 
     def _present(self) -> list[str]:
@@ -150,13 +154,12 @@ class Files(Source):
         """One pass over the rows of a split. ``tally`` counts what is left out."""
         origin, share = self._origin(split)
         held_out = split == "validation"
-        for where, raw in self._raw(origin):
-            document = self.reading.txt == "file" and where.removesuffix(".gz").endswith(".txt")
+        for where, raw, document in self._raw(origin):
             if share and document:
-                raw = {"text": cut(raw["text"], self.validation_share or 0, held_out)}
+                raw = {"text": _cut(raw["text"], self.validation_share or 0, held_out)}
             row = extract(raw, self.columns, where)
             # By the text as it stands in the file: cleaning must not move rows from one split to the other.
-            if share and not document and (place(row) < (self.validation_share or 0)) != held_out:
+            if share and not document and (_place(row) < (self.validation_share or 0)) != held_out:
                 continue
             row = cleaned(row, self.clean) if self.clean else row
             if tally.keeps(row, where):
@@ -176,19 +179,21 @@ class Files(Source):
             "name a file, as in data.validation=dev.csv, or set another share"
         )
 
-    def _raw(self, origin: str) -> Iterator[Located]:
+    def _raw(self, origin: str) -> Iterator[tuple[str, dict[str, Any], bool]]:
+        """Where it stands, the raw row, and whether it is a whole document."""
         if self.hub and origin not in self.files:
-            yield from self.hub.rows(origin)
+            yield from ((where, row, False) for where, row in self.hub.rows(origin))
             return
         for path in self.paths(origin):
-            if self.streaming and self.reading.txt == "file" and format_of(path) == ".txt":
+            document = self.reading.is_document(path)
+            if self.streaming and document:
                 raise UserError(
                     f"{path} is one document and would fill the memory: add data.txt=line to stream its lines"
                 )
-            yield from read(path, self.reading)
+            yield from ((where, row, document) for where, row in read(path, self.reading))
 
     def _which(self) -> str:
-        documents = self.reading.txt == "file" and any(".txt" in name for name in self.files.get("train", ()))
+        documents = any(map(self.reading.is_document, self.paths("train"))) if "train" in self.files else False
         return "the end of each .txt" if documents else "by content"
 
     def paths(self, split: str) -> list[Path]:
@@ -208,11 +213,6 @@ class Files(Source):
         return paths
 
 
-def _exists(name: str) -> bool:
-    path = _path(name)
-    return os.path.isfile(path) or (glob.has_magic(name) and bool(glob.glob(str(path), recursive=True)))
-
-
 def _path(name: str) -> Path:
     """``~`` is the home folder; where there is none, it is a name like other. Raises UserError for a name in no UTF-8."""
     try:
@@ -220,6 +220,18 @@ def _path(name: str) -> Path:
     except UnicodeEncodeError:
         raise UserError(f"{name!a}: this name is not UTF-8, so no run could write it down. Rename the file") from None
     return Path(os.path.expanduser(name))
+
+
+FILES = f"{Files.__module__}.{Files.__qualname__}"
+_ROWS = (*SPLITS, "root", "local", "hub")  # settings that name rows, not how they are read
+
+
+def with_other_files(saved: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a run with the rows that ``given`` names in the place of its own: how rows are read stays.
+
+    A relative path starts where the command runs, not in the folder in which the run found its files.
+    """
+    return {"_target_": FILES, **{key: value for key, value in saved.items() if key not in _ROWS}, **given}
 
 
 class _Stream:
@@ -244,14 +256,30 @@ def _distinct(labels: Sequence[str]) -> list[str]:
     return names
 
 
-def _sides(source: str | None, target: str | None, references: str | None) -> dict[str, str | None]:
-    """The columns of a pair, none of them or source and target at least."""
-    if source is None and target is None and references is None:
-        return {}
-    for name, column in {"source": source, "target": target}.items():
-        if column is None:
-            raise UserError(f"a pair needs two columns: add data.{name}=COLUMN (or take the other roles of pairs away)")
-    return {"source": source, "target": target, "references": references}
+def _place(row: Row) -> float:
+    """A row's place in [0, 1), from what is given alone: the same on every machine, and for every copy of the row.
+
+    So of a pair the source decides, and all its targets stand on one side.
+    """
+    given = [value for role, value in row.items() if ROLES[role].given]
+    content = "\0".join("\0".join(value) if isinstance(value, list) else value for value in given)
+    return int.from_bytes(hashlib.sha256(content.encode()).digest()[:8], "big") / 2**64
+
+
+def _cut(text: str, share: float, held_out: bool) -> str:
+    """The end of a document is held out: from a line break near the place where the share begins, else from a blank.
+
+    Near: the share changes by half at most. A text that has neither there is cut at the character.
+    """
+    at = round(len(text) * (1 - share))
+    reach = int(len(text) * min(share, 1 - share) / 2)
+    breaks = (
+        find(mark, *span)
+        for mark in "\n "
+        for find, span in ((text.rfind, (at - reach, at)), (text.find, (at, at + reach)))
+    )
+    at = next((found + 1 for found in breaks if found >= 0), at)
+    return text[at:] if held_out else text[:at]
 
 
 def _file_hash(path: Path) -> str:

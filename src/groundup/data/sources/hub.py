@@ -11,8 +11,9 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
-from groundup.data.sources.formats import Located
-from groundup.data.sources.source import SPLITS, lookup, missing_column
+from groundup.data.reading import Located
+from groundup.data.roles import lookup, missing_column
+from groundup.data.sources.source import SPLITS
 from groundup.errors import UserError
 from groundup.system.cache import Cache
 
@@ -24,8 +25,8 @@ _ALIASES = {"validation": ("validation", "valid", "val", "dev", "development"), 
 class Hub:
     """One data set by its id, downloaded once and then read from the local cache, or streamed.
 
-    columns: role -> our column. renamed: the hub's column -> ours, where they differ. Class numbers become class names;
-    a split whose labels are hidden (-1, as in competitions) does not exist for those who want labels.
+    columns: role -> our column. renamed: the hub's column -> ours, where they differ. Class numbers become
+    names, also in lists; a split whose labels are hidden (-1, as in competitions) does not exist for those who want them.
     """
 
     def __init__(
@@ -75,8 +76,7 @@ class Hub:
             named: dict[str, Any] = {ours: None for role, (ours, _) in self.columns.items() if role not in columns}
             for role, (ours, theirs) in columns.items():
                 with contextlib.suppress(KeyError):
-                    names, value = classes[role], lookup(row, theirs)
-                    named[ours] = names[value] if names and isinstance(value, int) and value >= 0 else value
+                    named[ours] = _named(lookup(row, theirs), classes[role])
             yield f"{self.name} {split} row {number}", named
 
     def _hidden(self, data: Any) -> bool:
@@ -88,7 +88,8 @@ class Hub:
 
     @staticmethod
     def _class_names(data: Any, column: str) -> list[str] | None:
-        return getattr(_feature(data.features or {}, column), "names", None)
+        feature = _feature(data.features or {}, column)
+        return getattr(getattr(feature, "feature", feature), "names", None)  # a list has the type of its items
 
     def fingerprint(self, split: str) -> str:
         return Cache.key("hub", self.name, self.config, self.columns, split, self._version(split))
@@ -117,6 +118,13 @@ class Hub:
             return UserError(f"{self.name} on the hub: {' '.join(lines)[:300]}; set data.hub_config=NAME")
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         return UserError(f"cannot load {self.name} from the hub: {first}. Check data.hub, or give data.root=FOLDER")
+
+
+def _named(value: Any, names: list[str] | None) -> Any:
+    """A class number as the name of the class; in a list, each."""
+    if isinstance(value, list):
+        return [_named(one, names) for one in value]
+    return names[value] if names and isinstance(value, int) and value >= 0 else value
 
 
 def _feature(features: Mapping[str, Any], column: str) -> Any:

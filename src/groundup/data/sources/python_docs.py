@@ -1,24 +1,25 @@
-"""Embedded data sets: English technical prose that is on every machine, with no download."""
+"""Data sets out of the documentation that every Python carries: English technical prose on every machine, no download."""
 
 from __future__ import annotations
 
+import ast
 import hashlib
-import json
+import inspect
+import os
 import platform
 import re
 import sys
 import sysconfig
+import warnings
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from groundup.data.sources import python_docs_extract, python_docs_summary
-from groundup.data.sources.python_docs_extract import Docstring, extract
-from groundup.data.sources.python_docs_summary import summaries
-from groundup.data.sources.source import SPLITS, Row, Source, roles
+from groundup.data.roles import Row
+from groundup.data.sources.source import SPLITS, Generated
 from groundup.errors import UserError
-from groundup.system.cache import Cache
 from groundup.text.clean import Clean
 
 _ROLES = {"text": ("text",), "topic": ("text", "label"), "summary": ("source", "target")}
@@ -27,9 +28,19 @@ _SHARES = {"test": 0.16, "validation": 0.10}  # of a topic's docstrings; the res
 _WINDOW = 6  # words in a row that make a passage
 _OVERLAP = 1 / 3  # of a docstring's passages: with more of them in train, it is not held out any more
 _WORD = re.compile(r"\w+")
+# Folders that are no part of the documented library; site-packages is left out as its name is no identifier.
+_NOT_LIBRARY = {"test", "tests", "idle_test", "__pycache__", "__phello__", "_vendor"}
+MANUAL = "pydoc_data.topics"  # the language reference, page by page
+_SUMMARY = range(3, 26)  # words: fewer name a thing and tell nothing, more are no summary
+_BODY = 12  # words at least
+_NEW = 8  # different words of the body at least that the summary does not have
+_LINE = re.compile(r"(?P<summary>[^\n]+)\n\s*\n(?P<body>.+)", re.DOTALL)
+# Next best, where the empty line is missing or the sentence goes on to a second line: it ends in a full stop.
+_SENTENCE = re.compile(r"(?P<summary>[^\n]+?(?:\n[^\n]+?)?\.)\n(?P<body>.+)", re.DOTALL)
+_NO_SENTENCE = re.compile(r"^\W|^[\w.]+ ?\(|->|[:=]$|\S[|<>]\S|[.?!] [A-Z]")  # heading, signature, usage; or several
 
 
-class PythonDocs(Source):
+class PythonDocs(Generated):
     """Docstrings of the standard library and the language reference of the Python that runs this.
 
     name: ``text`` has a document per module (or page of the reference), for language models; ``topic`` has a docstring
@@ -39,48 +50,19 @@ class PythonDocs(Source):
     Rows depend on the Python version alone. They are extracted once and cached.
     """
 
-    streaming = False
-
-    def __init__(self, name: Literal["text", "topic", "summary"] = "text", clean: Clean | None = None):
-        self.name, self.clean = name, clean
+    def __init__(self, name: Literal["text", "topic", "summary"] = "text", clean: Clean | None = None) -> None:
+        super().__init__(name, clean)
         self.columns = {role: role for role in _ROLES[name]}
         self.labels = sorted(TOPICS) if name == "topic" else None
-        self._rows: dict[str, list[Row]] = {}
 
-    def splits(self) -> list[str]:
-        return list(SPLITS)
+    def key(self) -> Any:
+        return [sys.version, platform.system(), sysconfig.get_path("stdlib")]
 
-    def rows(self, split: str) -> Iterable[Row]:
-        if split not in SPLITS:
-            raise UserError(f"python_docs has no {split} split; it has {', '.join(SPLITS)}")
-        if split not in self._rows:
-            folder = Cache().get(_key(), _build)
-            with open(folder / f"{self.name}.{split}.jsonl", encoding="utf-8") as file:
-                raw = [json.loads(line) for line in file]
-            where = f"python_docs {self.name} {split}"
-            self._rows[split] = [roles(row, self.columns, self.clean, where) for row in raw]
-        return self._rows[split]
-
-    def fingerprint(self, split: str) -> str:
-        content = [list(row.values()) for row in self.rows(split)]
-        return Cache.key("python_docs", self.name, split, self.clean.as_dict() if self.clean else None, content)
+    def make(self) -> dict[str, dict[str, list[Row]]]:
+        return make(extract())
 
 
-def _key() -> str:
-    """Python's version and build, and the code that makes the rows."""
-    modules = (python_docs_extract, python_docs_summary, sys.modules[__name__])
-    code = [hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest() for module in modules]
-    return Cache.key("python_docs", sys.version, platform.system(), sysconfig.get_path("stdlib"), code)
-
-
-def _build(folder: Path) -> None:
-    for name, rows_of in make(extract()).items():
-        for split, rows in rows_of.items():
-            lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
-            (folder / f"{name}.{split}.jsonl").write_text("".join(lines), encoding="utf-8")
-
-
-def make(docstrings: list[Docstring]) -> dict[str, dict[str, list[dict[str, str]]]]:
+def make(docstrings: list[Docstring]) -> dict[str, dict[str, list[Row]]]:
     """Set name -> split -> rows. Every row carries its ``module`` beside its texts and label."""
     docstrings = _without_repeats(docstrings)
     split_of = assign(docstrings)
@@ -89,9 +71,9 @@ def make(docstrings: list[Docstring]) -> dict[str, dict[str, list[dict[str, str]
     kept = train + [
         doc for doc in docstrings if split_of[doc.module] != "train" and _overlap(_passages(doc.text), known) < _OVERLAP
     ]
-    text: dict[str, list[dict[str, str]]] = {split: [] for split in SPLITS}
-    topic: dict[str, list[dict[str, str]]] = {split: [] for split in SPLITS}
-    summary: dict[str, list[dict[str, str]]] = {split: [] for split in SPLITS}
+    text: dict[str, list[Row]] = {split: [] for split in SPLITS}
+    topic: dict[str, list[Row]] = {split: [] for split in SPLITS}
+    summary: dict[str, list[Row]] = {split: [] for split in SPLITS}
     documents: dict[str, list[Docstring]] = defaultdict(list)
     for doc in kept:
         documents[doc.module].append(doc)
@@ -159,6 +141,26 @@ def _document(module: str, docs: list[Docstring]) -> str:
     return "\n\n\n".join(parts) + "\n"
 
 
+def summaries(docstrings: Iterable[Docstring]) -> list[tuple[Docstring, str, str]]:
+    """(docstring, body, summary) of those that have both; no body twice, and none that says the summary again."""
+    found, known = [], set()
+    for doc in docstrings:
+        parts = _LINE.match(doc.text) or _SENTENCE.match(doc.text)
+        if parts is None or doc.module.startswith(MANUAL):  # pages of the reference have titles
+            continue
+        summary, body = " ".join(parts["summary"].split()), parts["body"].strip("\n")
+        short, long = _words(summary), _words(body)
+        if _NO_SENTENCE.search(summary) or len(short) not in _SUMMARY:
+            continue
+        if len(long) < _BODY or len(set(long) - set(short)) < _NEW:
+            continue
+        content = " ".join(long)
+        if f" {' '.join(short)} " not in f" {content} " and content not in known:
+            known.add(content)
+            found.append((doc, body, summary))
+    return found
+
+
 # A package stands for all that is in it; the longest name that fits decides. Modules of older Pythons are listed too:
 # what a version lacks is left out. Modules that fit no area, or several, are left out on purpose.
 TOPICS: dict[str, str] = {
@@ -189,3 +191,79 @@ def topic_of(module: str) -> str | None:
         if topic := _AREA.get(".".join(parts[:end])):
             return topic
     return None
+
+
+@dataclass(frozen=True)
+class Docstring:
+    """One documented object, or one page of the language reference (``name`` is then its title).
+
+    name: qualified name within the module, empty for the module itself. signature: as in ``def read(self, n=-1)``.
+    """
+
+    module: str
+    name: str
+    signature: str
+    text: str
+
+
+def extract() -> list[Docstring]:
+    """All docstrings in the order of files and lines. Sources are parsed, never imported.
+
+    Raises UserError when this Python came without the sources of its library.
+    """
+    root = Path(sysconfig.get_path("stdlib"))
+    found: list[Docstring] = []
+    paths: list[Path] = []
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if name.isidentifier() and name not in _NOT_LIBRARY]
+        for name in files:
+            path = Path(folder, name)
+            if path.suffix == ".py" and path.stem.isidentifier():
+                paths.append(path)
+    for path in sorted(paths, key=lambda path: path.relative_to(root).parts):
+        parts = path.relative_to(root).with_suffix("").parts
+        found += _of_file(path, ".".join(parts).removesuffix(".__init__"))
+    if not found:
+        raise UserError(f"no Python sources in {root}: data=python_docs needs them; try data=files data.train=FILE")
+    return found
+
+
+def _of_file(path: Path, module: str) -> Iterator[Docstring]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # invalid escapes in other people's docstrings
+            tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError, OSError):  # a template, or a file in an older Python
+        return
+    if module == MANUAL:
+        yield from _pages(tree)
+    else:
+        yield from _walk(tree, module, "")
+
+
+def _walk(node: ast.AST, module: str, prefix: str) -> Iterator[Docstring]:
+    documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+    if documented and (text := ast.get_docstring(node)):  # type: ignore[arg-type]
+        yield Docstring(module, prefix, _signature(node, prefix), text)
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield from _walk(child, module, f"{prefix}.{child.name}" if prefix else child.name)
+        elif isinstance(child, (ast.If, ast.Try, ast.With)):  # definitions that depend on the platform
+            yield from _walk(child, module, prefix)
+
+
+def _signature(node: ast.AST, name: str) -> str:
+    if isinstance(node, ast.ClassDef):
+        bases = ", ".join(ast.unparse(base) for base in node.bases)
+        return f"class {name}({bases})" if bases else f"class {name}"
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        return f"def {name}({ast.unparse(node.args)})"
+    return ""
+
+
+def _pages(tree: ast.Module) -> Iterator[Docstring]:
+    """The dict literal ``topics = {title: text}``."""
+    for node in tree.body:
+        if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Dict):
+            for title, text in ast.literal_eval(node.value).items():
+                yield Docstring(f"{MANUAL}.{title}", title, "", inspect.cleandoc(text))

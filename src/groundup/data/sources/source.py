@@ -1,30 +1,30 @@
-"""What every source of rows promises, and what may be asked of any of them."""
+"""What every source of rows promises; sources that are made by code or given as rows; and what is told of labelled rows."""
 
 from __future__ import annotations
 
-import difflib
 import hashlib
+import json
 import re
+import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
-from groundup.data.sources.formats import DELIMITERS, shortened
+from groundup.data.roles import Row, check_tags, roles
 from groundup.errors import UserError
-from groundup.text.clean import Clean, valid_unicode
+from groundup.system.cache import Cache
+from groundup.text.clean import Clean
 
 SPLITS = ("train", "validation", "test")
-NAMES = ("label", "group")  # roles that are names, not texts
-Row = dict[str, Any]
+_FEW = 20  # classes that any data may have, however few rows
 
 
 class Source(Protocol):
     """Rows of named splits. ``rows`` may be iterated again and again, and gives the same rows in the same order.
 
-    columns: role -> column of the raw data. A row's keys are roles: ``text``, ``text_pair``, ``label``; for a text made
-    from another ``source``, ``target``, ``references`` (a list: what else would have been right); and ``group``, a name
-    for the rows whose figures are reported apart.
+    columns: role -> column of the raw data. A row's keys are roles, see ``data.roles.ROLES``.
     labels: the class names in an order the user fixed, or None (then they are sorted).
     streaming: rows are read from disk or network at each pass and never held together in memory.
     """
@@ -46,121 +46,77 @@ class Source(Protocol):
         ...
 
 
-def roles(row: Mapping[str, Any], columns: Mapping[str, str], clean: Clean | None, where: str) -> Row:
-    """A raw row under its roles' names: text cleaned, numbers and truth values as strings, empty texts kept.
+class Generated(Source):
+    """Rows that code makes, once: they are kept in the cache, and follow from ``key`` and the code of the module alone.
 
-    A column may be a path into nested ones, as in ``translation.en``. ``references`` may hold a list, one text, or
-    nothing, and becomes a list. No value, and NaN, is an empty text or label. ``where`` names file and line in messages.
-    Raises UserError when a column is missing, has no value on one side of a pair, or holds anything else than a text.
+    name: of the data set, one of those that ``make`` gives. A subclass also sets ``columns``, and ``labels`` if it has any.
     """
-    row = extract(row, columns, where)
-    return cleaned(row, clean) if clean else row
+
+    streaming = False
+    labels: list[str] | None = None
+
+    def __init__(self, name: str, clean: Clean | None) -> None:
+        self.name, self.clean = name, clean
+        self._rows: dict[str, list[Row]] = {}
+
+    def key(self) -> Any:
+        """What decides the rows beside the code: settings, versions. Fit for JSON."""
+        raise NotImplementedError
+
+    def make(self) -> dict[str, dict[str, list[Row]]]:
+        """Name -> split -> raw rows."""
+        raise NotImplementedError
+
+    def splits(self) -> list[str]:
+        return list(SPLITS)
+
+    def rows(self, split: str) -> Iterable[Row]:
+        if split not in SPLITS:
+            raise UserError(f"the data has no {split} split; it has {', '.join(SPLITS)}")
+        if split not in self._rows:
+            code = Path(str(sys.modules[type(self).__module__].__file__)).read_bytes()
+            key = Cache.key(type(self).__name__, hashlib.sha256(code).hexdigest(), self.key())
+            with open(Cache().get(key, self._write) / f"{self.name}.{split}.jsonl", encoding="utf-8") as file:
+                raw = [json.loads(line) for line in file]
+            columns = {role: column for role, column in self.columns.items() if column in raw[0]}
+            self._rows[split] = [roles(row, columns, self.clean, f"{self.name} {split}") for row in raw]
+        return self._rows[split]
+
+    def fingerprint(self, split: str) -> str:
+        content = [list(row.values()) for row in self.rows(split)]
+        clean = self.clean.as_dict() if self.clean else None
+        return Cache.key(type(self).__name__, self.name, split, clean, content)
+
+    def _write(self, folder: Path) -> None:
+        for name, rows_of in self.make().items():
+            for split, rows in rows_of.items():
+                lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+                (folder / f"{name}.{split}.jsonl").write_text("".join(lines), encoding="utf-8")
 
 
-def cleaned(row: Row, clean: Clean) -> Row:
-    """The row with its texts cleaned; names (``label``, ``group``) stay."""
-    texts = {role: value for role, value in row.items() if role not in NAMES}
-    return row | {
-        role: [clean(one) for one in value] if role == "references" else clean(value) for role, value in texts.items()
-    }
+class GivenRows:
+    """A source (see ``sources.source.Source``) of rows given by role, for each split: for notebooks, and for prediction."""
 
+    streaming = False
 
-def extract(row: Mapping[str, Any], columns: Mapping[str, str], where: str) -> Row:
-    """``roles`` without cleaning."""
-    result: Row = {}
-    for role, column in columns.items():
-        value = in_row(row, role, column, where, taken=columns.values())
-        if role == "references":
-            result[role] = [_text(one, role, column, where) for one in _listed(value)]
-            continue
-        if value is None or value != value or (role == "group" and value == ""):  # NaN is no value either
-            if role not in ("label", "text", "text_pair"):
-                raise UserError(f"{where}: no value in column '{column}' (data.{role}): fill it in, or remove the row")
-            value = ""
-        result[role] = _text(value, role, column, where)
-    return result
+    def __init__(self, splits: Mapping[str, Sequence[Row]], labels: Sequence[str] | None = None) -> None:
+        self._splits = {split: list(rows) for split, rows in splits.items()}
+        for split, rows in self._splits.items():
+            for number, row in enumerate(rows, 1):
+                check_tags(row, f"{split} row {number}")
+        self.labels = None if labels is None else list(labels)
+        self.columns = {role: role for rows in self._splits.values() for row in rows[:1] for role in row}
 
+    def splits(self) -> list[str]:
+        return list(self._splits)
 
-def in_row(row: Mapping[str, Any], role: str, column: str, where: str, taken: Iterable[str] = ()) -> Any:
-    """``lookup`` with a message of the user's. Raises UserError when there is no such column."""
-    try:
-        return lookup(row, column)
-    except KeyError:
-        raise missing_column(role, column, row, where, taken) from None
+    def rows(self, split: str) -> list[Row]:
+        if split not in self._splits:
+            raise UserError(f"no {split} rows were given, only {', '.join(self._splits) or 'none'}")
+        return self._splits[split]
 
-
-def lookup(row: Mapping[str, Any], column: str) -> Any:
-    """The value of a column, or of a path into nested columns. Raises KeyError when there is none."""
-    if column in row:
-        return row[column]
-    outer, _, inner = column.partition(".")
-    if not inner or not isinstance(row[outer], Mapping):
-        raise KeyError(column)
-    return lookup(row[outer], inner)
-
-
-def missing_column(
-    role: str, column: str, present: Mapping[str, Any], where: str, taken: Iterable[str] = ()
-) -> UserError:
-    """The columns that exist, nested ones as paths; the nearest that no other role has ``taken`` is proposed."""
-    names = list(_paths(present))
-    if names == ["text"] and role in ("source", "target") and ".txt" in where:
-        return UserError(
-            f"{where}: a .txt has one text a line, no pairs; give both sides in one .tsv, .csv, .jsonl or .parquet, "
-            f"as in data.train=pairs.tsv data.source=en data.target=zh"
-        )
-    if names == ["text"] and role == "label" and ".txt" in where:
-        return UserError(
-            f"{where}: a .txt has one text a line, no labels. To learn from the text alone: "
-            f"groundup pretrain data=files data.train={where}; for labels give a .csv, .tsv, .jsonl or .parquet"
-        )
-    free = [name for name in names if name not in taken]
-    if len(names) == 1 and (mark := next((mark for mark in DELIMITERS if mark in names[0]), None)):
-        typed = "tab" if mark == "\t" else f"'{mark}'"
-        return UserError(f"{where}: no column '{column}', one column '{names[0]}'. Try data.delimiter={typed}")
-    if column in names:
-        return UserError(
-            f"{where}: column '{column}' has another role; it has {shortened(names)}. Name data.{role}=COLUMN"
-        )
-    near = difflib.get_close_matches(column, free, n=1, cutoff=0.5) or free[:1]
-    hint = f"; try data.{role}={near[0]}" if near else ""
-    return UserError(f"{where}: no column '{column}'; it has {shortened(names) or 'none'}{hint}")
-
-
-def _paths(row: Mapping[str, Any]) -> Iterator[str]:
-    for name, value in row.items():
-        if isinstance(value, Mapping) and value:
-            yield from (f"{name}.{inner}" for inner in _paths(value))
-        else:
-            yield str(name)
-
-
-def _text(value: Any, role: str, column: str, where: str) -> str:
-    if isinstance(value, (Mapping, list)):
-        inner = f"; try data.{role}={column}.{next(iter(value))}" if isinstance(value, Mapping) and value else ""
-        kind = "dict" if isinstance(value, Mapping) else "list"
-        raise UserError(f"{where}: column '{column}' (data.{role}) holds a {kind}, not a text{inner}")
-    if isinstance(value, bytes):
-        try:
-            value = value.decode()
-        except UnicodeDecodeError:
-            raise UserError(f"{where}: column '{column}' (data.{role}) holds bytes that are not UTF-8 text") from None
-    if role in NAMES:
-        return label_text(value)
-    return valid_unicode(str(value))
-
-
-def label_text(value: Any) -> str:
-    """The name of a class: the same for 1 and 1.0, and for an accent that is part of its letter or stands after it."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return unicodedata.normalize("NFC", valid_unicode(str(value))).strip()
-
-
-def _listed(value: Any) -> list[Any]:
-    """Nothing, one text or a list as a list; a cell left empty in a table is nothing."""
-    values = value if isinstance(value, list) else [value]
-    return [one for one in values if one is not None and one != ""]
+    def fingerprint(self, split: str) -> str:
+        return hashlib.sha256(repr(self.rows(split)).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def check_roles(form: str, columns: Collection[str]) -> None:
@@ -216,23 +172,53 @@ def alike(names: Iterable[str]) -> list[list[str]]:
     return [found for found in spellings.values() if len(found) > 1]
 
 
-class GivenRows:
-    """A source (see ``sources.source.Source``) of rows given by role, for each split: for notebooks, and for prediction."""
+class Tally:
+    """Counts rows without a label, which are left out; rows whose text is empty, which stay; and classes."""
 
-    streaming = False
+    def __init__(self) -> None:
+        self.rows = 0
+        self.labels: set[str] = set()
+        self._unlabelled, self._empty = _Counted(), _Counted()
 
-    def __init__(self, splits: Mapping[str, Sequence[Row]], labels: Sequence[str] | None = None) -> None:
-        self._splits = {split: list(rows) for split, rows in splits.items()}
-        self.labels = None if labels is None else list(labels)
-        self.columns = {role: role for rows in self._splits.values() for row in rows[:1] for role in row}
+    def keeps(self, row: Row, where: str) -> bool:
+        """Whether a cleaned row stays. Rows of data that have no labels always do."""
+        label = row.get("label")
+        if label == "":
+            self._unlabelled.add(where)
+            return False
+        self.rows += 1
+        if label is not None:
+            self.labels.add(label)
+            if not row.get("text", "").strip():
+                self._empty.add(where)
+        return True
 
-    def splits(self) -> list[str]:
-        return list(self._splits)
+    def lines(self, split: str) -> Iterator[str]:
+        """For the terminal; nothing where there is nothing to tell."""
+        if self._unlabelled.count:
+            yield f"{split}: {self._unlabelled} without a label: left out"
+        if self._empty.count:
+            yield f"{split}: {self._empty} with an empty text: kept"
 
-    def rows(self, split: str) -> list[Row]:
-        if split not in self._splits:
-            raise UserError(f"no {split} rows were given, only {', '.join(self._splits) or 'none'}")
-        return self._splits[split]
+    def refuse_many(self, column: str) -> None:
+        """Raises UserError when most rows have a class of their own, as names, numbers and texts have."""
+        if len(self.labels) > max(_FEW, self.rows / 2):
+            raise UserError(
+                f"data.label={column}: {len(self.labels):,} classes in {self.rows:,} rows. Is it the right column? "
+                "If it is, add data.many_classes=true"
+            )
 
-    def fingerprint(self, split: str) -> str:
-        return hashlib.sha256(repr(self.rows(split)).encode("utf-8", "surrogatepass")).hexdigest()
+
+class _Counted:
+    """A number of rows, and where the first of them stands."""
+
+    def __init__(self) -> None:
+        self.count, self.first = 0, ""
+
+    def add(self, where: str) -> None:
+        self.count += 1
+        self.first = self.first or where
+
+    def __str__(self) -> str:
+        rows = "1 row" if self.count == 1 else f"{self.count:,} rows"
+        return f"{rows} ({'' if self.count == 1 else 'the first: '}{self.first})"

@@ -11,8 +11,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
+from groundup.data.reading import Located, Reading
 from groundup.errors import UserError
 
+SUFFIXES = (".txt",)
+OPTIONS = ("txt", "encoding")
+COLUMNS = ("text",)
 _HEAD = 1 << 16  # bytes that are looked at before a file is read
 _MARKS = {  # byte order marks; those of UTF-32 begin with those of UTF-16
     codecs.BOM_UTF8: "utf-8-sig",
@@ -41,16 +45,15 @@ _LEAST = 0.7  # plausibility of a reading that is shown
 _SAMPLE = 20  # lines by which encodings are compared
 
 
-def known_encoding(name: str) -> str:
-    """The name as given. Raises UserError when Python has no such encoding of text."""
-    try:
-        with contextlib.suppress(UnicodeError):
-            b"a".decode(name)
-    except (LookupError, ValueError):
-        raise UserError(
-            f"data.encoding={name}: no such encoding. Try gb18030, big5, shift_jis, euc_kr, cp1252, cp1251 or utf-16"
-        ) from None
-    return name
+def read(path: Path, reading: Reading) -> Iterator[Located]:
+    r"""The document, or its lines without their end, which is \n or \r\n (str.splitlines would also cut at U+2028)."""
+    with open_text(path, reading.encoding) as file:
+        if reading.txt == "file":
+            if text := file.read():
+                yield str(path), {"text": text}
+        else:
+            for number, line in enumerate(file, 1):
+                yield f"{path} line {number}", {"text": line.removesuffix("\n").removesuffix("\r")}
 
 
 def opened(path: Path) -> gzip.GzipFile | io.BufferedReader:

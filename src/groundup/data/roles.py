@@ -1,0 +1,246 @@
+"""What columns of data are for: each role with its usual names, and a row of any data under its roles."""
+
+from __future__ import annotations
+
+import difflib
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from groundup.data.reading import DELIMITERS, shortened
+from groundup.errors import UserError
+from groundup.text.clean import Clean, valid_unicode
+
+Row = dict[str, Any]  # role -> text, or a list of texts
+
+
+@dataclass(frozen=True)
+class Role:
+    """What the values of a role are, and what a column of them is often called, in any case.
+
+    given: a model reads it, and it decides in which split a row is held out. optional: a row may have no value.
+    many: a value is a list of texts. name: a value is a name, which is never cleaned.
+    """
+
+    what: str
+    usual: str = ""
+    given: bool = False
+    optional: bool = False
+    many: bool = False
+    name: bool = False
+
+
+ROLES: dict[str, Role] = {
+    "text": Role(
+        "a text",
+        "text texts sentence sentences review reviews content document comment tweet message body 文本 内容 评论 句子 正文",
+        given=True,
+        optional=True,
+    ),
+    "text_pair": Role("a second text, for tasks on pairs", given=True, optional=True),
+    "label": Role(
+        "the class of a text",
+        "label labels class classes target category sentiment intent topic 标签 类别 分类 情感",
+        optional=True,
+        name=True,
+    ),
+    "source": Role(
+        "what is given, for tasks that write a text", "source src input document article 原文 源", given=True
+    ),
+    "target": Role("what is to be written", "target tgt output summary translation 译文 摘要 目标"),
+    "references": Role("further right answers: a list, one text, or nothing", optional=True, many=True),
+    "tokens": Role(
+        "the words of a text, for tasks on words", "tokens token words word form 词语 分词", given=True, many=True
+    ),
+    "tags": Role("a name for each of the tokens", "tags tag ner_tags pos_tags ner pos upos 标注", many=True, name=True),
+    "group": Role("a name: figures are reported apart for each", name=True),
+}
+
+
+def columns_by_role(named: Mapping[str, str | None]) -> dict[str, str]:
+    """Role -> column for those that are ``named``: with a pair, with tokens, or else with a text, called so by default.
+
+    Raises UserError for one side of a pair, or tags alone.
+    """
+    given = {role: column for role, column in named.items() if column is not None}
+    inputs: tuple[str, ...] = ("text", "text_pair")
+    if given.keys() & {"source", "target", "references"}:
+        inputs = ("source", "target", "references")
+        for role in inputs[:2]:
+            if role not in given:
+                raise UserError(
+                    f"a pair needs two columns: add data.{role}=COLUMN (or take the other roles of pairs away)"
+                )
+    elif given.keys() & {"tokens", "tags"}:
+        inputs = ("tokens", "tags")
+        if "tokens" not in given:
+            raise UserError("tags need tokens: add data.tokens=COLUMN (or take data.tags away)")
+    else:
+        given.setdefault("text", "text")
+    return {role: given[role] for role in (*inputs, "label", "group") if role in given}
+
+
+def roles(row: Mapping[str, Any], columns: Mapping[str, str], clean: Clean | None, where: str) -> Row:
+    """A raw row under its roles' names: text cleaned, numbers and truth values as strings, empty texts kept.
+
+    A column may be a path into nested ones, as in ``translation.en``. No value, and NaN, is an empty text or label.
+    Tokens are cleaned one by one; one of which nothing is left stays, as an empty text. ``where`` names file and line in
+    messages.
+    Raises UserError when a column is missing, has no value on one side of a pair, or holds anything else than its role.
+    """
+    row = extract(row, columns, where)
+    return cleaned(row, clean) if clean else row
+
+
+def cleaned(row: Row, clean: Clean) -> Row:
+    """The row with its texts cleaned; names (``label``, ``tags``, ``group``) stay."""
+    return {
+        role: value if ROLES[role].name else [clean(one) for one in value] if ROLES[role].many else clean(value)
+        for role, value in row.items()
+    }
+
+
+def extract(row: Mapping[str, Any], columns: Mapping[str, str], where: str) -> Row:
+    """``roles`` without cleaning."""
+    result: Row = {}
+    for role, column in columns.items():
+        value = in_row(row, role, column, where, taken=columns.values())
+        if ROLES[role].many:
+            items = _items(value, role, column, where)
+            result[role] = [_text(one, role, column, where) for one in items]
+        else:
+            result[role] = _text(_filled(value, role, column, where), role, column, where)
+    check_tags(result, where)
+    return result
+
+
+def check_tags(row: Row, where: str) -> None:
+    """Raises UserError for a row with more or fewer tags than tokens."""
+    if "tags" in row and len(row["tags"]) != len(row["tokens"]):
+        raise UserError(
+            f"{where}: {len(row['tokens'])} tokens, but {len(row['tags'])} tags (data.tokens, data.tags): "
+            "mend the row, or remove it"
+        )
+
+
+def in_row(row: Mapping[str, Any], role: str, column: str, where: str, taken: Iterable[str] = ()) -> Any:
+    """``lookup`` with a message of the user's. Raises UserError when there is no such column."""
+    try:
+        return lookup(row, column)
+    except KeyError:
+        raise missing_column(role, column, row, where, taken) from None
+
+
+def lookup(row: Mapping[str, Any], column: str) -> Any:
+    """The value of a column, or of a path into nested columns. Raises KeyError when there is none."""
+    if column in row:
+        return row[column]
+    outer, _, inner = column.partition(".")
+    if not inner or not isinstance(row[outer], Mapping):
+        raise KeyError(column)
+    return lookup(row[outer], inner)
+
+
+def missing_column(
+    role: str, column: str, present: Mapping[str, Any], where: str, taken: Iterable[str] = ()
+) -> UserError:
+    """The columns that exist, nested ones as paths; the nearest that no other role has ``taken`` is proposed."""
+    names = list(_paths(present))
+    if names == ["text"] and role in ("source", "target") and ".txt" in where:
+        return UserError(
+            f"{where}: a .txt has one text a line, no pairs; give both sides in one .tsv, .csv, .jsonl or .parquet, "
+            f"as in data.train=pairs.tsv data.source=en data.target=zh"
+        )
+    if names == ["text"] and role == "label" and ".txt" in where:
+        return UserError(
+            f"{where}: a .txt has one text a line, no labels. To learn from the text alone: "
+            f"groundup pretrain data=files data.train={where}; for labels give a .csv, .tsv, .jsonl or .parquet"
+        )
+    free = [name for name in names if name not in taken]
+    if len(names) == 1 and (mark := next((mark for mark in DELIMITERS if mark in names[0]), None)):
+        typed = "tab" if mark == "\t" else f"'{mark}'"
+        return UserError(f"{where}: no column '{column}', one column '{names[0]}'. Try data.delimiter={typed}")
+    if column in names:
+        return UserError(
+            f"{where}: column '{column}' has another role; it has {shortened(names)}. Name data.{role}=COLUMN"
+        )
+    near = difflib.get_close_matches(column, free, n=1, cutoff=0.5) or free[:1]
+    hint = f"; try data.{role}={near[0]}" if near else ""
+    return UserError(f"{where}: no column '{column}'; it has {shortened(names) or 'none'}{hint}")
+
+
+def usual_column(role: str, row: Mapping[str, Any], where: str, first: str, taken: Collection[str]) -> str:
+    """The column that is called ``first``, or the only one with a usual name of the role.
+
+    Raises UserError: no column, or several, could be meant.
+    """
+    free = [str(name) for name in row if name not in taken]
+    usual = [name for name in free if name.strip().casefold() in ROLES[role].usual.split()]
+    exact = [name for name in usual if name.strip().casefold() == role]
+    for choice in ([first] if first in free else [], exact, usual):
+        if len(choice) == 1:
+            return choice[0]
+    if usual:
+        choices = " or ".join(f"data.{role}={name}" for name in usual)
+        raise UserError(f"{where}: which column is the {role}? Try {choices}")
+    raise missing_column(role, role, row, where, taken)
+
+
+def label_text(value: Any) -> str:
+    """The name of a class: the same for 1 and 1.0, and for an accent that is part of its letter or stands after it."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return unicodedata.normalize("NFC", valid_unicode(str(value))).strip()
+
+
+def _paths(row: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in row.items():
+        if isinstance(value, Mapping) and value:
+            yield from (f"{name}.{inner}" for inner in _paths(value))
+        else:
+            yield str(name)
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value != value  # NaN
+
+
+def _filled(value: Any, role: str, column: str, where: str) -> Any:
+    """The value, or an empty text where none is needed."""
+    if not _is_missing(value) and not (role == "group" and value == ""):
+        return value
+    if not ROLES[role].optional:
+        raise UserError(f"{where}: no value in column '{column}' (data.{role}): fill it in, or remove the row")
+    return ""
+
+
+def _items(value: Any, role: str, column: str, where: str) -> list[Any]:
+    """A list of values. Of an optional role it may be one value, or none: a cell left empty in a table is nothing."""
+    if ROLES[role].optional:
+        values = value if isinstance(value, list) else [value]
+        return [one for one in values if one is not None and one != ""]
+    if not isinstance(value, list | tuple):
+        kind = "no value" if _is_missing(value) else "a dict" if isinstance(value, Mapping) else "one text"
+        raise UserError(
+            f"{where}: column '{column}' (data.{role}) holds {kind}, not a list. "
+            f'Give a .jsonl or .parquet with lists, as in {{"{column}": ["a", "b"]}}'
+        )
+    if gap := next((number for number, one in enumerate(value, 1) if _is_missing(one)), None):
+        raise UserError(
+            f"{where}: no value at place {gap} of column '{column}' (data.{role}): mend the row, or remove it"
+        )
+    return list(value)
+
+
+def _text(value: Any, role: str, column: str, where: str) -> str:
+    if isinstance(value, (Mapping, list)):
+        inner = f"; try data.{role}={column}.{next(iter(value))}" if isinstance(value, Mapping) and value else ""
+        kind = "dict" if isinstance(value, Mapping) else "list"
+        raise UserError(f"{where}: column '{column}' (data.{role}) holds a {kind}, not a text{inner}")
+    if isinstance(value, bytes):
+        try:
+            value = value.decode()
+        except UnicodeDecodeError:
+            raise UserError(f"{where}: column '{column}' (data.{role}) holds bytes that are not UTF-8 text") from None
+    return label_text(value) if ROLES[role].name else valid_unicode(str(value))
