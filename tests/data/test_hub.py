@@ -158,3 +158,15 @@ def test_references_that_a_copy_on_the_hub_lacks_are_empty(folder, caplog):
         rows = list(data.rows("validation"))
     assert [row["references"] for row in rows] == [[], []]
     assert "no column 'references'" in caplog.text
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_lists_of_class_numbers_become_lists_of_names(tmp_path, streaming):
+    (tmp_path / "train.jsonl").write_text('{"tokens": ["EU", "rejects"], "ner_tags": [1, 0]}\n')
+    names = "class_label: {names: {'0': O, '1': B-ORG}}"
+    card = ["configs:", "- {config_name: default, data_files: [{split: train, path: train.jsonl}]}"]
+    card += ["dataset_info:", "  features:", "  - {name: tokens, list: string}"]
+    card += ["  - name: ner_tags", "    list:", f"      {names}"]
+    (tmp_path / "README.md").write_text("\n".join(["---", *card, "---", ""]))
+    data = Files(hub=str(tmp_path), tokens="tokens", tags="ner_tags", streaming=streaming)
+    assert list(data.rows("train")) == [{"tokens": ["EU", "rejects"], "tags": ["B-ORG", "O"]}]
