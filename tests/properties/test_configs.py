@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+from collections.abc import Iterator, Mapping
+from functools import cache
 from itertools import product
 
 import pytest
@@ -10,6 +13,7 @@ import pytest
 from groundup.config.check import check
 from groundup.config.compose import compose_with_choices
 from groundup.config.files import conf_dir, groups
+from groundup.config.places import resolve
 
 STAGES = {  # stage -> what it cannot do without, beside the choice under test
     "pretrain": [],
@@ -20,6 +24,12 @@ STAGES = {  # stage -> what it cannot do without, beside the choice under test
     "resume": ["run=x"],
     "pipeline": [],
 }
+
+
+@cache
+def composed(stage: str, *overrides: str) -> tuple:
+    """The config of a command line and the choice made in each group; kept, as tests ask for the same ones."""
+    return compose_with_choices(stage, overrides)
 
 
 def text(name: str) -> str:
@@ -54,7 +64,7 @@ def test_choice_composes_and_passes_the_check(stage, choice):
     overrides = [*STAGES[stage], choice]
     if stage == "pipeline" and not choice.startswith("experiment="):
         overrides.append("experiment=demo")
-    cfg, chosen = compose_with_choices(stage, overrides)
+    cfg, chosen = composed(stage, *overrides)
     check(cfg, stage, overrides, chosen)
     group, _, name = choice.partition("=")
     assert chosen[group] == name
@@ -81,3 +91,31 @@ def test_an_experiment_has_one_budget(name):
         if f"groundup {stage} experiment={name}" in text(f"experiment/{name}"):
             budget = compose_with_choices(stage, [f"experiment={name}"])[0].budget
             assert sum(amount is not None for amount in budget.values()) == 1
+
+
+BUILT = ("model", "task", "batching", "scheduler", "callbacks", "decoding")  # groups whose classes are ours
+PURPOSE = {  # what a choice is there for: keys that it sets to something else than its class does
+    "model=lstm_encoder": {"model.bidirectional"},
+    "model=lstm_encoder_decoder": {"model.decoder.cross_attention"},
+    "model=transformer_encoder_decoder": {"model.decoder.cross_attention"},
+    "task=summarization": {"task.decoding.no_repeat_ngram"},
+    "decoding=sample": {"decoding.temperature", "decoding.top_p"},
+}
+
+
+def set_otherwise(value: Mapping, path: str) -> Iterator[str]:
+    """Keys of nested nodes whose values are not the defaults of their classes."""
+    parameters = inspect.signature(resolve(value["_target_"], path)).parameters if "_target_" in value else {}
+    for key, item in value.items():
+        if isinstance(item, Mapping):
+            yield from set_otherwise(item, f"{path}.{key}")
+        elif key in parameters and parameters[key].default not in (inspect.Parameter.empty, item):
+            yield f"{path}.{key}"
+
+
+@pytest.mark.parametrize("choice", [f"{group}={name}" for group in BUILT for name in groups(conf_dir())[group]])
+def test_who_builds_in_python_gets_what_the_command_gives(choice):
+    group = choice.partition("=")[0]
+    stage = next(stage for stage in STAGES if group in groups_of(stage))
+    node = composed(stage, *STAGES[stage], choice)[0].get(group) or {}
+    assert set(set_otherwise(node, group)) == PURPOSE.get(choice, set())

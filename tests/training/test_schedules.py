@@ -44,8 +44,8 @@ def test_warmup_may_be_a_share(make) -> None:
 def test_shapes() -> None:
     assert rates(schedules.Constant) == [2.0] * 100
     assert rates(partial(schedules.Linear, warmup=10))[55] == pytest.approx(1.0)
-    assert rates(partial(schedules.Linear, final=0.5))[-1] == pytest.approx(1.01)
-    cosine = rates(partial(schedules.Cosine, final=0.1))
+    assert rates(partial(schedules.Linear, warmup=0, final=0.5))[-1] == pytest.approx(1.01)
+    cosine = rates(partial(schedules.Cosine, warmup=0, final=0.1))
     assert cosine[50] == pytest.approx(1.1)
     assert cosine[-1] == pytest.approx(0.2, abs=2e-3)
     assert rates(partial(schedules.InverseSquareRoot, warmup=25))[99] == pytest.approx(1.0)
@@ -71,10 +71,10 @@ def test_schedule_longer_than_the_run_is_refused(make) -> None:
 def test_groups_keep_their_proportions_and_state_is_plain() -> None:
     parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
     optimizer = torch.optim.SGD([{"params": [parameters[0]], "lr": 1.0}, {"params": [parameters[1]], "lr": 0.1}])
-    schedule = schedules.Linear()(optimizer, 10)
+    schedule = schedules.Linear(warmup=0)(optimizer, 10)
     schedule.step()
     assert schedule.get_last_lr() == pytest.approx([0.9, 0.09])
-    again = schedules.Linear()(optimizer, 10)
+    again = schedules.Linear(warmup=0)(optimizer, 10)
     again.load_state_dict(schedule.state_dict())
     again.step()
     assert again.get_last_lr() == pytest.approx([0.8, 0.08])

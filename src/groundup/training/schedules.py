@@ -63,7 +63,7 @@ class Constant(Schedule):
 class Linear(Schedule):
     """Warm-up, then a straight line down to ``final`` (a share of the base rate) at the end."""
 
-    def __init__(self, warmup: Amount = 0.0, final: Share = 0.0) -> None:
+    def __init__(self, warmup: Amount = 0.1, final: Share = 0.0) -> None:
         super().__init__(warmup)
         self.final = final
 
@@ -74,7 +74,7 @@ class Linear(Schedule):
 class Cosine(Schedule):
     """Warm-up, then half a cosine down to ``final`` (Loshchilov and Hutter 2017, no restarts)."""
 
-    def __init__(self, warmup: Amount = 0.0, final: Share = 0.1) -> None:
+    def __init__(self, warmup: Amount = 0.05, final: Share = 0.1) -> None:
         super().__init__(warmup)
         self.final = final
 
@@ -90,8 +90,8 @@ class WarmupStableDecay(Schedule):
 
     def __init__(
         self,
-        warmup: Amount = 0.0,
-        decay: Amount = 0.2,
+        warmup: Amount = 0.05,
+        decay: Amount = 0.5,
         final: Share = 0.0,
         shape: Literal["linear", "sqrt"] = "linear",
     ) -> None:
