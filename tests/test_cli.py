@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from groundup import cli
+from groundup.config import files
 
 HEAVY = ("torch", "lightning", "datasets", "sklearn", "wandb", "matplotlib", "transformers", "pydantic", "pandas")
 
@@ -53,6 +54,12 @@ def test_help_lists_every_verb(capsys):
     [
         (["pretran"], "unknown verb 'pretran'. Did you mean 'groundup pretrain'?"),
         (["Finetune"], "unknown verb 'Finetune'. Did you mean 'groundup finetune'?"),
+        (["eval"], "unknown verb 'eval'. Did you mean 'groundup evaluate'?"),
+        (["gen"], "unknown verb 'gen'. Did you mean 'groundup generate'?"),
+        (
+            ["fit"],
+            "unknown verb 'fit'. Two verbs train: groundup pretrain (a text) and groundup finetune (labels or pairs)",
+        ),
         (["zzz"], f"unknown verb 'zzz'. Verbs: {', '.join(cli.STAGES)}"),
         (["-m", "pretrain"], f"the verb comes first: groundup VERB -m. Verbs: {', '.join(cli.STAGES)}"),
         (["model=lstm"], "model=lstm needs a verb before it. Try groundup pretrain model=lstm"),
@@ -156,7 +163,7 @@ def test_env_file_fills_in_and_never_overrides(monkeypatch, tmp_path):
 
 def test_env_file_of_the_current_folder_is_nobodys(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "PACKAGE", tmp_path / "src" / "groundup")
+    monkeypatch.setattr(files, "PACKAGE", tmp_path / "src" / "groundup")
     (tmp_path / ".env").write_text("GROUNDUP_TEST_A=file\n")
     cli.prepare_environment()
     assert "GROUNDUP_TEST_A" not in os.environ

@@ -20,6 +20,15 @@ SHELL_ONLY = re.compile(
     r"(GROUNDUP_(ALLOW|CONF|RANK_JOB)|PATH|HOME|HYDRA_\w+|PYTHON\w*|LD_\w+|DYLD_\w+)$", re.IGNORECASE
 )
 
+# What other programs call our verbs.
+VERBS = {
+    "train fit": "Two verbs train: groundup pretrain (a text) and groundup finetune (labels or pairs)",
+    "eval test validate": "Did you mean 'groundup evaluate'?",
+    "infer inference classify translate summarize": "Did you mean 'groundup predict'?",
+    "sample complete": "Did you mean 'groundup generate'?",
+    "continue restart": "Did you mean 'groundup resume'?",
+}
+
 # What people write, and what Hydra 1.3 understands.
 ALIASES = {
     "+experiment=": "experiment=",
@@ -78,7 +87,10 @@ def unknown_verb(word: str) -> str:
         return f"the verb comes first: groundup VERB {word}. Verbs: {', '.join(STAGES)}"
     if "=" in word:
         return f"{word} needs a verb before it. Try groundup pretrain {word}"
-    near = get_close_matches(word.lower(), STAGES, n=1, cutoff=0.5)
+    if hint := next((said for names, said in VERBS.items() if word.lower() in names.split()), None):
+        return f"unknown verb '{word}'. {hint}"
+    begun = [verb for verb in STAGES if verb.startswith(word.lower())]
+    near = begun if len(begun) == 1 else get_close_matches(word.lower(), STAGES, n=1, cutoff=0.7)
     hint = f"Did you mean 'groundup {near[0]}'?" if near else f"Verbs: {', '.join(STAGES)}"
     return f"unknown verb '{word}'. {hint}"
 

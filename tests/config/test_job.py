@@ -180,6 +180,9 @@ def test_folder_with_other_files_is_refused_and_an_empty_one_is_not(toy, capsys)
     assert capsys.readouterr().err.splitlines()[-1] == line
     assert [file.name for file in (toy.root / "thesis").iterdir()] == ["chapter.tex"]
     assert toy.groundup("pretrain", "hydra.run.dir=thesis/run") == 0
+    for full in ("thesis", "/"):  # no folder is named that is there already, and none beside those of the system
+        assert toy.groundup("pretrain", f"hydra.run.dir={full}") == 2
+        assert capsys.readouterr().err.endswith("). Name a new folder\n")
 
 
 def test_runs_started_together_have_folders_of_their_own(toy):

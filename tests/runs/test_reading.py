@@ -107,8 +107,14 @@ def test_links_of_wandb_among_its_own_files_are_left_alone(tmp_path):
     own.mkdir(parents=True)
     (tmp_path / "wandb" / "latest-run").symlink_to("offline-run-1")
     require_own_files(tmp_path)
-    (own / "debug.log").symlink_to(tmp_path.parent / "elsewhere.log")
-    with pytest.raises(UserError, match=r"debug\.log is a link"):
+    elsewhere = tmp_path.parent / f"{tmp_path.name}.log"
+    elsewhere.write_text("of W&B", encoding="utf-8")
+    (own / "debug-core.log").symlink_to(elsewhere)  # W&B makes it, so every run that was killed has one
+    require_own_files(tmp_path)
+    assert not (own / "debug-core.log").is_symlink() and elsewhere.read_text(encoding="utf-8") == "of W&B"
+    assert (tmp_path / "wandb" / "latest-run").is_symlink()
+    (tmp_path / "own").symlink_to(tmp_path / "wandb")
+    with pytest.raises(UserError, match="is a link to"):
         require_own_files(tmp_path)
 
 

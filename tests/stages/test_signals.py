@@ -24,9 +24,11 @@ DRIVER = """
 import sys, time
 from groundup import cli
 from groundup.data.datamodule import TextDataModule
+from groundup.jobs import preflight
 from groundup.tasks.base import Task
 
 place, name, seconds = {
+    "start": (preflight, "preflight", 60),
     "data": (TextDataModule, "prepare_data", 60),
     "training": (Task, "training_step", 1),
     "evaluation": (Task, "test_step", 60),
@@ -116,6 +118,18 @@ def test_every_signal_ends_in_order_and_the_run_goes_on(running, moment, number,
     assert "test/accuracy" in json.loads(run.folder.metrics_json.read_text())
     said = capsys.readouterr().err
     assert ("resuming at step 8" in said) == (moment == "evaluation")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "code", "name"),
+    [(signal.SIGTERM, 75, "SIGTERM"), (signal.SIGHUP, 75, "SIGHUP"), (signal.SIGINT, 130, "Ctrl-C")],
+)
+def test_signal_before_there_is_a_run_says_so(running, number, code, name):
+    run = running("start")
+    assert run.end_by(number) == [f"interrupted ({name}) before anything was written"]
+    assert run.process.returncode == code
+    assert not run.folder.path.exists()
 
 
 @pytest.mark.slow

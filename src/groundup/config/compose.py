@@ -98,11 +98,11 @@ def extra_config_dirs() -> list[str]:
     return [f"{source.schema}://{source.path}" for source in extra]
 
 
-def resolved(cfg: DictConfig | Mapping) -> dict[str, Any]:
+def resolved(cfg: DictConfig | Mapping, stage: str = "", overrides: Sequence[str] = ()) -> dict[str, Any]:
     """What was composed as plain nested dicts and lists, interpolations replaced by their values; missing ones stay ``???``.
 
     This happens once, where a command or a step is composed. Plain values pass as they are: what a run folder holds is
-    never resolved, so ``${`` in it is text.
+    never resolved, so ``${`` in it is text. ``stage``, ``overrides``: what was typed, for the line about a mistake.
 
     Raises:
         UserError: an interpolation that points to nothing.
@@ -116,7 +116,7 @@ def resolved(cfg: DictConfig | Mapping) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         from groundup.config.mistakes import explain
 
-        raise UserError(explain(error, "", [])) from error
+        raise UserError(explain(error, stage, overrides)) from error
     return cast(dict[str, Any], plain)
 
 

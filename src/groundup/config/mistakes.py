@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from groundup.config.files import experiment_stage, for_another_verb
 from groundup.config.foreign import normalised
 from groundup.config.suggest import (
     all_names,
+    composed,
     forget,
     groups,
     instead_of_choice,
@@ -46,7 +47,7 @@ def explain(error: BaseException, stage: str, overrides: Sequence[str]) -> str |
     if isinstance(error, HydraException):
         return composition(error, stage, overrides)
     if isinstance(error, OmegaConfBaseException):
-        return omegaconf(error, overrides)
+        return omegaconf(error, stage, overrides)
     if isinstance(error, OSError) and error.errno in ENVIRONMENT and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, ValueError) and "Config group override must be a string" in str(error):
@@ -103,6 +104,8 @@ def dashed(word: str, words: Sequence[str], stage: str) -> str:
     key = normalised(name)
     if key in all_names(stage, others) and takes(stage, others, [f"{key}={value}"]):
         return f"{word}: words are written KEY=VALUE, without dashes. {try_line([f'{key}={value}'])}"
+    if key in groups() and key in all_names(stage, others):
+        return f"{word}: words are written KEY=VALUE, without dashes. {unknown_choice(f'{key}/{value}', '', None, stage, others)}"
     advice = instead_of_key(key, value, stage, others)
     return f"{word}: words are written KEY=VALUE, without dashes, and there is no key '{key}'{advice}"
 
@@ -149,7 +152,8 @@ def composition(error: BaseException, stage: str, overrides: Sequence[str]) -> s
         return f"~{match[1]}: nothing there to delete" + (f"; did you mean '{near}'? Try ~{near}" if near else "")
     if match := re.search(r"Ambiguous value for argument '(([^=]+)=(.*))'|Sweep parameters '(([^=]+)=(.*))'", text):
         override, key, value = [item for item in match.groups() if item is not None]
-        return f"{override}: several values. For one run each add -m; for a list write '{key}=[{value}]'"
+        as_list = f"; for a list write '{key}=[{value}]'" if may_be_list(key, stage) else ""
+        return f"{override}: several values. For one run each add -m{as_list}"
     if match := re.search(r"Override (\S+) looks like a config group", text):
         near = spelled(match[1].lstrip("+~").split("@")[0], list(groups()))
         return f"{match[1]}: there is no such group" + (f"; did you mean '{near}'?" if near else "")
@@ -200,11 +204,19 @@ def unknown_choice(path: str, text: str, options: Sequence[str] | None, stage: s
     return f"{where}{group}={name}: no such choice. {group} can be: {', '.join(options)}{advice}"
 
 
+def may_be_list(key: str, stage: str) -> bool:
+    """Whether a key holds a list, or nothing that says what it is."""
+    value = composed(stage, ())
+    for part in key.lstrip("+").split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value is None or isinstance(value, list)
+
+
 def asked_for(group: str, name: str, overrides: Sequence[str]) -> bool:
     return any(item.lstrip("+").startswith(f"{group}=") and name in item for item in overrides)
 
 
-def omegaconf(error, overrides: Sequence[str] = ()) -> str:
+def omegaconf(error, stage: str, overrides: Sequence[str]) -> str:
     """A value that is missing, points nowhere or has the wrong type."""
     kind, key = type(error).__name__, getattr(error, "full_key", None)
     text = one_line(str(error).splitlines()[0])
@@ -216,7 +228,11 @@ def omegaconf(error, overrides: Sequence[str] = ()) -> str:
         )
         return f"{key} = ${{{match[1]}}}: there is no key '{match[1]}' to take the value from"
     if match := re.search(r"node `(\w+)` is not a container and thus cannot contain `(\w+)`", str(error)):
-        return f"{match[1]}: it has keys of its own. Try {match[1]}.{match[2]}=..."
+        typed = next((word for word in overrides if word.startswith(f"{match[1]}=")), match[1])
+        ours = instead_of_key(match[1], typed.partition("=")[2], stage, without(typed, overrides))
+        if ours.startswith(". Try "):  # `wandb=false`, say
+            return f"{typed}: it has keys of its own{ours}"
+        return f"{match[1]}: it has keys of its own, such as {match[1]}.{match[2]}"
     if match := re.search(r"Environment variable '([^']+)' not found", text):
         return f"{key}: the environment variable {match[1]} is not set. Try export {match[1]}=..."
     return f"{key}: {text}" if key else text

@@ -37,6 +37,9 @@ def instead_of_key(key: str, value: str, stage: str, others: Sequence[str]) -> s
     for word in (words[0] for words in ours if words[0] != f"{key}={value}"):
         if (homes := elsewhere(word.partition("=")[0])) and (group := word.partition(".")[0]) in known:
             return f": that is {word}, and {group} must be one of {in_short(homes)}"
+        if word.partition("=")[0] in known and (options := groups().get(word.partition("=")[0])):
+            group = word.partition("=")[0]
+            return f": that is {group}=NAME. {group} can be: {', '.join(options)}"
     if note := by_name(NOTES).get(normalised(key)) or by_name(NOTES).get(normalised(key.rpartition(".")[2])):
         return f": {note}"
     if homes := elsewhere(key):
@@ -82,8 +85,11 @@ def translated(key: str, value: str, stage: str, others: Sequence[str], known: C
     if leaf in ("name", "type", "kind") and "." in key and group in groups() and name not in table:
         yield choose(f"{group}={value}", stage, others)
         return
-    if name == "name" or leaf != "name":
-        for words in fill(table.get(name, table.get(leaf, ())), value):
+    if name in table or leaf != "name":
+        entry = table.get(name, table.get(leaf, ()))
+        if entry == table["best_metric"]:
+            value = our_metric(value, stage, others)
+        for words in fill(entry, value):
             parent = key.rpartition(".")[0]
             ours, _, typed = words[-1].partition("=")
             if parent and f"{parent}.{ours.rpartition('.')[2]}" in known:  # model.encoder.num_layers, say
@@ -91,6 +97,13 @@ def translated(key: str, value: str, stage: str, others: Sequence[str], known: C
             yield [word for item in words for word in choose(item, stage, others)]
             yield from both_sides(ours, typed, known)
     yield from both_sides(key, value, known)
+
+
+def our_metric(name: str, stage: str, others: Sequence[str]) -> str:
+    """What the task calls a metric of that name; the name itself where it has none."""
+    from groundup.metrics.estimate import meant_metric, reported
+
+    return meant_metric(name, reported(composed(stage, tuple(others)) or {})) or name
 
 
 def both_sides(key: str, value: str, known: Collection[str]) -> Iterator[list[str]]:
@@ -187,7 +200,7 @@ def takes(stage: str, others: Sequence[str], words: Sequence[str]) -> bool:
 def forget() -> None:
     """What was read for the last line; files may have changed since."""
     composed.cache_clear()
-    groups.cache_clear()
+    groups_in.cache_clear()
 
 
 def is_choice(word: str) -> bool:
@@ -282,8 +295,8 @@ def dotted(values: Mapping, prefix: str = "") -> Iterator[str]:
             yield from dotted(value, f"{prefix}{key}.")
 
 
-@cache
 def groups() -> dict[str, list[str]]:
-    from groundup.config.files import conf_dir
+    return groups_in(files.conf_dir())
 
-    return files.groups(conf_dir())
+
+groups_in = cache(files.groups)

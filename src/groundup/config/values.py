@@ -93,11 +93,12 @@ def explain_misfit(errors: Sequence[Mapping], parameter: Parameter, value: Any) 
 def fallback(parameter: Parameter, value: Any) -> Any:
     """The value as a number or a list, if that fits; else the default, if one can type it and it is no guess.
 
-    The default of a list is a guess where a single value was typed: the rest of what it stood for would change.
+    The default of a list is a guess where a single value was typed: the rest of what it stood for would change. So is
+    zero, which switches off what was asked for.
     """
-    number = as_number(value)
-    if number is not EMPTY and misfit_free(parameter.annotation, number):
-        return number
+    for number in (as_number(value), as_share(value)):
+        if number is not EMPTY and misfit_free(parameter.annotation, number):
+            return number
     items = [word.strip() for word in value.split(",")] if isinstance(value, str) else [value]
     if isinstance(value, str | int | float) and misfit_free(parameter.annotation, items):
         return items
@@ -106,7 +107,7 @@ def fallback(parameter: Parameter, value: Any) -> Any:
         return EMPTY
     if isinstance(default, list | tuple) and not isinstance(value, list | tuple):
         return EMPTY
-    return EMPTY if default == "" or isinstance(default, bool) else default
+    return EMPTY if default in ("", 0) or isinstance(default, bool) else default
 
 
 def as_number(value: Any) -> Any:
@@ -116,6 +117,16 @@ def as_number(value: Any) -> Any:
     except ValueError:
         return EMPTY
     return int(number) if number.is_integer() else EMPTY if isinstance(value, float) or number != number else number
+
+
+def as_share(value: Any) -> Any:
+    """``'50%'`` as 0.5, else EMPTY."""
+    if not isinstance(value, str) or not value.endswith("%"):
+        return EMPTY
+    try:
+        return float(value[:-1]) / 100
+    except ValueError:
+        return EMPTY
 
 
 def near_choice(word: str, words: Sequence[str]) -> Any:

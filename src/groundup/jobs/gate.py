@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,12 @@ class Gate(Callback):
         try:
             with hydra_config(config):
                 stage = config.hydra.job.name
-                plain = resolved(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
+                typed = list(config.hydra.overrides.task)
+                plain = resolved(
+                    OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]), stage, typed
+                )
                 choices = resolved(config.hydra.runtime.choices)
-                told = preflight(stage, plain, list(config.hydra.overrides.task), choices)
+                told = preflight(stage, plain, typed, choices)
                 if stage not in WITHOUT_FOLDER and rank() == 0:
                     check_free(Path(config.hydra.run.dir), "hydra.run.dir")
         except Exception as error:
@@ -69,7 +73,14 @@ def check_free(folder: Path, key: str) -> None:
         )
     if names:
         some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-        raise UserError(f"{key}={folder} is not empty ({some}). Try {key}={folder / 'run'}")
+        inner = folder / "run"
+        free = (
+            not inner.exists()
+            and os.access(folder, os.W_OK)
+            and folder.resolve() != Path(folder.anchor or ".").resolve()
+        )
+        advice = f"Try {key}={inner}" if free else "Name a new folder"
+        raise UserError(f"{key}={folder} is not empty ({some}). {advice}")
 
 
 def remove_empty(folder: Path, top: Path) -> None:

@@ -22,7 +22,7 @@ from groundup.errors import UserError
 from groundup.jobs import gate, sweep
 from groundup.jobs.ranks import is_spawned_rank, run_rank
 from groundup.system.secrets import mask_text
-from groundup.system.signals import ending_in_order
+from groundup.system.signals import Interrupted, ending_in_order
 from groundup.system.streams import visible
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -110,7 +110,9 @@ def launch(stage: str, arguments: list[str]) -> int:
         if task.failure is not None:
             code = report_failure(task.failure, stage, task.log, full_error, overrides=arguments)
     except (KeyboardInterrupt, SystemExit) as stop:
-        for line in getattr(stop, "__notes__", [])[-1:]:  # of the outermost run: a step of a pipeline ends with it
+        early = "" if isinstance(stop, SystemExit) and not isinstance(stop, Interrupted) else starting(stop)
+        line = [early, *getattr(stop, "__notes__", [])][-1]  # of the outermost run: a step of a pipeline ends with it
+        if line:
             print(visible(mask_text(line)), file=sys.stderr)
         if not isinstance(stop, KeyboardInterrupt):
             raise
@@ -122,6 +124,12 @@ def launch(stage: str, arguments: list[str]) -> int:
     finally:
         failed = sweep.finish()
     return code or failed
+
+
+def starting(stop: KeyboardInterrupt | Interrupted) -> str:
+    """What is said of a signal that came before there was a run."""
+    name = "Ctrl-C" if isinstance(stop, KeyboardInterrupt) else str(stop)
+    return f"interrupted ({name}) before anything was written"
 
 
 def run_hydra(task: Task, stage: str) -> None:
@@ -166,7 +174,7 @@ def check_flags(arguments: list[str], stage: str) -> None:
     parser = get_args_parser()
 
     def refuse(message: str) -> NoReturn:
-        raise UserError(f"{message}. `--hydra-help` lists the flags")
+        raise UserError(in_our_words(message, stage))
 
     parser.error = refuse  # type: ignore[method-assign]
     flags = parser._option_string_actions
@@ -184,6 +192,21 @@ def check_flags(arguments: list[str], stage: str) -> None:
         raise UserError(f"{' and '.join(flag for flag, given in modes.items() if given)} cannot be combined")
     if known.experimental_rerun:  # unpickles a file
         raise UserError("--experimental-rerun is not supported. Try groundup resume run=RUN")
+
+
+def in_our_words(message: str, stage: str) -> str:
+    """What argparse says of a flag of Hydra's."""
+    if match := re.match(r"ambiguous option: (--config)\b", message):
+        return (
+            f"{match[1]}: no file is read this way. Keys of your own go into conf/experiment/NAME.yaml, chosen by "
+            f"experiment=NAME; `groundup {stage} --cfg job` shows what is set"
+        )
+    if match := re.match(r"argument (\S+?)/\S+: invalid choice: '?(.+?)'? \(choose from (.+)\)", message):
+        known = match[3].replace("'", "")
+        return f"{match[1]} {match[2]}: it shows one of {known}, and reads no file. Try {match[1]} {known.partition(',')[0]}"
+    if match := re.match(r"argument (\S+): expected one argument", message):
+        return f"{match[1]}: a value is missing after it"
+    return f"{message}. `--hydra-help` lists the flags"
 
 
 def report_failure(

@@ -136,23 +136,38 @@ def direction(monitor: str, mode: Direction | None, reports: Sequence[Metric]) -
 
 
 def check_monitor(config: Mapping[str, Any]) -> None:
-    """Raises UserError where ``monitor`` is no metric of the task's validation, or has no direction.
+    """Raises UserError where ``monitor``, or that of a callback of ours, is no metric of the task's validation.
 
-    ``config`` holds plain values; its task's class is imported. A task that declares no metrics may report any.
+    The same where it has no direction. ``config`` holds plain values; its task's class is imported. A task that declares
+    no metrics may report any.
     """
-    task, monitor = config.get("task"), config.get("monitor")
-    if not task or not monitor:
-        return
-    reports: Sequence[Metric] = resolve(task.get("_target_"), "task").reports  # type: ignore[attr-defined]
-    split, _, name = str(monitor).rpartition("/")
-    if reports and not (split == "validation" and any(_is(one, name) for one in reports)):
-        known = [one.name for one in reports if one.better]
-        bare = re.sub(r"^(eval|val|valid|validation|test|dev|train)_", "", name.lower().replace("-", "_"))
-        meant = [one.name for one in reports if bare in (one.name, *one.also)] or get_close_matches(bare, known, 1, 0.8)
-        advice = f". Try monitor=validation/{meant[0]}" if meant else ""
-        listed = ", ".join(f"validation/{one}" for one in known)
-        raise UserError(f"monitor={monitor}: this task's validation reports {listed}{advice}")
-    direction(str(monitor), config.get("monitor_mode"), reports)
+    reports = reported(config)
+    watching = {"monitor": (config.get("monitor"), config.get("monitor_mode"))}
+    for name, node in (config.get("callbacks") or {}).items():
+        if str((node or {}).get("_target_")).startswith("groundup."):
+            watching[f"callbacks.{name}.monitor"] = (node.get("monitor"), node.get("mode"))
+    for key, (monitor, mode) in watching.items():
+        if not config.get("task") or not monitor:
+            continue
+        split, _, name = str(monitor).rpartition("/")
+        if reports and not (split == "validation" and any(_is(one, name) for one in reports)):
+            advice = f". Try {key}=validation/{meant}" if (meant := meant_metric(name, reports)) else ""
+            listed = ", ".join(f"validation/{one.name}" for one in reports if one.better)
+            raise UserError(f"{key}={monitor}: this task's validation reports {listed}{advice}")
+        direction(str(monitor), mode, reports)
+
+
+def reported(config: Mapping[str, Any]) -> Sequence[Metric]:
+    """What the validation of a configuration's task reports; its class is imported."""
+    task = config.get("task")
+    return resolve(task.get("_target_"), "task").reports if task else ()  # type: ignore[attr-defined]
+
+
+def meant_metric(name: str, reports: Sequence[Metric]) -> str | None:
+    """The metric that others call ``name``: ``val_acc`` is ``accuracy``."""
+    bare = re.sub(r"^(eval|val|valid|validation|test|dev|train)_", "", name.lower().replace("-", "_"))
+    near = get_close_matches(bare, [one.name for one in reports if one.better], 1, 0.8)
+    return next((one.name for one in reports if bare in (one.name, *one.also)), next(iter(near), None))
 
 
 def _is(metric: Metric, name: str) -> bool:

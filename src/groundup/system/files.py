@@ -144,17 +144,21 @@ def damaged(path: Path, why: str) -> UserError:
 def require_own_files(folder: Path) -> None:
     """Raises UserError unless a run holds only files and folders: a run that goes on must not write outside its folder.
 
-    W&B makes links between its own files; those that stay inside its folder are left alone.
+    W&B makes links between its own files, and one to its log in the home folder. Those that stay inside its folder are
+    left alone, others below it are removed.
     """
     for root, children, files in os.walk(folder):
         for name in children + files:
             path = Path(root, name)
             if path.is_symlink():
-                if not _stays_in(path, folder / "wandb"):
+                if _stays_in(path, folder / "wandb"):
+                    continue
+                if not _below(path, folder / "wandb"):
                     raise UserError(
                         f"{path} is a link to {os.readlink(path)}, and a run that goes on writes only inside its folder. "
                         "Put there what it points to, or a copy"
                     )
+                path.unlink()
             elif name in files:
                 require_regular(path)
 
@@ -190,8 +194,11 @@ def _loader(yaml) -> type:
 
 def _stays_in(link: Path, folder: Path) -> bool:
     """Whether a link and what it points to lie in ``folder``, itself no link."""
-    inside = folder.resolve()
-    return not folder.is_symlink() and folder in link.parents and inside in link.resolve().parents
+    return _below(link, folder) and folder.resolve() in link.resolve().parents
+
+
+def _below(path: Path, folder: Path) -> bool:
+    return not folder.is_symlink() and folder in path.parents
 
 
 def _first_line(error: Exception) -> str:

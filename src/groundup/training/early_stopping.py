@@ -57,7 +57,8 @@ class EarlyStopping(Callback):
         if self.monitor not in trainer.callback_metrics:
             known = ", ".join(sorted(name for name in trainer.callback_metrics if name.startswith("validation/")))
             raise UserError(
-                f"early stopping watches {self.monitor}, but validation reports {known}. Try monitor=validation/loss"
+                f"early stopping watches {self.monitor}, but validation reports {known}. "
+                "Try callbacks.early_stopping.monitor=validation/loss"
             )
         score = float(trainer.callback_metrics[self.monitor])
         # The first score is the best so far; NaN is never an improvement
