@@ -16,8 +16,9 @@ from groundup.data.sources.files import FILES
 from groundup.errors import UserError
 from groundup.tasks.base import Task
 
-MISTAKES = {  # options after data=files -> what the line must say
+MISTAKES = {  # options, after data=files where they name no other -> what the line must say
     "data.train=nope.csv": "own.csv",
+    "data=imdb data.train=onw.csv": "no file onw.csv; the current folder has broken.jsonl,",
     "data.train=own.csv data.label=lable": "try data.label=label",
     "data.train=own.csv data.encoding=gbk18030": "Try gb18030",
     "data.train=own.csv data.delimiter=ab": "one character",
@@ -38,7 +39,8 @@ from groundup import cli
 for line in sys.argv[1:]:
     error, begun = io.StringIO(), time.process_time()
     with contextlib.redirect_stderr(error):
-        code = cli.run(["finetune", "data=files", *line.split()])
+        words = line.split()
+        code = cli.run(["finetune", *(() if "data=imdb" in words else ("data=files",)), *words])
     print(code, "torch" in sys.modules, time.process_time() - begun < 2, error.getvalue().strip(), sep="|")
 """
 

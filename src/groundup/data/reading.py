@@ -59,7 +59,7 @@ def format_of(path: Path) -> Format:
     return known[suffix]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Reading:
     r"""What files do not say of themselves. Raises UserError for values that mean nothing.
 
@@ -74,13 +74,11 @@ class Reading:
     columns: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
-        values = {
-            "encoding": None if self.encoding is None else _known_encoding(self.encoding),
-            "delimiter": None if self.delimiter is None else _known_delimiter(self.delimiter),
-            "columns": tuple(self.columns) if self.columns else None,
-        }
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
+        if self.encoding is not None:
+            _check_encoding(self.encoding)
+        if self.delimiter is not None:
+            self.delimiter = _known_delimiter(self.delimiter)
+        self.columns = tuple(self.columns or ()) or None
         refuse_repeated(self.columns or (), "data.columns")
 
     def is_document(self, path: Path) -> bool:
@@ -100,8 +98,8 @@ class Reading:
                 )
 
 
-def _known_encoding(name: str) -> str:
-    """The name as given. Raises UserError when Python has no such encoding of text."""
+def _check_encoding(name: str) -> None:
+    """Raises UserError when Python has no such encoding of text."""
     try:
         with contextlib.suppress(UnicodeError):
             b"a".decode(name)
@@ -109,7 +107,6 @@ def _known_encoding(name: str) -> str:
         raise UserError(
             f"data.encoding={name}: no such encoding. Try gb18030, big5, shift_jis, euc_kr, cp1252, cp1251 or utf-16"
         ) from None
-    return name
 
 
 def _known_delimiter(text: str) -> str:

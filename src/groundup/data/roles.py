@@ -24,38 +24,28 @@ class Role:
     """
 
     what: str
-    usual: str = ""
+    usual: str = ""  # names with blanks between them
     given: bool = False
     optional: bool = False
     many: bool = False
     name: bool = False
 
 
+# fmt: off
 ROLES: dict[str, Role] = {
-    "text": Role(
-        "a text",
-        "text texts sentence sentences review reviews content document comment tweet message body 文本 内容 评论 句子 正文",
-        given=True,
-        optional=True,
-    ),
+    "text": Role("a text", given=True, optional=True, usual="text texts sentence sentences review reviews content document "
+                 "comment tweet message body 文本 内容 评论 句子 正文"),
     "text_pair": Role("a second text, for tasks on pairs", given=True, optional=True),
-    "label": Role(
-        "the class of a text",
-        "label labels class classes target category sentiment intent topic 标签 类别 分类 情感",
-        optional=True,
-        name=True,
-    ),
-    "source": Role(
-        "what is given, for tasks that write a text", "source src input document article 原文 源", given=True
-    ),
-    "target": Role("what is to be written", "target tgt output summary translation 译文 摘要 目标"),
+    "label": Role("the class of a text", optional=True, name=True,
+                  usual="label labels class classes target category sentiment intent topic 标签 类别 分类 情感"),
+    "source": Role("what is given, for tasks that write a text", given=True, usual="source src input document article 原文 源"),
+    "target": Role("what is to be written", usual="target tgt output summary translation 译文 摘要 目标"),
     "references": Role("further right answers: a list, one text, or nothing", optional=True, many=True),
-    "tokens": Role(
-        "the words of a text, for tasks on words", "tokens token words word form 词语 分词", given=True, many=True
-    ),
-    "tags": Role("a name for each of the tokens", "tags tag ner_tags pos_tags ner pos upos 标注", many=True, name=True),
+    "tokens": Role("the words of a text", given=True, many=True, usual="tokens token words word form 词语 分词"),
+    "tags": Role("a name for each of the tokens", many=True, name=True, usual="tags tag ner_tags pos_tags ner pos upos 标注"),
     "group": Role("a name: figures are reported apart for each", name=True),
 }
+# fmt: on
 
 
 def columns_by_role(named: Mapping[str, str | None]) -> dict[str, str]:
@@ -89,8 +79,15 @@ def roles(row: Mapping[str, Any], columns: Mapping[str, str], clean: Clean | Non
     messages.
     Raises UserError when a column is missing, has no value on one side of a pair, or holds anything else than its role.
     """
-    row = extract(row, columns, where)
-    return cleaned(row, clean) if clean else row
+    result: Row = {}
+    for role, column in columns.items():
+        value = in_row(row, role, column, where, taken=columns.values())
+        if ROLES[role].many:
+            result[role] = [_text(one, role, column, where) for one in _items(value, role, column, where)]
+        else:
+            result[role] = _text(_filled(value, role, column, where), role, column, where)
+    check_tags(result, where)
+    return cleaned(result, clean) if clean else result
 
 
 def cleaned(row: Row, clean: Clean) -> Row:
@@ -99,20 +96,6 @@ def cleaned(row: Row, clean: Clean) -> Row:
         role: value if ROLES[role].name else [clean(one) for one in value] if ROLES[role].many else clean(value)
         for role, value in row.items()
     }
-
-
-def extract(row: Mapping[str, Any], columns: Mapping[str, str], where: str) -> Row:
-    """``roles`` without cleaning."""
-    result: Row = {}
-    for role, column in columns.items():
-        value = in_row(row, role, column, where, taken=columns.values())
-        if ROLES[role].many:
-            items = _items(value, role, column, where)
-            result[role] = [_text(one, role, column, where) for one in items]
-        else:
-            result[role] = _text(_filled(value, role, column, where), role, column, where)
-    check_tags(result, where)
-    return result
 
 
 def check_tags(row: Row, where: str) -> None:

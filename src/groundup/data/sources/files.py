@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from groundup.data.reading import Reading, read, suffix_of
-from groundup.data.roles import ROLES, Row, cleaned, columns_by_role, extract, label_text
+from groundup.data.roles import ROLES, Row, cleaned, columns_by_role, label_text, roles
 from groundup.data.sources import hub as hugging_face
 from groundup.data.sources.source import SPLITS, Source, Tally
 from groundup.errors import UserError
@@ -157,7 +157,7 @@ class Files(Source):
         for where, raw, document in self._raw(origin):
             if share and document:
                 raw = {"text": _cut(raw["text"], self.validation_share or 0, held_out)}
-            row = extract(raw, self.columns, where)
+            row = roles(raw, self.columns, None, where)
             # By the text as it stands in the file: cleaning must not move rows from one split to the other.
             if share and not document and (_place(row) < (self.validation_share or 0)) != held_out:
                 continue
