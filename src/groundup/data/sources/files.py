@@ -116,8 +116,7 @@ class Files(Source):
         return self._fingerprints[split]
 
     def _fingerprint(self, split: str) -> str:
-        origin, shared = self._origin(split)
-        share = self.validation_share if shared else None
+        origin, share = self._origin(split)
         settings = [self.columns, self.clean.as_dict() if self.clean else None, share, asdict(self.reading)]
         content: list[str] | list[tuple[str, str]]
         if self.hub and origin not in self.files:
@@ -129,20 +128,20 @@ class Files(Source):
     def _present(self) -> list[str]:
         return [*self.files, *(self.hub.splits() if self.hub else [])]
 
-    def _origin(self, split: str) -> tuple[str, bool]:
-        """The split whose files hold the rows, and whether they are shared between train and validation."""
+    def _origin(self, split: str) -> tuple[str, float]:
+        """The split whose files hold the rows, and the share of these that validation has; 0 where they are one split's."""
         if split in self.files and split != "train":  # no need to ask the hub
-            return split, False
+            return split, 0
         present = self._present()
-        share = self.validation_share is not None and "validation" not in present
+        share = 0 if "validation" in present else self.validation_share or 0
         if share and "train" in present and "share" not in self.told:
             self.told.add("share")
-            log.info("validation: %g %% of train held out, %s", 100 * (self.validation_share or 0), self._which())
+            log.info("validation: %g %% of train held out, %s", 100 * share, self._which())
         if split in present:
-            return split, share and split == "train"
+            return split, share if split == "train" else 0
         if split == "validation" and "train" in present:
             if share:
-                return "train", True
+                return "train", share
             raise UserError(
                 "the data has no validation split: name it, as in data.validation=dev.csv, "
                 "or hold out a part of train, as in data.validation_share=0.1"
@@ -156,28 +155,25 @@ class Files(Source):
         held_out = split == "validation"
         for where, raw, document in self._raw(origin):
             if share and document:
-                raw = {"text": _cut(raw["text"], self.validation_share or 0, held_out)}
+                raw = {"text": _cut(raw["text"], share, held_out)}
             row = roles(raw, self.columns, None, where)
             # By the text as it stands in the file: cleaning must not move rows from one split to the other.
-            if share and not document and (_place(row) < (self.validation_share or 0)) != held_out:
+            if share and not document and (_place(row) < share) != held_out:
                 continue
             row = cleaned(row, self.clean) if self.clean else row
             if tally.keeps(row, where):
                 yield row
         if not tally.rows:
-            raise self._nothing_in(split, share)
-        if split == "train" and "label" in self.columns and not (self.many_classes or self.labels):
-            tally.refuse_many(self.columns["label"])
-
-    def _nothing_in(self, split: str, share: bool) -> UserError:
-        if not share:
-            return UserError(
+            if share:
+                raise UserError(
+                    f"data.validation_share={share} of train leaves no rows for {split}: train is too small; "
+                    "name a file, as in data.validation=dev.csv, or set another share"
+                )
+            raise UserError(
                 f"{split}: no row has a label in column '{self.columns.get('label')}': try data.label=COLUMN"
             )
-        return UserError(
-            f"data.validation_share={self.validation_share} of train leaves no rows for {split}: train is too small; "
-            "name a file, as in data.validation=dev.csv, or set another share"
-        )
+        if split == "train" and "label" in self.columns and not (self.many_classes or self.labels):
+            tally.refuse_many(self.columns["label"])
 
     def _raw(self, origin: str) -> Iterator[tuple[str, dict[str, Any], bool]]:
         """Where it stands, the raw row, and whether it is a whole document."""
