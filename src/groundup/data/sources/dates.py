@@ -6,7 +6,6 @@ How a language writes them is known to the Unicode Common Locale Data Repository
 from __future__ import annotations
 
 import difflib
-import hashlib
 import random
 import re
 from collections import Counter
@@ -24,7 +23,7 @@ from babel.localedata import locale_identifiers
 from pydantic import Field
 
 from groundup.data.roles import Row
-from groundup.data.sources.source import SPLITS, Generated
+from groundup.data.sources.source import SPLITS, Generated, place
 from groundup.errors import UserError
 from groundup.ranges import Count
 from groundup.text.clean import Clean
@@ -134,13 +133,9 @@ def _days(years: Iterable[int]) -> dict[str, list[date]]:
     for year in years:
         for number in range((date(year + 1, 1, 1) - date(year, 1, 1)).days):
             day = date(year, 1, 1) + timedelta(days=number)
-            place = int.from_bytes(hashlib.sha256(day.isoformat().encode()).digest()[:8], "big") / 2**64
-            if place < _SHARES["test"]:
-                found["test"].append(day)
-            elif place < sum(_SHARES.values()):
-                found["validation"].append(day)
-            else:
-                found["train"].append(day)
+            at = place(day.isoformat())
+            split = "test" if at < _SHARES["test"] else "validation" if at < sum(_SHARES.values()) else "train"
+            found[split].append(day)
     return found
 
 

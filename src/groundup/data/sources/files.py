@@ -17,7 +17,7 @@ from pydantic import Field
 from groundup.data.reading import Reading, read, suffix_of
 from groundup.data.roles import ROLES, Row, cleaned, columns_by_role, label_text, roles
 from groundup.data.sources import hub as hugging_face
-from groundup.data.sources.source import SPLITS, Source, Tally
+from groundup.data.sources.source import SPLITS, Source, Tally, place
 from groundup.errors import UserError
 from groundup.system.cache import Cache
 from groundup.text.clean import Clean
@@ -253,13 +253,9 @@ def _distinct(labels: Sequence[str]) -> list[str]:
 
 
 def _place(row: Row) -> float:
-    """A row's place in [0, 1), from what is given alone: the same on every machine, and for every copy of the row.
-
-    So of a pair the source decides, and all its targets stand on one side.
-    """
+    """The place of a row, from what is given alone: so all targets of a source are in one split."""
     given = [value for role, value in row.items() if ROLES[role].given]
-    content = "\0".join("\0".join(value) if isinstance(value, list) else value for value in given)
-    return int.from_bytes(hashlib.sha256(content.encode()).digest()[:8], "big") / 2**64
+    return place("\0".join("\0".join(value) if isinstance(value, list) else value for value in given))
 
 
 def _cut(text: str, share: float, held_out: bool) -> str:

@@ -46,6 +46,14 @@ class Source(Protocol):
         ...
 
 
+def place(content: str) -> float:
+    """A place in [0, 1) that follows from the content alone: the same on every machine, and for every copy of it.
+
+    It decides to which split a row belongs.
+    """
+    return int.from_bytes(hashlib.sha256(content.encode()).digest()[:8], "big") / 2**64
+
+
 class Generated(Source):
     """Rows that code makes, once: they are kept in the cache, and follow from ``key`` and the code of the module alone.
 
