@@ -60,11 +60,11 @@ def test_exit_75_passes_through_as_interrupted(toy):
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("attention.json", "[5]"),
+        ("sections.json", "[5]"),
         ("baselines.json", '{"other": 5}'),
         ("provenance.json", '{"packages": 5}'),
-        ("predictions.jsonl", "nope\n"),
-        ("labels.json", "{"),
+        ("measures.json", "{"),
+        ("sections.json", '[{"title": "a", "parts": [{"kind": "script"}]}]'),
         ("samples", "no folder"),
     ],
 )

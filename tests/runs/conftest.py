@@ -9,11 +9,21 @@ import pytest
 
 from groundup.baselines.classification import BAG_OF_WORDS, MAJORITY
 from groundup.baselines.generation import summarization_baselines, translation_baselines
-from groundup.metrics.classification import CLASSIFICATION, classification_metrics
+from groundup.metrics.classification import CLASSIFICATION, classification_metrics, classification_sections
 from groundup.metrics.estimate import LOSS, Estimate, labelled
-from groundup.metrics.generation import EXACT_MATCH, SUMMARIZATION, TRANSLATION, generation_metrics, references_of
+from groundup.metrics.generation import (
+    EXACT_MATCH,
+    SUMMARIZATION,
+    TRANSLATION,
+    attention_sections,
+    generation_metrics,
+    references_of,
+    written_sections,
+)
 from groundup.metrics.language import PERPLEXITY
+from groundup.metrics.overlap import CHRF, ROUGE_L, sentence_chrf, sentence_rouge
 from groundup.runs.folder import RunFolder
+from groundup.training.step_logger import FIGURES
 
 LABELS = ["concurrency", "files", "maths", "networking", "testing", "text"]
 TEXTS = [
@@ -23,6 +33,9 @@ TEXTS = [
     "<script>alert('x')</script> A tag in a text is shown, never run.",
     "Acquire a lock, blocking or non-blocking. " * 12,
 ]
+
+
+RANKED = {"translation": (CHRF, sentence_chrf), "summarization": (ROUGE_L, sentence_rouge)}
 
 
 def fabricate(folder, state: str = "done", rows: int = 400) -> RunFolder:
@@ -45,7 +58,7 @@ def fabricate(folder, state: str = "done", rows: int = 400) -> RunFolder:
             valid = [0.55 + 1.2 * fall + step / 9000, 0.82 - 0.5 * fall, 0.80 - 0.55 * fall]
         lines.append(f"{step}," + ",".join(str(value) for value in [*train, *valid]))
     run.metrics_csv.write_text("\n".join(lines) + "\n")
-    run.write_json("measures.json", {metric.name: metric for metric in CLASSIFICATION})
+    run.write_json("measures.json", {metric.name: metric for metric in (*CLASSIFICATION, *FIGURES)})
     if state != "done":
         run.set_status(state, why="the loss became NaN at step 400. Try optimizer.lr=0.001", step=400)
         return run
@@ -55,7 +68,7 @@ def fabricate(folder, state: str = "done", rows: int = 400) -> RunFolder:
     logits[np.arange(rows), truth] += 2.3
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     run.write_json("labels.json", LABELS)
-    run.write_predictions(
+    predictions = [
         {
             "index": i,
             "text": TEXTS[i % len(TEXTS)],
@@ -65,7 +78,9 @@ def fabricate(folder, state: str = "done", rows: int = 400) -> RunFolder:
             "probabilities": dict(zip(LABELS, probabilities[i], strict=True)),
         }
         for i in range(rows)
-    )
+    ]
+    run.write_predictions(predictions)
+    run.write_json("sections.json", classification_sections(predictions, LABELS))
     run.write_json("metrics.json", _named(classification_metrics(probabilities, truth)))
     uniform = np.tile([0.2, 0.16, 0.16, 0.16, 0.16, 0.16], (rows, 1))
     blurred = probabilities**0.4 / (probabilities**0.4).sum(axis=1, keepdims=True) + rng.uniform(0, 0.3, (rows, 6))
@@ -114,9 +129,9 @@ def fabricate_written(folder, kind: str = "translation", rows: int = 60) -> RunF
     main = "bleu" if kind == "translation" else "rouge_l"
     run.metrics_csv.write_text(f"step,validation/loss,validation/{main}\n10,3.0,5.5\n20,2.0,12.25\n")
     weights = [[0.9, 0.1, 0.0], [0.25, 0.0, 0.75]]
-    run.write_json(
-        "attention.json", [{"source": ["Hello", "world", "<eos>"], "target": ["你好", "\n"], "weights": weights}]
-    )
+    maps = [{"source": ["Hello", "world", "<eos>"], "target": ["你好", "\n"], "weights": weights}]
+    texts = written_sections(written, "Translations" if kind == "translation" else "Summaries", *RANKED[kind])
+    run.write_json("sections.json", [*texts, *attention_sections(maps)])
     reports = TRANSLATION if kind == "translation" else SUMMARIZATION
     run.write_json("measures.json", {metric.name: metric for metric in (*reports, PERPLEXITY, LOSS)})
     run.set_status("done", step=20)

@@ -16,6 +16,7 @@ from wandb.proto import wandb_internal_pb2
 
 from groundup.config.build import instantiate
 from groundup.errors import UserError
+from groundup.metrics.classification import classification_sections
 from groundup.runs.folder import RunFolder
 from groundup.runs.history import read_metrics
 from groundup.runs.loggers import CsvLogger, TensorBoard, Wandb, close_loggers, open_loggers
@@ -98,8 +99,8 @@ def test_scalars_config_and_axis_can_be_read_back(run, capfd):
         for logger in loggers:
             logger.log_metrics({"train/loss": 1 / step, "epoch": 0}, step)
     run.write_json("metrics.json", {"test/accuracy": {"value": 0.75, "ci95": [0.7, 0.8], "n": 4}})
-    run.write_json("labels.json", ["a", "b"])
-    run.write_predictions([{"label": "a", "predicted": "b"}, {"label": "b", "predicted": "b"}])
+    rows = [{"text": "one", "label": "a", "predicted": "b"}, {"text": "two", "label": "b", "predicted": "b"}]
+    run.write_json("sections.json", classification_sections(rows, ["a", "b"]))
     run.samples.mkdir()
     (run.samples / "step_20.txt").write_text("once upon 时间", encoding="utf-8")
     close_loggers(loggers)
@@ -118,6 +119,7 @@ def test_scalars_config_and_axis_can_be_read_back(run, capfd):
     tables = [json.loads(file.read_text()) for file in folder.rglob("*.table.json")]
     assert ["step_20", "once upon 时间"] in [row for table in tables for row in table["data"]]
     assert ["a", "b", 1] in [row for table in tables for row in table["data"]]
+    assert ["one", "a", "b", ""] in [row for table in tables for row in table["data"]]
     assert [row["step"] for row in read_metrics(run.metrics_csv)] == [10, 20]
     out, err = capfd.readouterr()
     assert "wandb" not in (out + err).lower()

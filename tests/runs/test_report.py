@@ -7,6 +7,8 @@ import re
 import pytest
 from report_page import Page, page
 
+from groundup.metrics.classification import classification_sections
+from groundup.metrics.sections import Cell, Matrix, Section, Table
 from groundup.report.charts import line_chart, number, short, thin
 from groundup.report.page import write_report
 from groundup.runs.folder import RunFolder
@@ -63,9 +65,11 @@ def test_text_of_users_is_never_markup(tmp_path):
     run = RunFolder(tmp_path / "run")
     run.set_status("failed", why=evil, stage=evil)
     run.write_config({evil: evil})
-    run.write_json("labels.json", [evil, "b"])
     row = {"text": evil, "text_pair": evil, "label": evil, "predicted": "b", "probability": 0.9}
-    run.write_predictions([row, {**row, "text": evil * 20}])
+    table = Table({evil: "text"}, [[Cell(evil, evil, [evil])], [evil * 20]], evil, evil)
+    sections = classification_sections([row, {**row, "text": evil * 20}], [evil, "b"])
+    run.write_json("sections.json", [*sections, Section(evil, evil, [table, Matrix([evil], [[1]], {evil: [evil]})])])
+    run.write_json("measures.json", {evil: {"title": evil, "better": evil}})
     run.write_json("metrics.json", {f"test/{evil}": {"value": 1.0, "ci95": [0, 1], "n": 1}})
     run.write_json("baselines.json", {evil: {f"test/{evil}": {"value": 1.0, "ci95": [0, 1], "n": 1}}})
     run.write_json("provenance.json", {evil: evil, "command": evil})
@@ -93,9 +97,9 @@ def test_an_empty_folder_has_a_report(tmp_path):
 
 def test_confusions_are_counted_by_true_class_down_and_predicted_across(tmp_path):
     run = RunFolder(tmp_path)
-    run.write_json("labels.json", ["a", "b"])
     pairs = [("a", "a")] * 3 + [("a", "b")] * 2 + [("b", "b")] * 5
-    run.write_predictions([{"text": "x", "label": t, "predicted": p} for t, p in pairs])
+    rows = [{"text": "x", "label": t, "predicted": p} for t, p in pairs]
+    run.write_json("sections.json", classification_sections(rows, ["a", "b"]))
     html = write_report(run).read_text(encoding="utf-8")
     assert 'title="a → b: 2 (40.0%)"' in html
     assert 'title="b → a: 0 (0.0%)"' in html
@@ -104,7 +108,8 @@ def test_confusions_are_counted_by_true_class_down_and_predicted_across(tmp_path
 
 def test_many_classes_list_the_worst_confusions(tmp_path):
     run = RunFolder(tmp_path)
-    run.write_predictions([{"text": "x", "label": f"c{i % 40}", "predicted": f"c{i % 39}"} for i in range(400)])
+    rows = [{"text": "x", "label": f"c{i % 40}", "predicted": f"c{i % 39}"} for i in range(400)]
+    run.write_json("sections.json", classification_sections(rows, []))
     assert "most frequent confusions" in page(run).sections["Confusion matrix"]
 
 
@@ -121,16 +126,17 @@ def test_a_language_model_has_curves_and_results_without_classes(tmp_path):
 
 
 def test_curves_survive_constants_gaps_and_one_point():
-    assert "<svg" in line_chart("a", {"train": [(1, 2.0)]}, (1, 1))
-    assert "<svg" in line_chart("a", {"train": [(1, 0.0), (2, 0.0)], "validation": []}, (1, 2))
-    assert line_chart("a", {"train": [(1, float("nan"))]}, (1, 1)) == ""
-    assert "nan" not in line_chart("a", {"train": [(1, float("nan")), (2, 1.0), (3, 2.0)]}, (1, 3), "min").lower()
+    assert line_chart("a", {"train": [(1, 2.0)]}, (1, 1)).lines[0].dots
+    constant = line_chart("a", {"train": [(1, 0.0), (2, 0.0)], "validation": []}, (1, 2))
+    assert [line.name for line in constant.lines] == ["train"]
+    assert line_chart("a", {"train": [(1, float("nan"))]}, (1, 1)) is None
+    assert "nan" not in str(line_chart("a", {"train": [(1, float("nan")), (2, 1.0), (3, 2.0)]}, (1, 3), "min")).lower()
 
 
 def test_the_best_point_is_marked():
     points = [(1, 3.0), (2, 1.25), (3, 2.0)]
-    assert "1.25 at step 2" in line_chart("loss", {"validation": points}, (1, 3), "min")
-    assert "3 at step 1" in line_chart("accuracy", {"validation": points}, (1, 3), "max")
+    assert line_chart("loss", {"validation": points}, (1, 3), "min").best.title == "best validation: 1.25 at step 2"
+    assert line_chart("accuracy", {"validation": points}, (1, 3), "max").best.title == "best validation: 3 at step 1"
 
 
 def test_long_curves_are_thinned_to_their_mean_and_keep_their_end():

@@ -9,9 +9,10 @@ import pytest
 from report_page import Page, page
 
 from groundup.metrics.estimate import Estimate
-from groundup.metrics.generation import EXACT_MATCH
-from groundup.report.attention import attention_maps
-from groundup.report.outputs import outputs
+from groundup.metrics.generation import EXACT_MATCH, attention_sections, written_sections
+from groundup.metrics.overlap import CHRF, sentence_chrf
+from groundup.metrics.sections import Alignment, Cell
+from groundup.report.charts import heat_map
 from groundup.report.page import write_report
 from groundup.runs.folder import RunFolder
 
@@ -92,25 +93,30 @@ def test_flags_are_counted_above_and_shown_beside_the_row(written):
     assert "source empty" in text[text.index("Worst") :]
 
 
-def test_few_rows_are_all_shown_once():
+def translations(rows) -> list[list]:
+    """Rows of the only table of a section."""
+    (section,) = written_sections(rows, "Translations", CHRF, sentence_chrf)
+    (table,) = section.parts
+    return table.rows
+
+
+def test_few_rows_are_all_shown_once_from_worst_to_best():
     rows = [{"source": f"s{i}", "target": "a b c", "hypothesis": "a b c"[:i]} for i in range(6)]
-    html = outputs(rows, summaries=False)
-    assert [html.count(f">s{i}<") for i in range(6)] == [1] * 6
-    assert "From worst to best" in html
-    assert html.index(">s5<") > html.index(">s2<")
+    shown = [row[0].text for row in translations(rows)]
+    assert sorted(shown) == [f"s{i}" for i in range(6)]
+    assert shown.index("s0") < shown.index("s2") < shown.index("s5")
 
 
 def test_further_references_are_shown_and_count():
     row = {"source": "s", "target": "x", "references": ["right & proper"], "hypothesis": "right & proper"}
-    html = outputs([row], summaries=False)
-    assert "right &amp; proper" in html
-    assert ">100.0<" in html
+    ((_, reference, hypothesis, score),) = translations([row])
+    assert (reference, hypothesis, score) == (Cell("x", below=["right & proper"]), "right & proper", "100.0")
 
 
 def test_rows_without_a_reference_are_shown_without_a_score():
-    html = outputs([{"source": "s", "hypothesis": "h"}], summaries=False)
-    assert ">h<" in html
-    assert "1 rows" in html
+    (section,) = written_sections([{"source": "s", "hypothesis": "h"}], "Translations", CHRF, sentence_chrf)
+    assert section.note == "1 rows."
+    assert section.parts[0].rows == [[Cell("s"), Cell("", below=[]), "h"]]
 
 
 def test_the_heat_map_shows_every_token_and_weight(written):
@@ -125,33 +131,29 @@ def test_the_heat_map_shows_every_token_and_weight(written):
 
 
 def test_cells_lie_below_their_source_and_beside_their_target():
-    html = attention_maps([{"source": ["a", "b"], "target": ["x", "y"], "weights": [[1, 0], [0, 1]]}])
-    (x1, y1), (x2, y2) = re.findall(r'class="weight" x="(\d+)" y="(\d+)"', html)
-    assert (int(x2) - int(x1), int(y2) - int(y1)) == (18, 18)
+    (x1, y1, *_), (x2, y2, *_) = heat_map(Alignment(["a", "b"], ["x", "y"], [[1, 0], [0, 1]])).cells
+    assert (x2 - x1, y2 - y1) == pytest.approx((18, 18))
 
 
 def test_long_maps_are_cut_and_say_so():
-    long = [{"source": ["a"] * 90, "target": ["b"] * 5, "weights": [[1 / 90] * 90] * 5}]
-    html = attention_maps(long)
-    assert "the first 60 tokens of the source" in html
-    assert html.count('class="weight"') == 5 * 60
-    assert "first 60" not in attention_maps([{"source": ["a"], "target": ["b"], "weights": [[1.0]]}])
+    picture = heat_map(Alignment(["a"] * 90, ["b"] * 5, [[1 / 90] * 90] * 5))
+    assert picture.cut == "the first 60 tokens of the source"
+    assert len(picture.cells) == 5 * 60
+    assert heat_map(Alignment(["a"], ["b"], [[1.0]])).cut == ""
 
 
 def test_empty_texts_and_undefined_weights_have_a_map_or_none():
-    empty = {"source": [], "target": ["b"], "weights": [[]]}
-    undefined = {"source": ["a"], "target": [""], "weights": [[None]]}
-    assert "<svg" not in attention_maps([empty])
-    assert "∅" in attention_maps([undefined])
+    assert attention_sections([{"source": [], "target": ["b"], "weights": [[]]}]) == []
+    assert heat_map(Alignment([], ["b"], [[]])) is None
+    assert heat_map(Alignment(["a"], [""], [[None]])).down[0][1] == "∅"
 
 
 def test_text_of_users_is_never_markup(tmp_path):
     evil = "<script>alert(1)</script>\"'&"
     run = RunFolder(tmp_path)
-    run.write_predictions(
-        [{"source": evil, "target": evil, "references": [evil], "hypothesis": evil, "status": evil}] * 2
-    )
-    run.write_json("attention.json", [{"source": [evil], "target": [evil], "weights": [[1.0]]}])
+    row = {"source": evil, "target": evil, "references": [evil], "hypothesis": evil, "status": evil}
+    maps = attention_sections([{"source": [evil], "target": [evil], "weights": [[1.0]]}])
+    run.write_json("sections.json", [*written_sections([row] * 2, "Translations", CHRF, sentence_chrf), *maps])
     one = {"value": 1.0, "ci95": [0, 1], "n": 1, "signature": evil}
     run.write_json("metrics.json", {"test/bleu": one, f"test/bleu_{evil}": one})
     tags = Page(write_report(run).read_text(encoding="utf-8"))

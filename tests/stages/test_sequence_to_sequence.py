@@ -62,7 +62,9 @@ def test_a_pair_file_is_enough(translator, read_json):
     assert read_json(translator / "baselines.json").keys() == {"copy of the source"}
     rows = read_rows(translator / "predictions.jsonl")
     assert {"source", "target", "hypothesis", "score", "status", "index"} <= rows[0].keys()
-    assert read_json(translator / "attention.json")[0]["weights"]
+    sections = {section["title"]: section["parts"] for section in read_json(translator / "sections.json")}
+    assert list(sections) == ["Translations", "Cross-attention"]
+    assert sections["Cross-attention"][0]["weights"]
     assert list((translator / "samples").glob("step_*.txt"))
     page = (translator / "report.html").read_text(encoding="utf-8")
     assert rows[0]["hypothesis"] in page

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from groundup.metrics.estimate import Estimate, Metric, labelled
 from groundup.metrics.intervals import RESAMPLES, bootstrap, wilson
 from groundup.metrics.overlap import BLEU, CHRF, ROUGE_1, ROUGE_2, ROUGE_L, bleu, chrf, ngrams, rouge, tokens
+from groundup.metrics.sections import Alignment, Cell, Content, Section, Table
 
 _REPEATED = 4  # length of the n-grams whose repetition counts
 EXACT_MATCH = Metric("exact_match", "max", shown="table", also=("em",), by_group=True)
@@ -21,6 +22,9 @@ DISTINCT = {n: Metric(f"distinct_{n}", title=f"distinct-{n}", shown="list") for 
 _ABOUT_TEXT = (LENGTH_RATIO, COPY_RATE, REPETITION_RATE, *DISTINCT.values())
 TRANSLATION = (BLEU, CHRF, EXACT_MATCH, *_ABOUT_TEXT)
 SUMMARIZATION = (ROUGE_1, ROUGE_2, ROUGE_L, *_ABOUT_TEXT)
+_SHOWN = 6  # rows of each kind
+_STATUS = {"truncated": "source cut to fit", "empty": "source empty"}
+_MAPS = 12
 
 
 def generation_metrics(
@@ -124,3 +128,74 @@ def _ratio(counts: np.ndarray, seed: int, resamples: int) -> Estimate:
 
 def _blanks_aside(text: str) -> str:
     return " ".join(text.split())
+
+
+def written_sections(
+    rows: Sequence[Mapping],
+    title: str,
+    metric: Metric,
+    score: Callable[[Sequence[str], Sequence[Sequence[str]]], np.ndarray],
+) -> list[Section]:
+    """What was written: the worst rows, those around the median, and the best, by a score of each row.
+
+    Args:
+        rows: as in ``predictions.jsonl``, with ``source``, ``hypothesis``, and maybe ``target``, ``references``, ``status``.
+        score: hypotheses (N,) and references (N,) -> (N,), in the unit of ``metric``.
+    """
+    if not rows:
+        return []
+    known = [row for row in rows if row.get("target") is not None]
+    if not known:
+        return [Section(title, _counted(rows), [_texts(rows[: 2 * _SHOWN])])]
+    scores = score([row["hypothesis"] for row in known], [references_of(row) for row in known])
+    tables = []
+    for name, chosen in _chosen(scores).items():
+        figures = [f"{scores[i]:.1f}" if metric.percent else f"{scores[i]:.3f}" for i in chosen]
+        tables.append(_texts([known[i] for i in chosen], figures, name, str(metric)))
+    return [Section(title, _counted(rows), tables)]
+
+
+def attention_sections(maps: Sequence[Mapping]) -> list[Section]:
+    """Where a decoder looked in its source: one map a text, ``{"source": [S], "target": [U], "weights": [U][S]}``."""
+    note = (
+        "Across: the source. Down: what the decoder wrote. The darker, the more weight on that place of the source; "
+        "each row adds up to 1. Of the pointer where there is one, else of the top layer, mean over heads."
+    )
+    shown = [one for one in maps if one["source"] and one["target"]][:_MAPS]
+    parts = [Alignment(one["source"], one["target"], one["weights"]) for one in shown]
+    return [Section("Cross-attention", note, parts)] if parts else []
+
+
+def _chosen(scores: np.ndarray) -> dict[str, list[int]]:
+    """Places of the worst rows, of those around the median, and of the best; no row twice."""
+    order = np.argsort(scores, kind="stable").tolist()
+    if len(order) <= 3 * _SHOWN:
+        return {"From worst to best": order}
+    middle = len(order) // 2 - _SHOWN // 2
+    around = order[middle : middle + _SHOWN]
+    return {"Worst": order[:_SHOWN], "Around the median": around, "Best": order[: -_SHOWN - 1 : -1]}
+
+
+def _counted(rows: Sequence[Mapping]) -> str:
+    """How many rows there are, and how many of them have a flag."""
+    statuses = Counter(row.get("status", "ok") for row in rows)
+    said = [f"{len(rows):,} rows"]
+    said += [f"{n:,} with the {_STATUS[status]}" for status, n in statuses.items() if status in _STATUS]
+    said += [f"{n:,} {status}" for status, n in statuses.items() if status not in (*_STATUS, "ok")]
+    silent = sum(not row["hypothesis"].strip() for row in rows)
+    said += [f"{silent:,} without any text written"] if silent else []
+    return "; ".join(said) + "."
+
+
+def _texts(rows: Sequence[Mapping], figures: Sequence[str] = (), title: str = "", measure: str = "") -> Table:
+    lines: list[list[Cell | str]] = []
+    for row in rows:
+        status = row.get("status", "ok")
+        source = Cell(row["source"], flag="" if status == "ok" else _STATUS.get(status, str(status)))
+        reference = Cell(row.get("target") or "", below=list(row.get("references") or ()))
+        lines.append([source, reference, row["hypothesis"] or "–"])
+    columns: dict[str, Content] = dict.fromkeys(("source", "reference", "hypothesis"), "text")
+    if figures:
+        columns[measure] = "number"
+        lines = [[*line, figure] for line, figure in zip(lines, figures, strict=True)]
+    return Table(columns, lines, title, f"by {measure} of the row" if measure else "")

@@ -184,6 +184,11 @@ def rouge_scores(hypotheses: Sequence[str], references: Sequence[Sequence[str]])
     }
 
 
+def sentence_rouge(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarray:
+    """ROUGE-L of each row by itself (N,), 0..1."""
+    return rouge_scores(hypotheses, references)[ROUGE_L]
+
+
 def common_subsequence(a: Tokens, b: Tokens) -> int:
     """Length of the longest common subsequence, one machine operation for 64 cells of the usual table.
 

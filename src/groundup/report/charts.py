@@ -1,64 +1,160 @@
-"""Small charts as inline SVG. Colours come from the style sheet, so they follow light and dark."""
+"""Places of lines, bars and heat maps in small SVG pictures; ``templates/charts.html`` draws them.
+
+Colours come from the style sheet, so they follow light and dark.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from html import escape
+import re
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from groundup.metrics.estimate import Estimate
+from groundup.metrics.sections import Alignment
 
-Line = Sequence[tuple[float, float]]  # (step, value), steps rising
+Point = tuple[float, float]  # (step, value), or a place in the picture in pixels
+Place = Callable[[Point], Point]
 
 _WIDTH, _HEIGHT = 460, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 20, 12, 30
 _POINTS = 240  # more cannot be told apart at this width
+_DOTS = 40  # fewer points than this are marked
 _COLOURS = {"train": "one", "validation": "two", "test": "three"}
+_BAR = 120
+_CELL = 18
+_LONGEST = 60  # tokens on a side of a map; more are cut
+_LETTER, _WIDE = 8.2, 13.0  # pixels a character takes
+_FAINT = 0.01  # weights below are not drawn
 
 
-def line_chart(title: str, lines: Mapping[str, Line], span: tuple[float, float], best: str | None = None) -> str:
-    """A figure with one line a split.
+@dataclass
+class Line:
+    """The path of a split through its points, and of the values behind it where they are smoothed."""
+
+    name: str
+    colour: str
+    path: str
+    raw: str = ""
+    dots: list[Point] = field(default_factory=list)
+
+
+@dataclass
+class Best:
+    """The best point of a line, and where its figure stands."""
+
+    at: Point
+    colour: str
+    text: str
+    title: str
+    below: float
+    anchor: str
+
+
+@dataclass
+class LineChart:
+    """``grid`` and ``steps``: (pixel, label) of the ticks on both axes."""
+
+    title: str
+    lines: list[Line]
+    grid: list[tuple[float, str]]
+    steps: list[tuple[float, str]]
+    best: Best | None
+    size: tuple[int, int] = (_WIDTH, _HEIGHT)
+    field: tuple[int, int] = (_LEFT, _WIDTH - _RIGHT)
+
+
+@dataclass
+class Bar:
+    """``whisker``: the ends of the interval; None: unknown."""
+
+    width: float
+    whisker: tuple[float, float] | None
+
+
+@dataclass
+class Map:
+    """Where a decoder looked, as a picture; ``across`` and ``down``: (pixel, token); ``cells``: (x, y, weight, what it is)."""
+
+    size: tuple[float, float]
+    corner: Point
+    field: tuple[int, int]
+    across: list[tuple[float, str]]
+    down: list[tuple[float, str]]
+    cells: list[tuple[float, float, float, str]]
+    cut: str
+    cell: int = _CELL
+
+
+def line_chart(
+    title: str, lines: Mapping[str, Sequence[Point]], span: tuple[float, float], best: str | None = None
+) -> LineChart | None:
+    """One line a split; None where no value is a number.
 
     Args:
-        lines: split -> points. Long lines are averaged over neighbours and drawn over their faint raw values.
+        lines: split -> points, steps rising. Long lines are averaged over neighbours, above their faint raw values.
         span: first and last step of the axis, the same for all charts of a run.
         best: "min" or "max" marks the best point of the last line.
     """
     lines = {name: [p for p in points if math.isfinite(p[1])] for name, points in lines.items()}
     lines = {name: points for name, points in lines.items() if points}
     if not lines:
-        return ""
+        return None
     low, high, ticks = _scale([y for points in lines.values() for _, y in points])
     first, last = span[0], max(span[1], span[0] + 1)
 
-    def place(point: tuple[float, float]) -> tuple[float, float]:
+    def place(point: Point) -> Point:
         x = _LEFT + (point[0] - first) / (last - first) * (_WIDTH - _LEFT - _RIGHT)
         return x, _TOP + (high - point[1]) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
 
-    drawn = [_grid(ticks, place, first), _steps(first, last, place)]
-    for name, points in lines.items():
-        drawn.append(_path(name, points, place))
-    if best:
-        drawn.append(_best_point(*list(lines.items())[-1], best, place))
-    keys = "".join(f'<span class="key {_colour(name)}">{escape(name)}</span>' for name in lines)
-    picture = f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">{"".join(drawn)}</svg>'
-    return f"<figure><figcaption><b>{escape(title)}</b>{keys}</figcaption>{picture}</figure>"
+    grid = [(place((first, tick))[1], short(round(tick, 12))) for tick in ticks]
+    steps = [tick for tick in _scale([first, last])[2] if first <= tick <= last and tick == int(tick)]
+    labels = [f"{step:,.0f}{' steps' if i == 0 and step > 0 else ''}" for i, step in enumerate(steps)]
+    return LineChart(
+        title,
+        [_line(name, points, place) for name, points in lines.items()],
+        grid,
+        [(place((step, 0))[0], label) for step, label in zip(steps, labels, strict=True)],
+        _best_point(*list(lines.items())[-1], best, place) if best else None,
+    )
 
 
-def interval_bar(estimate: Estimate, low: float, high: float, kind: str = "") -> str:
-    """A bar from ``low`` to the value, with a whisker for its 95 % interval, on a scale that ends at ``high``."""
+def bar(estimate: Estimate, high: float) -> Bar:
+    """A bar from 0 to the value, with a whisker for its 95 % interval, on a scale that ends at ``high``."""
 
     def place(value: float) -> float:
-        return 120 * min(max((value - low) / (high - low or 1), 0), 1)
+        return _BAR * min(max(value / (high or 1), 0), 1)
 
-    whisker = ""
-    if estimate.low is not None and estimate.high is not None:
-        a, b = place(estimate.low), place(estimate.high)
-        whisker = f'<path class="whisker" d="M{a:.1f} 4V12M{a:.1f} 8H{b:.1f}M{b:.1f} 4V12"/>'
-    return (
-        f'<svg class="bar" viewBox="0 0 120 16" aria-hidden="true"><rect class="track" width="120" height="8" y="4" rx="2"/>'
-        f'<rect class="fill {kind}" width="{place(estimate.value):.1f}" height="8" y="4" rx="2"/>{whisker}</svg>'
+    known = estimate.low is not None and estimate.high is not None
+    return Bar(place(estimate.value), (place(estimate.low), place(estimate.high)) if known else None)  # type: ignore[arg-type]
+
+
+def heat_map(alignment: Alignment) -> Map | None:
+    """Source tokens across, tokens written down; None without any."""
+    across, down = ([_visible(token) for token in side[:_LONGEST]] for side in (alignment.source, alignment.target))
+    if not across or not down:
+        return None
+    left = max(map(_width, down)) + 10
+    top = max(map(_width, across)) * 0.71 + 18  # labels rise at 45 degrees
+    last = max(_CELL * i + _width(token) * 0.71 for i, token in enumerate(across))
+    cells = [
+        (left + _CELL * s, top + _CELL * u, min(weight, 1) ** 0.5, f"{down[u]} ← {across[s]}: {weight:.2f}")
+        for u, row in enumerate(alignment.weights[: len(down)])
+        for s, weight in enumerate(row[: len(across)])
+        if weight is not None and weight >= _FAINT
+    ]
+    sides = {"source": alignment.source, "target": alignment.target}
+    cut = " and the ".join(name for name, tokens in sides.items() if len(tokens) > _LONGEST)
+    return Map(
+        size=(left + max(_CELL * len(across), last + _CELL) + 4, top + _CELL * len(down) + 4),
+        corner=(left, top),
+        field=(_CELL * len(across), _CELL * len(down)),
+        across=[(left + _CELL * i, token) for i, token in enumerate(across)],
+        down=[(top + _CELL * i, token) for i, token in enumerate(down)],
+        cells=cells,
+        cut=f"the first {_LONGEST} tokens of the {cut}" if cut else "",
     )
 
 
@@ -79,7 +175,7 @@ def short(value: float) -> str:
     return number(value)
 
 
-def thin(points: Line, most: int = _POINTS) -> list[tuple[float, float]]:
+def thin(points: Sequence[Point], most: int = _POINTS) -> list[Point]:
     """At most ``most`` points: means of neighbours, the last point kept as it is."""
     if len(points) <= most:
         return list(points)
@@ -89,26 +185,24 @@ def thin(points: Line, most: int = _POINTS) -> list[tuple[float, float]]:
     return [*means, points[-1]]
 
 
-def _path(name: str, points: Line, place) -> str:
-    colour = _colour(name)
-    marks = ""
-    if len(points) <= 40:
-        dots = (f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.4"/>' for x, y in map(place, points))
-        marks = f'<g class="dots {colour}">{"".join(dots)}</g>'
-    raw = ""
-    if _noisy(points):  # draw the values faint, and the running mean over them
-        raw = f'<path class="line faint {colour}" d="{_d(thin(points), place)}"/>'
-        points = _smooth(points)
-    return f'{raw}<path class="line {colour}" d="{_d(thin(points), place)}"/>{marks}'
+def _line(name: str, points: Sequence[Point], place: Place) -> Line:
+    dots = list(map(place, points)) if len(points) <= _DOTS else []
+    if not _noisy(points):
+        return Line(name, _colour(name), _path(points, place), dots=dots)
+    return Line(name, _colour(name), _path(_smooth(points), place), _path(points, place), dots)
 
 
-def _noisy(points: Line) -> bool:
+def _path(points: Sequence[Point], place: Place) -> str:
+    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in map(place, thin(points)))
+
+
+def _noisy(points: Sequence[Point]) -> bool:
     """Many points that go up and down; a learning rate is smooth and must not be rounded off."""
     rises = [b[1] > a[1] for a, b in pairwise(points) if a[1] != b[1]]
     return len(points) > 80 and sum(a != b for a, b in pairwise(rises)) > len(points) / 5
 
 
-def _smooth(points: Line) -> list[tuple[float, float]]:
+def _smooth(points: Sequence[Point]) -> list[Point]:
     """Running mean over a 25th of the points to each side."""
     reach, sums = max(2, len(points) // 50), [0.0]
     for _, y in points:
@@ -120,20 +214,13 @@ def _smooth(points: Line) -> list[tuple[float, float]]:
     return smoothed
 
 
-def _d(points: Line, place) -> str:
-    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in map(place, points))
-
-
-def _best_point(name: str, points: Line, best: str, place) -> str:
+def _best_point(name: str, points: Sequence[Point], best: str, place: Place) -> Best:
     step, value = (min if best == "min" else max)(points, key=lambda point: point[1])
     x, y = place((step, value))
     anchor = "end" if x > _WIDTH * 0.7 else "start" if x < _WIDTH * 0.3 else "middle"
-    above = y - 8 if (best == "max" and y > 26) or y > _HEIGHT - _BOTTOM - 14 else y + 17
-    return (
-        f'<circle class="best {_colour(name)}" cx="{x:.1f}" cy="{y:.1f}" r="4.5"><title>best {escape(name)}: {number(value)} '
-        f"at step {step:,.0f}</title></circle>"
-        f'<text class="mark" x="{x:.1f}" y="{above:.1f}" text-anchor="{anchor}">{number(value)}</text>'
-    )
+    above = (best == "max" and y > 26) or y > _HEIGHT - _BOTTOM - 14
+    title = f"best {name}: {number(value)} at step {step:,.0f}"
+    return Best((x, y), _colour(name), number(value), title, y - 8 if above else y + 17, anchor)
 
 
 def _scale(values: Sequence[float]) -> tuple[float, float, list[float]]:
@@ -148,25 +235,17 @@ def _scale(values: Sequence[float]) -> tuple[float, float, list[float]]:
     return ticks[0], ticks[-1], ticks
 
 
-def _grid(ticks: Sequence[float], place, first: float) -> str:
-    parts = []
-    for tick in ticks:
-        y = place((first, tick))[1]
-        parts.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}"/>')
-        parts.append(f'<text x="{_LEFT - 7}" y="{y + 3.5:.1f}" text-anchor="end">{short(round(tick, 12))}</text>')
-    return "".join(parts)
-
-
-def _steps(first: float, last: float, place) -> str:
-    *_, ticks = _scale([first, last])
-    parts: list[str] = []
-    for tick in ticks:
-        if first <= tick <= last and tick == int(tick):
-            x = place((tick, 0))[0]
-            unit = " steps" if not parts and tick > 0 else ""
-            parts.append(f'<text x="{x:.1f}" y="{_HEIGHT - 11}" text-anchor="middle">{tick:,.0f}{unit}</text>')
-    return "".join(parts)
-
-
 def _colour(name: str) -> str:
     return _COLOURS.get(name, "one")
+
+
+def _visible(token: str) -> str:
+    """A token as it can be seen: blanks by their signs, long ones cut."""
+    token = re.sub(r"[\n\r]", "↵", token)
+    token = re.sub(r"\s", "␣", token) or "∅"
+    return token if len(token) <= 16 else token[:15] + "…"
+
+
+def _width(text: str) -> float:
+    """Pixels of a text, about: Chinese, Japanese and Korean characters are twice as wide."""
+    return sum(_WIDE if unicodedata.east_asian_width(character) in "WF" else _LETTER for character in text)

@@ -10,12 +10,15 @@ import time
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from pathlib import Path, PurePath
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from groundup.errors import UserError
 from groundup.runs.lock import lives, this_process
 from groundup.system.files import MOST_ROWS, damaged, number_pattern, read_json, read_text, read_yaml, write_text
 from groundup.system.secrets import mask
+
+if TYPE_CHECKING:
+    from groundup.metrics.sections import Section
 
 GROUPS = ("data", "model", "task", "paths")  # keys that are looked into before a configuration is checked
 State = Literal["running", "done", "failed", "interrupted"]
@@ -143,6 +146,15 @@ class RunFolder:
         if default is not None and not isinstance(value, type(default)):
             raise damaged(file, f"it holds a {type(value).__name__}, not a {type(default).__name__}")
         return value
+
+    def read_sections(self) -> list[Section]:
+        """What the run shows of its predictions; an empty list when there is nothing. Raises as ``read_json``."""
+        from groundup.metrics.sections import sections_from
+
+        try:
+            return sections_from(self.read_json("sections.json", []))
+        except ValueError as error:
+            raise damaged(self.path / "sections.json", str(error).split("\n")[0]) from None
 
     def write_predictions(self, rows: Iterable[Mapping[str, object]]) -> None:
         """Save one JSON object a line in ``predictions.jsonl``."""

@@ -18,6 +18,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from groundup.errors import UserError
+from groundup.metrics.sections import Matrix, Table
 from groundup.runs.folder import RunFolder
 from groundup.runs.history import CsvLogger
 from groundup.system.files import write_text
@@ -186,16 +187,23 @@ class _Logger(WandbLogger):
 
 
 def _log_results(run: RunFolder, experiment) -> None:
-    """Final metrics, the confusion matrix and the samples, from the files of the run folder."""
+    """Final metrics, what the task shows of its predictions, and the samples, from the files of the run folder."""
     import wandb
 
     for name, estimate in run.read_json("metrics.json", {}).items():
         experiment.summary[name] = estimate["value"]
-    labels, rows = run.read_json("labels.json", []), run.read_predictions()
-    if labels and rows and all(row.get("label") in labels and row.get("predicted") in labels for row in rows):
-        true, said = ([labels.index(row[key]) for row in rows] for key in ("label", "predicted"))
-        chart = wandb.plot.confusion_matrix(y_true=true, preds=said, class_names=labels)
-        experiment.log({"test/confusion_matrix": chart})
+    for section in run.read_sections():
+        for part in section.parts:
+            names = [section.title, part.title] if isinstance(part, Table) and part.title else [section.title]
+            key = "/".join(["test", *(re.sub(r"\W+", "_", name.lower()) for name in names)])
+            if isinstance(part, Matrix):
+                pairs = [(i, j) for i, row in enumerate(part.counts) for j, n in enumerate(row) for _ in range(n)]
+                true, predicted = zip(*pairs, strict=True)
+                chart = wandb.plot.confusion_matrix(y_true=true, preds=predicted, class_names=list(part.labels))
+                experiment.log({key: chart})
+            elif isinstance(part, Table):
+                texts = [[cell if isinstance(cell, str) else cell.text for cell in row] for row in part.rows]
+                experiment.log({key: wandb.Table(columns=list(part.columns), data=texts)})
     samples = sorted(run.samples.glob("*.txt")) if run.samples.is_dir() else []
     if samples:
         data = [[file.stem, file.read_text(encoding="utf-8")] for file in samples]

@@ -58,16 +58,17 @@ def limit_of(split: str, hardware: Config) -> int | float | None:
 
 
 def write_results(folder: RunFolder, task: Task, data: TextDataModule, results: Mapping[str, Evaluated]) -> None:
-    """metrics.json for all splits; predictions.jsonl, with the texts, for the last of them, and what they looked at."""
+    """metrics.json for all splits; predictions.jsonl, with the texts, for the last of them, and what the
+    report shows of them."""
     folder.write_json("metrics.json", flat(results))
     for split, (_, predictions) in results.items():
         log_statuses(Counter(row.get("status", "ok") for row in predictions), f"{split} rows")
     split, (_, predictions) = list(results.items())[-1]
-    if predictions:
-        rows = data.texts(split)
-        folder.write_predictions({**rows[row["index"]], **row} for row in predictions)
-    if maps := task.attention_maps(data, split):
-        folder.write_json("attention.json", maps)
+    texts = data.texts(split) if predictions else []
+    rows = [{**texts[row["index"]], **row} for row in predictions]
+    if rows:
+        folder.write_predictions(rows)
+    folder.write_json("sections.json", task.sections(rows, data, split))
 
 
 def compare_with_baselines(

@@ -20,6 +20,7 @@ from groundup.data.facts import Facts
 from groundup.data.loading import Collate
 from groundup.errors import UserError
 from groundup.metrics.estimate import Estimate, Metric
+from groundup.metrics.sections import Section
 from groundup.models.backbone import Backbone, check_backbone
 from groundup.tasks.evaluated import Split, gather_rows
 from groundup.text.tokenizer import Tokenizer
@@ -121,8 +122,8 @@ class Task(LightningModule):
         """Predictions of an evaluated split, one plain dict a row; empty where a task has none."""
         return []
 
-    def attention_maps(self, data: TextDataModule, split: str) -> list[dict[str, Any]]:
-        """For pictures: source tokens, target tokens and weights (target x source) of a few rows; empty without any."""
+    def sections(self, rows: list[dict[str, Any]], data: TextDataModule, split: str) -> list[Section]:
+        """What the report shows of a split: of ``rows``, its predictions with their texts, and of the model on it."""
         return []
 
     def baselines(self, data: TextDataModule, split: str) -> dict[str, dict[str, Estimate]]:

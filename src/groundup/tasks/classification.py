@@ -15,8 +15,9 @@ from groundup.data.datamodule import TextDataModule
 from groundup.data.facts import Facts
 from groundup.data.loading import Collate
 from groundup.errors import UserError
-from groundup.metrics.classification import CLASSIFICATION, classification_metrics
+from groundup.metrics.classification import CLASSIFICATION, classification_metrics, classification_sections
 from groundup.metrics.estimate import Estimate
+from groundup.metrics.sections import Section
 from groundup.models.backbone import Backbone
 from groundup.models.heads import Pooling, SequenceHead
 from groundup.ranges import Rate
@@ -88,6 +89,9 @@ class Classification(Task):
             {"index": index, "label": names[label], **row}
             for index, label, row in zip(table["index"].tolist(), table["labels"].tolist(), rows, strict=True)
         ]
+
+    def sections(self, rows: list[dict[str, Any]], data: TextDataModule, split: str) -> list[Section]:
+        return classification_sections(rows, self.facts.labels)
 
     def baselines(self, data: TextDataModule, split: str) -> dict[str, dict[str, Estimate]]:
         return classification_baselines(data.texts("train"), data.texts(split), self.facts.labels, split)

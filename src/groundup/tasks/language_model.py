@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from groundup.data.collate import IGNORE
 from groundup.data.facts import Facts
-from groundup.metrics.estimate import Estimate
+from groundup.metrics.estimate import Estimate, Metric
 from groundup.metrics.language import LANGUAGE, language_metrics
 from groundup.models.backbone import Backbone
 from groundup.models.heads import LanguageModelHead
@@ -20,7 +22,7 @@ class LanguageModel(Task):
     """Base of tasks that predict tokens; which ones, their collators decide."""
 
     form = "packed"
-    reports = LANGUAGE
+    reports: ClassVar[tuple[Metric, ...]] = LANGUAGE
 
     def __init__(self, model: Backbone, facts: Facts, tied: bool = True, transform: bool = False) -> None:
         super().__init__(model, facts)

@@ -24,8 +24,16 @@ from groundup.decoding.generate import decode, stream
 from groundup.decoding.sampling import Greedy, Sampler
 from groundup.errors import UserError
 from groundup.metrics.estimate import Estimate
-from groundup.metrics.generation import EXACT_MATCH, exact_match, generation_metrics, references_of
+from groundup.metrics.generation import (
+    EXACT_MATCH,
+    attention_sections,
+    exact_match,
+    generation_metrics,
+    references_of,
+    written_sections,
+)
 from groundup.metrics.language import CONDITIONAL, language_metrics
+from groundup.metrics.sections import Section
 from groundup.models.backbone import Backbone, EncoderDecoderBackbone
 from groundup.models.heads import LanguageModelHead, Pointer
 from groundup.ranges import Rate
@@ -56,6 +64,7 @@ class SequenceToSequence(Task):
     columns = ("source", "target")
     accepts = ("encoder_decoder", "decoder")
     kind: ClassVar[Literal["translation", "summarization"]]  # which metrics
+    ranked: ClassVar[tuple]  # title of the report's section, and the metric and function by which its rows are ranked
     answers = ("prediction", "score", "log_probability", "finished", "n_best")
     baselines_are_trained = False
     prefix: tuple[int, ...] = ()  # tokens that every prediction begins with
@@ -306,6 +315,9 @@ class SequenceToSequence(Task):
             if len(hypotheses) > 1:
                 answers[-1]["n_best"] = hypotheses
         return answers
+
+    def sections(self, rows: list[dict[str, Any]], data: TextDataModule, split: str) -> list[Section]:
+        return [*written_sections(rows, *self.ranked), *attention_sections(self.attention_maps(data, split))]
 
     def attention_maps(self, data: TextDataModule, split: str) -> list[dict[str, Any]]:
         return attention_maps(self, data, split) if self.paired else []

@@ -7,6 +7,7 @@ from groundup.data.datamodule import TextDataModule
 from groundup.metrics.estimate import Estimate
 from groundup.metrics.generation import SUMMARIZATION
 from groundup.metrics.language import CONDITIONAL
+from groundup.metrics.overlap import ROUGE_L, sentence_rouge
 from groundup.tasks.sequence_to_sequence import SequenceToSequence
 
 
@@ -14,6 +15,7 @@ class Summarization(SequenceToSequence):
     """Metrics: ROUGE-1, ROUGE-2 and ROUGE-L against one or several references, loss, perplexity."""
 
     kind = "summarization"
+    ranked = ("Summaries", ROUGE_L, sentence_rouge)
     reports = (*SUMMARIZATION, *CONDITIONAL)
 
     def baselines(self, data: TextDataModule, split: str) -> dict[str, dict[str, Estimate]]:

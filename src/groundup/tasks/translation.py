@@ -7,6 +7,7 @@ from groundup.data.datamodule import TextDataModule
 from groundup.metrics.estimate import Estimate
 from groundup.metrics.generation import TRANSLATION
 from groundup.metrics.language import CONDITIONAL
+from groundup.metrics.overlap import CHRF, sentence_chrf
 from groundup.tasks.sequence_to_sequence import SequenceToSequence
 
 
@@ -14,6 +15,7 @@ class Translation(SequenceToSequence):
     """Metrics: BLEU and chrF of the detokenised text against raw references, exact match, loss, perplexity."""
 
     kind = "translation"
+    ranked = ("Translations", CHRF, sentence_chrf)
     reports = (*TRANSLATION, *CONDITIONAL)
 
     def baselines(self, data: TextDataModule, split: str) -> dict[str, dict[str, Estimate]]:

@@ -1,0 +1,81 @@
+"""What a task shows of its predictions, as plain data that the report and W&B draw, whatever the task is.
+
+Imports nothing heavy. Texts in it are texts, never markup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
+
+Content = Literal["word", "text", "mistake", "number"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A text in a table, with a flag beside it (``source empty``) and further texts below."""
+
+    text: str
+    flag: str = ""
+    below: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells.
+
+    Args:
+        columns: name -> what is in it: a ``text`` is long and wrapped, a ``mistake`` is marked as one, a ``number`` stands
+            to the right.
+        rows: one cell a column; a plain text is a cell, too.
+        title, note: above the table, beside each other.
+        folded: the rows from this one on are folded away.
+    """
+
+    columns: Mapping[str, Content]
+    rows: Sequence[Sequence[Cell | str]]
+    title: str = ""
+    note: str = ""
+    folded: int | None = None
+    kind: Literal["table"] = "table"
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """``counts[i][j]`` rows of class i were taken for class j. ``scores``: name -> a figure for each class, as printed."""
+
+    labels: Sequence[str]
+    counts: Sequence[Sequence[int]]
+    scores: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    kind: Literal["matrix"] = "matrix"
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Where a decoder looked: ``weights[u][s]`` on source token s when it wrote target token u; None: undefined."""
+
+    source: Sequence[str]
+    target: Sequence[str]
+    weights: Sequence[Sequence[float | None]]
+    kind: Literal["alignment"] = "alignment"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report with a title of its own."""
+
+    title: str
+    note: str = ""
+    parts: Sequence[Annotated[Table | Matrix | Alignment, Field(discriminator="kind")]] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The form of ``sections.json``."""
+        return asdict(self)
+
+
+def sections_from(saved: Any) -> list[Section]:
+    """The content of ``sections.json`` as sections. Raises ValueError for anything else."""
+    return TypeAdapter(list[Section]).validate_python(saved)
