@@ -114,7 +114,7 @@ def set_otherwise(value: Mapping, path: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("choice", [f"{group}={name}" for group in BUILT for name in groups(conf_dir())[group]])
-def test_who_builds_in_python_gets_what_the_command_gives(choice):
+def test_who_builds_in_python_gets_the_same_defaults_as_the_command(choice):
     group = choice.partition("=")[0]
     stage = next(stage for stage in STAGES if group in groups_of(stage))
     node = composed(stage, *STAGES[stage], choice)[0].get(group) or {}

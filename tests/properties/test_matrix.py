@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from families import names_of
 from seed import SEED
 
 from groundup.config.build import instantiate
@@ -24,26 +25,26 @@ from groundup.training.checkpoints import Checkpoints
 from groundup.training.fit import fit, make_trainer
 from groundup.training.groups import parameter_groups
 
-CELLS = ("lstm", "gru", "rnn")
-ENCODERS = {
-    "transformer_encoder": ["model=transformer_encoder"],
-    **{f"bi{cell}_encoder": ["model=bilstm_encoder", f"model.cell={cell}"] for cell in CELLS},
-    **{f"{cell}_encoder": ["model=lstm_encoder", f"model.cell={cell}"] for cell in CELLS},
+RECURRENT = {  # choice -> where its cell stands
+    "bilstm_encoder": ["model.cell"],
+    "lstm_encoder": ["model.cell"],
+    "lstm_decoder": ["model.cell"],
+    "lstm_encoder_decoder": ["model.encoder.cell", "model.decoder.cell"],
 }
-DECODERS = {
-    "transformer_decoder": ["model=transformer_decoder"],
-    **{f"{cell}_decoder": ["model=lstm_decoder", f"model.cell={cell}"] for cell in CELLS},
-}
+
+
+def models(kind: str) -> dict[str, list[str]]:
+    """Name -> overrides: every model of a kind, recurrent ones with every cell."""
+    found = {name: [f"model={name}"] for name in names_of(kind)}
+    for name in [name for name in found if name in RECURRENT]:
+        for cell in ("gru", "rnn"):
+            found[f"{name} cell={cell}"] = [f"model={name}", *(f"{key}={cell}" for key in RECURRENT[name])]
+    return found
+
+
+ENCODERS, DECODERS = models("encoder"), models("decoder")
 ENCODER_DECODERS = {
-    "transformer_encoder_decoder": ["model=transformer_encoder_decoder"],
-    **{
-        f"{cell}_encoder_decoder": [
-            "model=lstm_encoder_decoder",
-            f"model.encoder.cell={cell}",
-            f"model.decoder.cell={cell}",
-        ]
-        for cell in CELLS
-    },
+    **models("encoder_decoder"),
     "input feeding": ["model=lstm_encoder_decoder", "model.decoder.input_feeding=true"],
 }
 WRITERS = {**ENCODER_DECODERS, **DECODERS}
