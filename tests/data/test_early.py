@@ -113,6 +113,7 @@ def test_other_tasks_take_other_columns(folder):
         "source": "en",
         "target": "zh",
     }
+    assert looked_at(folder, "text,b,label", text_pair="b")[0] == {"text": "text", "text_pair": "b", "label": "label"}
     assert looked_at(folder, "a,label", text="a")[0] == {"text": "a", "label": "label"}
     assert looked_at(folder, "text,b,label", label="b")[0] == {"text": "text", "label": "b"}
 

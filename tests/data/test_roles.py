@@ -51,7 +51,9 @@ def test_which_columns_are_read():
     assert columns_by_role({"text": None, "label": "stars"}) == {"text": "text", "label": "stars"}
     assert columns_by_role({"text": "text", "source": "en", "target": "zh"}) == {"source": "en", "target": "zh"}
     assert columns_by_role({"tokens": "words", "group": "kind"}) == {"tokens": "words", "group": "kind"}
-    assert "add data.tokens=COLUMN" in message(columns_by_role, {"tags": "names"})
+    assert message(columns_by_role, {"tags": "names"}) == (
+        "data.tags: no tokens beside it; add data.tokens=COLUMN, or leave it out"
+    )
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])

@@ -48,6 +48,16 @@ def test_training_loss_is_logged_against_steps(language_model):
     assert float(rows[-1]["validation/loss"]) < float(rows[0]["validation/loss"])
 
 
+def test_a_language_model_learns_from_lists_of_tokens(groundup, tmp_path):
+    rows = [{"words": ["the", "roses", str(number)]} for number in range(40)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = ["size=nano", "tokenizer=word", "batching.length=8", "budget.steps=2", "wandb.mode=disabled", "threads=1"]
+    run = load_run(
+        groundup("pretrain", "data=files", f"data.train={tmp_path / 'a.jsonl'}", "data.tokens=words", *options)
+    )
+    assert run.tokenizer.decode(run.tokenizer.encode("the roses")) == "the roses"
+
+
 def test_evaluate_gives_the_numbers_of_the_run_from_a_moved_folder(
     groundup, finetuned, tmp_path, read_json, monkeypatch, capsys
 ):

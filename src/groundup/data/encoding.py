@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tokenizers
 
+from groundup.data.roles import running_text
 from groundup.data.sources.source import Source
 from groundup.system.cache import Cache, code_version
 from groundup.text.pieces import cut
@@ -20,6 +21,7 @@ from groundup.text.tokenizer import Tokenizer
 
 TEXT_ROLES = ("text", "text_pair")
 PAIR_ROLES = ("source", "target")
+TOKEN_ROLES = ("tokens",)
 BLOCK = 1 << 18  # characters tokenized at a time: bounds memory, also for a document of any size
 Piece = tuple[str, bool, bool]  # of a text: the first of it, the last of it
 
@@ -84,8 +86,9 @@ class EncodedText:
 
 
 def text_roles(source: Source) -> tuple[str, ...]:
-    """Roles of a source's running text: both sides of pairs, where it has nothing else."""
-    return PAIR_ROLES if "source" in source.columns and "text" not in source.columns else TEXT_ROLES
+    """Roles of a source's running text: both sides of pairs, or tokens, where it has nothing else."""
+    found = (roles for roles in (TEXT_ROLES, PAIR_ROLES, TOKEN_ROLES) if roles[0] in source.columns)
+    return next(found, TEXT_ROLES)
 
 
 def encode(
@@ -111,7 +114,7 @@ def encode(
             label = row.get("label")
             labels.append(-1 if label is None or label == "" else names.setdefault(str(label), len(names)))
             for role in roles[: count["parts"]]:
-                yield from _pieces(row.get(role) or "")
+                yield from _pieces(running_text(row.get(role)))
 
     with open(folder / "ids.bin", "wb") as file:
         size = 0

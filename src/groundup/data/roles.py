@@ -48,27 +48,24 @@ ROLES: dict[str, Role] = {
 # fmt: on
 
 
+# What rows may be: pairs, sentences of tokens, or texts. The first role is always there; data has one of the three.
+KINDS = (("source", "target", "references"), ("tokens", "tags"), ("text", "text_pair"))
+
+
 def columns_by_role(named: Mapping[str, str | None]) -> dict[str, str]:
-    """Role -> column for those that are ``named``: with a pair, with tokens, or else with a text, called so by default.
+    """Role -> column for those that are ``named``. Pairs go before tokens, these before texts, called so by default.
 
     Raises UserError for one side of a pair, or tags alone.
     """
     given = {role: column for role, column in named.items() if column is not None}
-    inputs: tuple[str, ...] = ("text", "text_pair")
-    if given.keys() & {"source", "target", "references"}:
-        inputs = ("source", "target", "references")
-        for role in inputs[:2]:
-            if role not in given:
-                raise UserError(
-                    f"a pair needs two columns: add data.{role}=COLUMN (or take the other roles of pairs away)"
-                )
-    elif given.keys() & {"tokens", "tags"}:
-        inputs = ("tokens", "tags")
-        if "tokens" not in given:
-            raise UserError("tags need tokens: add data.tokens=COLUMN (or take data.tags away)")
-    else:
+    kind = next((kind for kind in KINDS if given.keys() & {*kind}), KINDS[-1])
+    if kind[0] == "text":
         given.setdefault("text", "text")
-    return {role: given[role] for role in (*inputs, "label", "group") if role in given}
+    for role in kind[:2] if kind[0] == "source" else kind[:1]:
+        if role not in given:
+            others = [f"data.{other}" for other in kind if other in given]
+            raise UserError(f"{' and '.join(others)}: no {role} beside it; add data.{role}=COLUMN, or leave it out")
+    return {role: given[role] for role in (*kind, "label", "group") if role in given}
 
 
 def roles(row: Mapping[str, Any], columns: Mapping[str, str], clean: Clean | None, where: str) -> Row:
@@ -105,6 +102,11 @@ def check_tags(row: Row, where: str) -> None:
             f"{where}: {len(row['tokens'])} tokens, but {len(row['tags'])} tags (data.tokens, data.tags): "
             "mend the row, or remove it"
         )
+
+
+def running_text(value: str | list[str] | None) -> str:
+    """The value of a role as one text: tokens with a space between them, and nothing as an empty text."""
+    return " ".join(value) if isinstance(value, list) else value or ""
 
 
 def in_row(row: Mapping[str, Any], role: str, column: str, where: str, taken: Iterable[str] = ()) -> Any:

@@ -8,6 +8,7 @@ from groundup.data.encoding import PAIR_ROLES, text_roles
 from groundup.data.facts import Facts
 from groundup.data.forms import Form, check_target_tokenizer
 from groundup.data.pairs import PairedText
+from groundup.data.roles import running_text
 from groundup.data.sources.source import Source
 from groundup.errors import UserError
 from groundup.system.cache import Cache, code_version
@@ -45,6 +46,6 @@ def _build(given: Given, source: Source, roles: tuple[str, ...], cache: Cache) -
         for row in source.rows("train"):
             for role in roles:
                 if row.get(role):
-                    yield row[role]
+                    yield running_text(row[role])
 
     return given.build(texts, cache, cache.key(code_version(source), source.fingerprint("train"), roles))

@@ -200,8 +200,8 @@ class TokenizerSpec:
         key = cache.key("tokenizer", code, asdict(self), fingerprint or _content_hash(texts()))
 
         def train(folder: Path) -> None:
-            words = (self.kind, self.vocab_size, self.lowercase, self.min_frequency, self.split_digits)
-            Tokenizer.train(texts(), *words).save(folder / "tokenizer.json")
+            settings = (self.kind, self.vocab_size, self.lowercase, self.min_frequency, self.split_digits)
+            Tokenizer.train(texts(), *settings).save(folder / "tokenizer.json")
 
         return Tokenizer.load(cache.get(key, train) / "tokenizer.json")
 

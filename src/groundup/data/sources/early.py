@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from groundup.data.reading import Reading, format_of, read
-from groundup.data.roles import ROLES, in_row, usual_column
+from groundup.data.roles import KINDS, ROLES, in_row, usual_column
 from groundup.data.sources.files import FILES, Files, with_other_files
 from groundup.data.sources.source import SPLITS, Tally
 from groundup.errors import UserError
@@ -89,8 +89,8 @@ def columns_of_task(target: str) -> tuple[str, ...]:
 
 def check_columns(wanted: Sequence[str], named: Collection[str]) -> None:
     """Raises UserError where a task reads pairs, say, and the columns of something else were named."""
-    given = [role for role in named if ROLES[role].given]
-    if len(wanted) > 1 and given and wanted[0] not in given:
+    kinds = [kind for kind in KINDS if {*kind} & {*named}]
+    if len(wanted) > 1 and kinds and not any(wanted[0] in kind for kind in kinds):
         options = " ".join(f"data.{role}=COLUMN" for role in wanted)
         raise UserError(
             f"this task needs {' and '.join(wanted)}, but the data has {' and '.join(named)}. Try {options}"
@@ -133,8 +133,8 @@ def _find(
             if role != "references":
                 in_row(row, role, column, str(path), named.values())
         for role in wanted:
-            if role in named or (role == "text" and "source" in named):  # a language model reads both sides
-                continue
+            if role in named or (role == "text" and named.keys() & {"source", "tokens"}):
+                continue  # a language model also reads both sides of pairs, and tokens
             taken = [*named.values(), *found.values()]
             found[role] = usual_column(role, row, str(path), str(of_run.get(role) or role), taken)
     except UserError as error:
