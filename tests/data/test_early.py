@@ -29,6 +29,9 @@ MISTAKES = {  # options, after data=files where they name no other -> what the l
     "data.train=own.csv data.source=text data.target=label": "needs text and label, but the data has source and",
     "data.train=broken.jsonl": "broken.jsonl line 3: broken JSON",
     "data.train=own.csv data.validation=late.csv": "late.csv line 4: 3 cells",
+    "data.train=unlabelled.csv": "train: no row has a label in column 'label'",
+    "data.train=same.csv": "or its texts are alike",
+    "data.train=.": ". is a folder: name its files, as in data.train='./*.",
     "data.train=ids.csv": "data.many_classes=true",
     "data.train=own.csv data.validation='*.nope'": "no file matches",
     "data.train=notes.txt": "To learn from the text alone: groundup pretrain data=files data.train=notes.txt; for labels",
@@ -54,6 +57,8 @@ def folder(tmp_path, monkeypatch):
         "notes.txt": "fine film\n" * 30,
         "plain.csv": "fine film,pos\nbad film,neg\n",
         "broken.jsonl": '{"text": "a", "label": "b"}\n{"text": "a", "label": "c"}\n{"text": "a", "label"\n',
+        "unlabelled.csv": "text,label\n" + "fine film,\nbad film,\n" * 30,
+        "same.csv": "text,label\n" + "fine film,pos\n" * 30,
         "late.csv": "text,label\nfine film,pos\nbad film,neg\na,b,c\n",
         "ids.csv": "text,label\n" + "".join(f"fine film,{i}\n" for i in range(50)),
     }

@@ -54,6 +54,8 @@ def format_of(path: Path) -> Format:
     """The format of a file, by its name. Raises UserError for any other ending."""
     known, suffix = all_formats(), suffix_of(path)
     if suffix not in known:
+        if path.is_dir():
+            raise _missing(path)
         hint = " (one JSON object a line, and call it .jsonl)" if suffix == ".json" else ""
         raise UserError(f"{path}: unknown format '{suffix}'; give one of {' '.join(known)}, also .gz{hint}")
     return known[suffix]
@@ -154,7 +156,9 @@ def read(path: Path, reading: Reading) -> Iterator[Located]:
 
 def _missing(path: Path) -> UserError:
     if path.is_dir():
-        return UserError(f"{path} is a folder: name its files, as in data.train='{path}/*.jsonl'")
+        inside = [suffix for suffix in map(suffix_of, sorted(path.iterdir())) if suffix in all_formats()]
+        example = f", as in data.train='{path}/*{inside[0]}'" if inside else ""
+        return UserError(f"{path} is a folder: name its files{example}")
     if path.exists():
         return UserError(f"{path} is a pipe or a device: write its text to a file first")
     if path.is_symlink():

@@ -164,10 +164,10 @@ class Files(Source):
             if tally.keeps(row, where):
                 yield row
         if not tally.rows:
-            if share:
+            if share and not tally.unlabelled.count:
                 raise UserError(
-                    f"data.validation_share={share} of train leaves no rows for {split}: train is too small; "
-                    "name a file, as in data.validation=dev.csv, or set another share"
+                    f"data.validation_share={share} of train leaves no rows for {split}: train is too small, "
+                    "or its texts are alike; name a file, as in data.validation=dev.csv, or set another share"
                 )
             raise UserError(
                 f"{split}: no row has a label in column '{self.columns.get('label')}': try data.label=COLUMN"

@@ -186,13 +186,13 @@ class Tally:
     def __init__(self) -> None:
         self.rows = 0
         self.labels: set[str] = set()
-        self._unlabelled, self._empty = _Counted(), _Counted()
+        self.unlabelled, self._empty = _Counted(), _Counted()
 
     def keeps(self, row: Row, where: str) -> bool:
         """Whether a cleaned row stays. Rows of data that have no labels always do."""
         label = row.get("label")
         if label == "":
-            self._unlabelled.add(where)
+            self.unlabelled.add(where)
             return False
         self.rows += 1
         if label is not None:
@@ -203,8 +203,8 @@ class Tally:
 
     def lines(self, split: str) -> Iterator[str]:
         """For the terminal; nothing where there is nothing to tell."""
-        if self._unlabelled.count:
-            yield f"{split}: {self._unlabelled} without a label: left out"
+        if self.unlabelled.count:
+            yield f"{split}: {self.unlabelled} without a label: left out"
         if self._empty.count:
             yield f"{split}: {self._empty} with an empty text: kept"
 
