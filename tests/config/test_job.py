@@ -13,6 +13,7 @@ from groundup.config.compose import compose
 from groundup.errors import UserError
 from groundup.jobs.job import Job, run_job
 from groundup.jobs.ranks import ready_for_ranks
+from groundup.jobs.resume import drift
 from groundup.runs.folder import RunFolder
 
 
@@ -329,3 +330,13 @@ def test_processes_that_another_launcher_started_keep_its_port(toy, monkeypatch,
     monkeypatch.setenv("LOCAL_RANK", "0")
     with ready_for_ranks(job):
         assert os.environ["MASTER_PORT"] == "1234"
+
+
+def test_columns_that_the_files_turned_out_to_have_are_no_change(monkeypatch):
+    monkeypatch.delenv("GROUNDUP_CONF", raising=False)
+    typed = ["data=files", "data.train=x.csv"]
+    saved = compose("finetune", typed)
+    saved.data.label = "class"
+    assert drift(saved, "finetune", typed) == []
+    named = [*typed, "data.label=sort"]
+    assert drift(saved, "finetune", named) == ["data.label: saved class, today sort"]

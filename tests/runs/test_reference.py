@@ -7,7 +7,7 @@ import torch
 
 from groundup.errors import UserError
 from groundup.runs.folder import RunFolder
-from groundup.runs.reference import best_checkpoint, last_checkpoint, newest_runs, open_run
+from groundup.runs.reference import best_checkpoint, last_checkpoint, newest_runs, open_run, unfit
 
 
 def make(folder, started, stage="pretrain", state="done", weights=True, task="CausalLM"):
@@ -59,7 +59,7 @@ def test_last_is_the_run_that_was_started_last(logs):
         ("predict", "writer", "evaluation is a run of `groundup evaluate` and holds no model"),
         ("generate", "writer", "evaluation is a run of `groundup evaluate` and holds no model"),
         ("init_from", "writer", "evaluation is a run of `groundup evaluate` and holds no model"),
-        ("resume", "killed", "evaluation is a run of `groundup evaluate`, which has nothing to resume"),
+        ("resume", "killed", "evaluation is done"),
     ],
 )
 def test_last_is_the_newest_run_that_can_do_what_is_asked(tmp_path, caplog, use, chosen, passed):
@@ -73,6 +73,12 @@ def test_last_is_the_newest_run_that_can_do_what_is_asked(tmp_path, caplog, use,
         assert open_run("last", tmp_path, use).path.name == chosen
     key = "init_from" if use == "init_from" else "run"
     assert caplog.messages == [f"{key}=last is {tmp_path / chosen}; the newer {tmp_path}/{passed}"]
+
+
+def test_an_evaluation_that_was_stopped_goes_on_and_one_that_failed_does_not(tmp_path):
+    make(tmp_path / "stopped", 1, "evaluate", state="interrupted")
+    assert open_run("last", tmp_path, "resume").path.name == "stopped"
+    assert unfit(make(tmp_path / "wrong", 2, "evaluate", state="failed"), "resume") == "failed (None). Run it again"
 
 
 def test_last_for_generate_is_a_run_that_writes(tmp_path, caplog):

@@ -160,6 +160,22 @@ def test_second_trainer_in_a_folder_is_refused_and_may_evaluate(running, finetun
 
 
 @pytest.mark.slow
+def test_an_evaluation_that_is_stopped_goes_on_with_the_checkpoint_that_it_was_of(running, finetuned, tmp_path, capsys):
+    checkpoint = finetuned / "checkpoints" / "last.ckpt"
+    run = Running("evaluation", tmp_path / "evaluation", "evaluate", f"run={checkpoint}")
+    lines = run.end_by(signal.SIGTERM)
+    assert run.process.returncode == 75
+    run.assert_in_order()
+    command = lines[-1].partition("interrupted (SIGTERM). Go on with: groundup ")[2].split()
+    assert cli.run(command) == 0
+    assert "saved" not in capsys.readouterr().err  # nothing differs today
+    assert run.folder.status()["state"] == "done" and run.folder.read_config()["run"] == str(checkpoint)
+    again = tmp_path / "again"
+    assert cli.run(["evaluate", f"run={checkpoint}", f"hydra.run.dir={again}"]) == 0
+    assert json.loads(run.folder.metrics_json.read_text()) == json.loads((again / "metrics.json").read_text())
+
+
+@pytest.mark.slow
 def test_ignored_hangup_stays_ignored(running):
     """As under nohup."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -9,6 +9,7 @@ from pathlib import Path
 from groundup.config.compose import compose
 from groundup.config.quoting import inert
 from groundup.config.tree import Config
+from groundup.data.roles import ROLES
 from groundup.errors import UserError
 from groundup.jobs.job import Job, run_job
 from groundup.runs.folder import RunFolder
@@ -58,13 +59,20 @@ def drift(saved: Mapping, stage: str, overrides: list[str]) -> list[str]:
         return [f"today's configuration no longer takes this command: {error}"]
     then, now = leaves(saved), leaves(today)
     settled: tuple[str, ...] = ("budget.", "threads", "paths.")  # the run counted or chose these itself
+    if stage == "evaluate":  # and took these from the run that it is of
+        settled += ("data.", "run")
     if saved.get("init_from"):  # and took these from the run it began with
         settled += ("model.", "size.", "tokenizer.")
     return [
         f"{key}: saved {then.get(key, 'nothing')}, today {now.get(key, 'nothing')}"
         for key in sorted(then.keys() | now.keys())
-        if then.get(key) != now.get(key) and not key.startswith(settled)
+        if then.get(key) != now.get(key) and not key.startswith(settled) and not found_in_files(key, now)
     ]
+
+
+def found_in_files(key: str, now: Mapping[str, object]) -> bool:
+    """Whether a column was left open, then as today: its name came from the files."""
+    return key.removeprefix("data.") in ROLES and key in now and now[key] is None
 
 
 def leaves(values: Mapping, prefix: str = "") -> dict[str, object]:

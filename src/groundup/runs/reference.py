@@ -15,7 +15,7 @@ from groundup.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
 Use = Literal["evaluate", "predict", "generate", "init_from", "resume"]  # what a run is opened for
-RESUMABLE = ("pretrain", "finetune", "pipeline")  # stages that can go on where they stopped
+RESUMABLE = ("pretrain", "finetune", "evaluate", "pipeline")  # stages that can go on where they stopped
 WITHOUT_TEXT = ("MaskedLM", "Classification")  # tasks that write none
 CHECKPOINTS = (BEST, LAST, PREVIOUS)
 _NOT_RUNS = {"checkpoints", "wandb", "tensorboard", "samples"}
@@ -64,6 +64,8 @@ def unfit(run: RunFolder, use: Use) -> str | None:
     if use == "resume":
         if stage not in RESUMABLE:
             return f"is a run of `groundup {stage}`, which has nothing to resume. Run it again"
+        if state == "failed" and stage == "evaluate":
+            return f"failed ({status.get('why')}). Run it again"
         if state == "failed" and not kept and stage != "pipeline":
             return f"failed before its first checkpoint ({status.get('why')}). Start it anew"
         return None if state in ("interrupted", "failed") else f"is {state}"

@@ -22,6 +22,8 @@ def run(cfg: Config, job: Job) -> float:
     """Scores the best checkpoint of ``run`` on a split and writes results and report to a folder of its own."""
     prepare_process(cfg.threads)
     loaded = load_run(cfg.run, cfg.paths.logs)
+    cfg.run = str(loaded.folder.checkpoint or loaded.folder.path)  # `last` may be another when this one goes on
+    job.folder.write_config(cfg)
     trained = with_other_data(loaded.config, cfg, job.overrides)
     source = Scored(instantiate(trained.data, "data"), loaded.config.data)
     data = build_data(trained, source, loaded.tokenizer, loaded.facts, loaded.target_tokenizer)
@@ -36,7 +38,7 @@ def run(cfg: Config, job: Job) -> float:
         raise UserError(f"split={split}: the data has {advice}")
     if cfg.baselines and loaded.task.baselines_are_trained:
         next(iter(data.texts("train")))  # a file that is gone shows now, not after the evaluation
-    cfg.data, cfg.run = trained.data, str(loaded.folder.path)
+    cfg.data = trained.data
     job.folder.write_config(cfg)
     job.folder.write_json("labels.json", list(loaded.facts.labels))
     results = {split: evaluate(loaded.task, data, split, cfg)}
