@@ -240,6 +240,10 @@ def test_every_parameter_is_in_exactly_one_optimizer_group(name):
         groups = parameter_groups(both, lr=1.0, layer_decay=layer_decay, log_table=False)
         held = [id(parameter) for group in groups for parameter in group["params"]]
         assert sorted(held) == sorted({id(parameter) for parameter in both.parameters()})
+        scales = {id(parameter): group["lr_scale"] for group in groups for parameter in group["params"]}
+        for below, block in enumerate(reversed(model.blocks), start=1):  # of the head
+            assert {scales[id(parameter)] for parameter in block.parameters()} == {layer_decay**below}
+        assert scales[id(model.embedding.weight)] == layer_decay ** (len(model.blocks) + 1)
         for group in groups:
             for parameter_name, parameter in zip(group["names"], group["params"], strict=True):
                 if "embedding.weight" in parameter_name:

@@ -13,13 +13,14 @@ from groundup.decoding.decoding import Decoding, Hypothesis
 from groundup.decoding.logits import Rules
 from groundup.decoding.rows import Copy, Rows, evaluating
 from groundup.decoding.sampling import Greedy, Sampler
+from groundup.models.backbone import DecoderBackbone
 
 Prompts = Sequence[Sequence[int]]
 
 
 @torch.inference_mode()
 def decode(
-    decoder: Any,
+    decoder: DecoderBackbone,
     head: nn.Module,
     prompts: Prompts,
     *,
@@ -49,7 +50,7 @@ def decode(
 
 @torch.inference_mode()
 def stream(
-    decoder: Any,
+    decoder: DecoderBackbone,
     head: nn.Module,
     prompts: Prompts,
     *,
@@ -74,7 +75,7 @@ def stream(
 
 
 def begin(
-    decoder: Any,
+    decoder: DecoderBackbone,
     head: nn.Module,
     prompts: Prompts,
     decoding: Decoding,

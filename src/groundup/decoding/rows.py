@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from groundup.errors import UserError
+from groundup.models.backbone import DecoderBackbone
 
 Copy = Callable[[Tensor, Tensor, Tensor], Tensor]  # logits (N, V), hidden (N, D), origin (N,) -> logits with copies
 
@@ -24,7 +25,7 @@ class Rows:
 
     def __init__(
         self,
-        decoder: Any,
+        decoder: DecoderBackbone,
         head: nn.Module,
         prompts: Sequence[Sequence[int]],
         room: int,

@@ -120,11 +120,13 @@ class CrossAttention(nn.Module):
         self.dropout = Dropout(dropout)
 
     def project(self, memory: Tensor) -> tuple[Tensor, Tensor]:
-        key, value = self.kv(memory).unflatten(-1, (2, -1, self.head_dim)).permute(2, 0, 3, 1, 4)
+        both = self.kv(memory).unflatten(-1, (2, -1, self.head_dim))  # (B, S, 2, G, d)
+        key, value = both.permute(2, 0, 3, 1, 4)
         return key, value
 
     def forward(self, x: Tensor, key: Tensor, value: Tensor, mask: Mask) -> Tensor:
-        together = x.reshape(len(key), -1, x.shape[-1])  # rows that share a source ask it together (see ``Memory``)
+        # Rows that share a source ask it together (see ``Memory``): (N, T, D) -> (B, N / B x T, D).
+        together = x.reshape(len(key), -1, x.shape[-1])
         mixed = attention(self.queries(together), key, value, mask, self.head_dim**-0.5)
         return self.dropout(self.out(mixed).view_as(x))
 
@@ -164,7 +166,7 @@ class MemoryAttention(nn.Module):
         return self.key(memory), memory
 
     def forward(self, hidden: Tensor, key: Tensor, value: Tensor, mask: Mask) -> Tensor:
-        # Rows that share a source ask it together (see ``Memory``).
+        # Rows that share a source ask it together (see ``Memory``): (N, T, D) -> (B, N / B x T, D).
         together = hidden.reshape(len(key), -1, hidden.shape[-1])
         if self.score == "additive":
             context = self.weights(together, key, value, mask) @ value

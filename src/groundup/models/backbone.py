@@ -62,7 +62,7 @@ class EncoderBackbone(Backbone):
 class DecoderBackbone(Backbone):
     """Reads a text from left to right: a token knows itself, those before it and, where there is one, the memory.
 
-    One that can look at an encoder's output, the memory, takes ``cross_attention=True`` as an argument.
+    One that can look at an encoder's output, the memory, does so where its argument ``cross_attention`` is true.
     """
 
     kind = "decoder"

@@ -14,7 +14,7 @@ from groundup.data.facts import Facts
 from groundup.data.loading import Collate
 from groundup.decoding.generate import stream
 from groundup.decoding.sampling import Sampler
-from groundup.models.backbone import Backbone
+from groundup.models.backbone import Backbone, DecoderBackbone
 from groundup.tasks.base import Loss
 from groundup.tasks.language_model import LanguageModel
 from groundup.text.tokenizer import Tokenizer
@@ -26,6 +26,7 @@ class CausalLM(LanguageModel):
     Metrics: loss (nats a token), perplexity, bits per byte of the raw text, accuracy of the most likely token.
     """
 
+    model: DecoderBackbone
     accepts = ("decoder",)
     answers = ("loss", "perplexity", "tokens")
 
