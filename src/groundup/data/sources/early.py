@@ -14,7 +14,7 @@ from typing import Any
 from groundup.data.reading import Reading, format_of, read
 from groundup.data.roles import KINDS, ROLES, in_row, usual_column
 from groundup.data.sources.files import FILES, Files, with_other_files
-from groundup.data.sources.source import SPLITS, Tally
+from groundup.data.sources.source import SPLITS
 from groundup.errors import UserError
 
 READING = ("encoding", "delimiter", "columns")
@@ -168,7 +168,7 @@ def _look(source: Files, split: str, until: float) -> None:
         next(read(path, lines))
         if time.monotonic() > until:
             return
-    rows: Iterable[Any] = source.read(split, Tally())
+    rows: Iterable[Any] = source.read(split)
     if not source.streaming and any(map(source.reading.is_document, files)):
         rows = (row for path in files for row in read(path, lines))
     for _ in rows:

@@ -107,7 +107,7 @@ class Files(Source):
             return _Stream(self, split)
         if split not in self._rows:
             self.fingerprint(split)  # before they are read: an edit in between must not give old rows the new name
-            self._rows[split] = list(_Stream(self, split))
+            self._rows[split] = list(self.read(split))
         return self._rows[split]
 
     def fingerprint(self, split: str) -> str:
@@ -149,8 +149,9 @@ class Files(Source):
         where = f"{self.hub.name} on the hub" if self.hub else "the data"
         raise UserError(f"{where} has no {split} split (it has {', '.join(present)}); name one: data.{split}=FILE")
 
-    def read(self, split: str, tally: Tally) -> Iterator[Row]:
-        """One pass over the rows of a split. ``tally`` counts what is left out."""
+    def read(self, split: str) -> Iterator[Row]:
+        """One pass over the rows of a split; the first one tells what is left out."""
+        tally = Tally()
         origin, share = self._origin(split)
         held_out = split == "validation"
         for where, raw, document in self._raw(origin):
@@ -174,6 +175,10 @@ class Files(Source):
             )
         if split == "train" and "label" in self.columns and not (self.many_classes or self.labels):
             tally.refuse_many(self.columns["label"])
+        if split not in self.told:
+            self.told.add(split)
+            for line in tally.lines(split):
+                log.warning("%s", line)
 
     def _raw(self, origin: str) -> Iterator[tuple[str, dict[str, Any], bool]]:
         """Where it stands, the raw row, and whether it is a whole document."""
@@ -231,18 +236,13 @@ def with_other_files(saved: Mapping[str, Any], given: Mapping[str, Any]) -> dict
 
 
 class _Stream:
-    """Rows read anew at each pass; the first one tells what is left out."""
+    """Rows that are read anew at each pass."""
 
-    def __init__(self, source: Files, split: str):
+    def __init__(self, source: Files, split: str) -> None:
         self._source, self._split = source, split
 
     def __iter__(self) -> Iterator[Row]:
-        source, split, tally = self._source, self._split, Tally()
-        yield from source.read(split, tally)
-        if split not in source.told:
-            source.told.add(split)
-            for line in tally.lines(split):
-                log.warning("%s", line)
+        return self._source.read(self._split)
 
 
 def _distinct(labels: Sequence[str]) -> list[str]:

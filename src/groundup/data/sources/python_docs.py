@@ -71,20 +71,22 @@ def make(docstrings: list[Docstring]) -> dict[str, dict[str, list[Row]]]:
     kept = train + [
         doc for doc in docstrings if split_of[doc.module] != "train" and _overlap(_passages(doc.text), known) < _OVERLAP
     ]
-    text: dict[str, list[Row]] = {split: [] for split in SPLITS}
-    topic: dict[str, list[Row]] = {split: [] for split in SPLITS}
-    summary: dict[str, list[Row]] = {split: [] for split in SPLITS}
+    sets: dict[str, dict[str, list[Row]]] = {name: {split: [] for split in SPLITS} for name in _ROLES}
+
+    def add(name: str, module: str, **row: str) -> None:
+        sets[name][split_of[module]].append({**row, "module": module})
+
     documents: dict[str, list[Docstring]] = defaultdict(list)
     for doc in kept:
         documents[doc.module].append(doc)
         label = topic_of(doc.module)
         if label and len(doc.text) >= _SHORTEST:
-            topic[split_of[doc.module]].append({"text": doc.text, "label": label, "module": doc.module})
+            add("topic", doc.module, text=doc.text, label=label)
     for module, docs in documents.items():
-        text[split_of[module]].append({"text": _document(module, docs), "module": module})
+        add("text", module, text=_document(module, docs))
     for doc, body, line in summaries(kept):
-        summary[split_of[doc.module]].append({"source": body, "target": line, "module": doc.module})
-    return {"text": text, "topic": topic, "summary": summary}
+        add("summary", doc.module, source=body, target=line)
+    return sets
 
 
 def assign(docstrings: list[Docstring]) -> dict[str, str]:
