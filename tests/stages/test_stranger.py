@@ -233,7 +233,10 @@ def test_reports_and_the_terminal_show_and_do_not_obey(attack, honest, tmp_path)
 
     def poisoned(value: object) -> object:
         if isinstance(value, dict):
-            return {key: value[key] if key in ("state", "stage", "value") else poisoned(value[key]) for key in value}
+            return {
+                key: value[key] if key in ("state", "stage", "value", "kind", "columns") else poisoned(value[key])
+                for key in value
+            }
         if isinstance(value, list):
             return [poisoned(item) for item in value]
         return value + evil if isinstance(value, str) else value

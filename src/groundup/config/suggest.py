@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
 from groundup.config import files
 from groundup.config.foreign import CHOICES, KEYS, NOTES, Template, by_name, normalised
+from groundup.config.places import resolve
 
 KINDS = {"causal_lm": "decoder", "masked_lm": "encoder", "classification": "encoder"}  # of models, by task
 DEFAULT_TASKS = {"pretrain": "causal_lm", "finetune": "classification"}
@@ -101,9 +103,20 @@ def translated(key: str, value: str, stage: str, others: Sequence[str], known: C
 
 def our_metric(name: str, stage: str, others: Sequence[str]) -> str:
     """What the task calls a metric of that name; the name itself where it has none."""
-    from groundup.metrics.estimate import meant_metric, reported
-
     return meant_metric(name, reported(composed(stage, tuple(others)) or {})) or name
+
+
+def reported(config: Mapping) -> Sequence[Any]:
+    """The metrics that the validation of a configuration's task reports; its class is imported."""
+    task = config.get("task")
+    return resolve(task.get("_target_"), "task").reports if task else ()  # type: ignore[attr-defined]
+
+
+def meant_metric(name: str, reports: Sequence[Any]) -> str | None:
+    """The metric of ``reports`` that others call ``name``: ``val_acc`` is ``accuracy``."""
+    bare = re.sub(r"^(eval|val|valid|validation|test|dev|train)_", "", name.lower().replace("-", "_"))
+    near = get_close_matches(bare, [one.name for one in reports if one.better], 1, 0.8)
+    return next((one.name for one in reports if bare in (one.name, *one.also)), next(iter(near), None))
 
 
 def both_sides(key: str, value: str, known: Collection[str]) -> Iterator[list[str]]:

@@ -1,1 +1,1 @@
-"""What a result is worth: estimates with 95 % intervals."""
+"""What a result is worth: estimates with 95 % intervals, and how it is shown."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
 from typing import Any, Literal
 
-from groundup.config.places import resolve
+from groundup.config.suggest import meant_metric, reported
 from groundup.errors import UserError
 
 Direction = Literal["min", "max"]
@@ -141,7 +139,7 @@ def check_monitor(config: Mapping[str, Any]) -> None:
     The same where it has no direction. ``config`` holds plain values; its task's class is imported. A task that declares
     no metrics may report any.
     """
-    reports = reported(config)
+    reports: Sequence[Metric] = reported(config)
     watching = {"monitor": (config.get("monitor"), config.get("monitor_mode"))}
     for name, node in (config.get("callbacks") or {}).items():
         if str((node or {}).get("_target_")).startswith("groundup."):
@@ -155,19 +153,6 @@ def check_monitor(config: Mapping[str, Any]) -> None:
             listed = ", ".join(f"validation/{one.name}" for one in reports if one.better)
             raise UserError(f"{key}={monitor}: this task's validation reports {listed}{advice}")
         direction(str(monitor), mode, reports)
-
-
-def reported(config: Mapping[str, Any]) -> Sequence[Metric]:
-    """What the validation of a configuration's task reports; its class is imported."""
-    task = config.get("task")
-    return resolve(task.get("_target_"), "task").reports if task else ()  # type: ignore[attr-defined]
-
-
-def meant_metric(name: str, reports: Sequence[Metric]) -> str | None:
-    """The metric that others call ``name``: ``val_acc`` is ``accuracy``."""
-    bare = re.sub(r"^(eval|val|valid|validation|test|dev|train)_", "", name.lower().replace("-", "_"))
-    near = get_close_matches(bare, [one.name for one in reports if one.better], 1, 0.8)
-    return next((one.name for one in reports if bare in (one.name, *one.also)), next(iter(near), None))
 
 
 def _is(metric: Metric, name: str) -> bool:

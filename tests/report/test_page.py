@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 from report_page import Page, page
 
 from groundup.metrics.classification import classification_sections
 from groundup.metrics.sections import Cell, Matrix, Section, Table
+from groundup.report import page as page_module
 from groundup.report.charts import line_chart, number, short, thin
-from groundup.report.page import write_report
+from groundup.report.page import environment, write_report
 from groundup.runs.folder import RunFolder
 from groundup.training.step_logger import FIGURES
 
@@ -60,6 +63,18 @@ def test_it_is_one_file_that_asks_for_nothing(fabricated):
     assert str(run.path.parent) not in html
 
 
+def test_a_moved_run_is_the_same_run(tmp_path, fabricated):
+    run = fabricated()
+    write_report(run)
+    before = (run.read_config(), run.status(), run.read_predictions(), run.read_sections())
+    moved = RunFolder(shutil.move(run.path, tmp_path / "elsewhere"))
+    assert (moved.read_config(), moved.status(), moved.read_predictions(), moved.read_sections()) == before
+    for file in moved.path.glob("*.*"):
+        if not file.is_file():
+            continue
+        assert str(tmp_path) not in file.read_text(encoding="utf-8")
+
+
 def test_text_of_users_is_never_markup(tmp_path):
     evil = "<script>alert(1)</script><img src=x onerror=y>\"'&"
     run = RunFolder(tmp_path / "run")
@@ -80,6 +95,13 @@ def test_text_of_users_is_never_markup(tmp_path):
     assert "script" not in tags.tags
     assert "img" not in tags.tags
     assert evil in tags.sections["Wrong predictions"]
+
+
+def test_every_value_is_escaped_by_the_templates_alone():
+    assert environment().autoescape is True
+    for file in Path(page_module.__file__).parent.rglob("*"):
+        if file.suffix in (".py", ".html"):
+            assert not re.search(r"\|\s*safe\b|Markup|escape\(|autoescape (false|off)", file.read_text("utf-8")), file
 
 
 @pytest.mark.parametrize("state", ["running", "failed", "interrupted"])
