@@ -49,7 +49,7 @@ import groundup.data.formats
 groundup.data.formats.__path__.append("readers")
 from groundup import cli
 code = cli.run(["finetune", "data=files", "data.train=a.conll"])
-print(code, "torch" in sys.modules)
+print(code, len({"torch", "pyarrow", "datasets"} & sys.modules.keys()))
 """
 
 
@@ -103,7 +103,7 @@ def test_columns_are_found_before_torch_is_imported(folder, monkeypatch):
 def test_a_command_says_at_once_which_columns_there_are(folder):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, env=environment, cwd=folder)
-    assert done.stdout.split() == ["2", "False"], done.stderr
+    assert done.stdout.split() == ["2", "0"], done.stderr
     assert "a.conll: no column 'text'; it has tokens, tags" in done.stderr
 
 

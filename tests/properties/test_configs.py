@@ -93,8 +93,20 @@ def test_an_experiment_has_one_budget(name):
             assert sum(amount is not None for amount in budget.values()) == 1
 
 
-BUILT = ("model", "task", "batching", "scheduler", "callbacks", "decoding")  # groups whose classes are ours
+BUILT = (
+    "tokenizer",
+    "model",
+    "task",
+    "batching",
+    "scheduler",
+    "callbacks",
+    "decoding",
+)  # groups whose classes are ours
 PURPOSE = {  # what a choice is there for: keys that it sets to something else than its class does
+    "tokenizer=byte_bpe": {"tokenizer.min_frequency"},
+    "tokenizer=unigram": {"tokenizer.vocab_size"},
+    "tokenizer=word": {"tokenizer.vocab_size", "tokenizer.min_frequency"},
+    "tokenizer=wordpiece": {"tokenizer.vocab_size", "tokenizer.min_frequency"},
     "model=lstm_encoder": {"model.bidirectional"},
     "model=lstm_encoder_decoder": {"model.decoder.cross_attention"},
     "model=transformer_encoder_decoder": {"model.decoder.cross_attention"},

@@ -1,4 +1,4 @@
-"""Rows out of files. How a format is read says its module in ``data/formats``, which is found by looking there."""
+"""Rows out of files. A module of ``data/formats`` says how files of a format are read; it is found by looking there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from typing import Any, Literal, Protocol, cast
 from groundup.data import formats
 from groundup.errors import UserError
 
-DELIMITERS = (",", ";", "\t", "|")  # of .csv files; the later ones are taken when the header has none of the first
 _SHOWN = 12  # columns that a message lists
 Located = tuple[str, dict[str, Any]]  # where it stands (file and line), the raw row
 
@@ -93,7 +92,7 @@ class Reading:
         suffixes = {suffix_of(Path(name)) for name in files}
         for option in ("encoding", "delimiter", "columns"):
             fit = [suffix for suffix, format in known.items() if option in format.OPTIONS]
-            # What is unknown is that of a pattern, as in parts/*.
+            # A suffix that is not known is that of a pattern, as in parts/*.
             if getattr(self, option) is not None and all(one in known and one not in fit for one in suffixes):
                 raise UserError(
                     f"data.{option} is for {' '.join(fit)} files, and the data has none. Leave data.{option} out"

@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from groundup.data.reading import DELIMITERS, shortened
+from groundup.data.formats.delimited import DELIMITERS
+from groundup.data.reading import shortened
 from groundup.errors import UserError
 from groundup.text.clean import Clean, valid_unicode
 
@@ -97,10 +98,10 @@ def cleaned(row: Row, clean: Clean) -> Row:
 
 def check_tags(row: Row, where: str) -> None:
     """Raises UserError for a row with more or fewer tags than tokens."""
-    if "tags" in row and len(row["tags"]) != len(row["tokens"]):
+    tokens, tags = (len(row.get(role, ())) for role in ("tokens", "tags"))
+    if "tags" in row and tags != tokens:
         raise UserError(
-            f"{where}: {len(row['tokens'])} tokens, but {len(row['tags'])} tags (data.tokens, data.tags): "
-            "mend the row, or remove it"
+            f"{where}: {tokens} tokens, but {tags} tags (data.tokens, data.tags): mend the row, or remove it"
         )
 
 

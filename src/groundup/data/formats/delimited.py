@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from groundup.data.formats.text import open_text
-from groundup.data.reading import DELIMITERS, Located, Reading, refuse_repeated, shortened, suffix_of
+from groundup.data.reading import Located, Reading, refuse_repeated, shortened, suffix_of
 from groundup.errors import UserError
 
 SUFFIXES = (".csv", ".tsv")
 OPTIONS = ("encoding", "delimiter", "columns")
 COLUMNS = ()
+DELIMITERS = (",", ";", "\t", "|")  # of .csv files; the later ones are taken when the header has none of the first
 _QUOTED = re.compile(r'"(?:[^"]|"")*"?')
 _SAMPLE = 20  # lines that show the delimiter where there is no header
 _DECLARED = re.compile(r"sep=(.)\r?\n")  # a first line that Excel writes and hides
