@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gzip
 import importlib
 import pkgutil
@@ -38,7 +39,12 @@ class Format(Protocol):
 
 def all_formats() -> dict[str, Format]:
     """Suffix -> its format, in the order of the suffixes."""
-    names = [module.name for module in pkgutil.iter_modules(formats.__path__)]
+    return _found_in(tuple(formats.__path__))
+
+
+@functools.cache  # data may be ten thousand files
+def _found_in(folders: tuple[str, ...]) -> dict[str, Format]:
+    names = [module.name for module in pkgutil.iter_modules(folders)]
     modules = [cast(Format, importlib.import_module(f"{formats.__name__}.{name}")) for name in names]
     found = {suffix: module for module in modules for suffix in module.SUFFIXES}
     return {suffix: found[suffix] for suffix in sorted(found)}
