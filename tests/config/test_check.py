@@ -7,6 +7,8 @@ import pytest
 from groundup.config.check import check, parameters_of
 from groundup.config.values import Parameter, in_words, misfit
 from groundup.errors import UserError
+from groundup.models.recurrent import RecurrentDecoder
+from groundup.models.transformer import TransformerDecoder
 
 
 def node(**values):
@@ -113,3 +115,16 @@ def test_annotations_in_words():
     assert in_words(Literal["cls", "mean"]) == "one of cls, mean"
     assert in_words(list[int]) == "a list [a whole number]"
     assert in_words(dict[str, int]) == "keys with values"
+
+
+def test_options_that_a_class_passes_on_are_its_own(toy):
+    found, takes_any = parameters_of(TransformerDecoder)
+    assert not takes_any and "block" not in found and "width_in" not in found
+    assert found["qk_norm"].default is True and found["dropout"].default == 0.1
+    found, takes_any = parameters_of(RecurrentDecoder)  # through two classes
+    assert not takes_any and found["weight_drop"].default == 0.0 and found["embedding_width"].default is None
+    decoder = {"model": {"_target_": "groundup.models.recurrent.RecurrentDecoder", "cell": "lstm"}}
+    assert refused({"model": decoder["model"] | {"weight_drop": 1}}).startswith(
+        "model.weight_drop = 1: must be less than 1"
+    )
+    assert "RecurrentDecoder has no such argument" in refused({"model": decoder["model"] | {"bidirectional": True}})

@@ -43,7 +43,7 @@ def test_the_state_after_padding_is_that_of_the_last_real_token():
 
 
 def test_initial_weights():
-    layer = RecurrentLayer(D, H, "lstm", False, "none", 0.0)
+    layer = RecurrentLayer(D, H)
     gates = layer.forwards.weight_hh_l0.split(H)
     assert len(gates) == 4
     for gate in gates:
@@ -64,7 +64,7 @@ def test_locked_dropout_is_one_mask_for_all_steps():
 
 def test_weight_drop_drops_in_training_only_and_keeps_the_parameter():
     torch.manual_seed(0)
-    layer, plain = RecurrentLayer(D, H, "lstm", False, "none", 0.5), RecurrentLayer(D, H, "lstm", False, "none", 0.0)
+    layer, plain = RecurrentLayer(D, H, weight_drop=0.5), RecurrentLayer(D, H)
     plain.load_state_dict(layer.state_dict())  # plain names: the weights fit a layer without weight drop
     x, before = torch.randn(B, T, D), layer.forwards.weight_hh_l0.clone()
     assert not torch.allclose(layer(x), plain(x))

@@ -89,7 +89,7 @@ def accepts(cls, arguments):
 
 
 def fitting(cls, arguments):
-    return {key: value for key, value in arguments.items() if key in inspect.signature(cls).parameters}
+    return {key: value for key, value in arguments.items() if key in parameters_of(cls)[0]}
 
 
 NODES = {
@@ -120,7 +120,7 @@ def all_pairs():
     found = {}
     for encoder in names_of("encoder"):
         for decoder in names_of("decoder"):
-            if "cross_attention" in inspect.signature(CHOICES[decoder][0]).parameters:
+            if "cross_attention" in parameters_of(CHOICES[decoder][0])[0]:
                 found[f"{encoder} to {decoder}"] = *CHOICES[encoder], *CHOICES[decoder], {}
     for name in names_of("encoder_decoder"):
         encoder, decoder = (class_and_options(NODES[name][side], f"model.{side}") for side in ("encoder", "decoder"))

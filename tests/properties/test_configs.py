@@ -10,7 +10,7 @@ from itertools import product
 
 import pytest
 
-from groundup.config.check import check
+from groundup.config.check import check, parameters_of
 from groundup.config.compose import compose_with_choices
 from groundup.config.files import conf_dir, groups
 from groundup.config.places import resolve
@@ -117,7 +117,7 @@ PURPOSE = {  # what a choice is there for: keys that it sets to something else t
 
 def set_otherwise(value: Mapping, path: str) -> Iterator[str]:
     """Keys of nested nodes whose values are not the defaults of their classes."""
-    parameters = inspect.signature(resolve(value["_target_"], path)).parameters if "_target_" in value else {}
+    parameters = parameters_of(resolve(value["_target_"], path))[0] if "_target_" in value else {}
     for key, item in value.items():
         if isinstance(item, Mapping):
             yield from set_otherwise(item, f"{path}.{key}")

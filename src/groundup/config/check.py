@@ -227,20 +227,28 @@ def head_mistakes(node: Mapping, path: str) -> Iterator[Mistake]:
         )
 
 
-def parameters_of(target: Callable) -> tuple[dict[str, Parameter], bool] | None:
-    """(parameters, takes ``**kwargs``) of a class or function; None when it has no readable signature."""
+def parameters_of(target: Callable, options: bool = False) -> tuple[dict[str, Parameter], bool] | None:
+    """(parameters, takes any ``**kwargs``) of a class or function; None when it has no readable signature.
+
+    ``**name: Annotated[Any, Class]`` stands for the options of another class, which are its keyword-only parameters;
+    ``options``: those alone.
+    """
     try:
         signature = inspect.signature(target)
     except (TypeError, ValueError):
         return None
     hints = type_hints(target)
     kinds = inspect.Parameter
-    parameters = {
-        name: Parameter(hints.get(name, Any), parameter.default)
-        for name, parameter in signature.parameters.items()
-        if parameter.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)
-    }
-    return parameters, any(parameter.kind is kinds.VAR_KEYWORD for parameter in signature.parameters.values())
+    wanted = (kinds.KEYWORD_ONLY,) if options else (kinds.KEYWORD_ONLY, kinds.POSITIONAL_OR_KEYWORD)
+    parameters, passed, takes_any = {}, {}, False
+    for name, parameter in signature.parameters.items():
+        if parameter.kind in wanted:
+            parameters[name] = Parameter(hints.get(name, Any), parameter.default)
+        elif parameter.kind is kinds.VAR_KEYWORD:
+            found = [parameters_of(cls, options=True) for cls in getattr(hints.get(name), "__metadata__", ())]
+            passed = found[0][0] if found and found[0] else {}
+            takes_any = not found
+    return parameters | {name: value for name, value in passed.items() if name not in signature.parameters}, takes_any
 
 
 def type_hints(target: Callable) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def make_mask(
     return Mask(bias if mask is None else bias.masked_fill(~mask, float("-inf")), False)
 
 
-def split_heads(width: int, heads: int, kv_heads: int) -> int:
+def split_heads(width: int, heads: int, kv_heads: int = 1) -> int:
     """The features of one head; raises ArgumentError when the numbers do not divide."""
     if width % heads:
         fits = next(number for number in range(heads, 0, -1) if width % number == 0)

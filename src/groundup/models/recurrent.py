@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,39 +13,48 @@ from groundup.models.backbone import Backbone, DecoderBackbone, EncoderBackbone
 from groundup.models.cache import Memory, RecurrentState
 from groundup.models.heads import Pooling
 from groundup.models.kernels import Mask
-from groundup.models.layers import FusedLinear, Norm
-from groundup.models.recurrent_layer import Cell, LockedDropout, Ragged, RecurrentLayer
+from groundup.models.layers import FusedLinear
+from groundup.models.recurrent_layer import LockedDropout, Ragged, RecurrentLayer
 from groundup.ranges import Count, Rate
 
 
 class Recurrent(Backbone):
     """What encoder and decoder share: embeddings and a stack of recurrent layers.
 
-    ``width``: of the hidden vectors; a bidirectional encoder gives half of it to each direction. ``dropout``: on
-    the embeddings, between layers and on the output, anew for each token or, with ``locked_dropout``, one mask for all
-    steps of a text (Gal and Ghahramani 2016). ``embedding_dropout``: whole words of the vocabulary.
-    ``weight_drop``: on the hidden-to-hidden matrices (Merity et al. 2018). ``norm``: of each layer's input.
-    ``residual``: each layer after the first adds to its input. ``position_ids`` say nothing to a recurrent model.
-    """
+    ``width``: of the hidden vectors; two directions have half of it each. ``embedding_width``: None: ``width``.
+    ``fed``: features that the first layer reads beside the embedding. ``residual``: each layer after the first adds to
+    its input. ``dropout``: on the embeddings, between layers and on the output, anew for each token or, with
+    ``locked_dropout``, one mask for all steps of a text (Gal and Ghahramani 2016). ``embedding_dropout``: whole words of
+    the vocabulary. ``layer``: the options of a layer. ``position_ids`` say nothing to a recurrent model.
 
-    blocks: Any  # a ModuleList of RecurrentLayer
+    Raises ArgumentError for a width that two directions cannot share.
+    """
 
     def __init__(
         self,
         vocab_size: int,
         width: int,
-        embedding_width: int | None,
-        residual: bool,
-        dropout: float,
-        locked_dropout: bool,
-        embedding_dropout: float,
+        layers: int,
+        bidirectional: bool = False,
+        fed: int = 0,
+        *,
+        embedding_width: Count | None = None,
+        residual: bool = False,
+        dropout: Rate = 0.1,
+        locked_dropout: bool = False,
+        embedding_dropout: Rate = 0.0,
+        **layer: Annotated[Any, RecurrentLayer],
     ):
         super().__init__()
+        if bidirectional and width % 2:
+            raise ArgumentError(f"width={width} cannot be split over two directions", f"width={width + 1}")
         self.vocab_size, self.width, self.residual = vocab_size, width, residual
         self.dropout = LockedDropout(dropout) if locked_dropout else nn.Dropout(dropout)
         self.embedding_dropout = embedding_dropout
         self.embedding = nn.Embedding(vocab_size, embedding_width or width)
         nn.init.normal_(self.embedding.weight, std=0.1)  # nothing normalises what an LSTM reads
+        inputs = [self.embedding.embedding_dim + fed, *[width] * (layers - 1)]
+        self.blocks: Any = nn.ModuleList(RecurrentLayer(size, width, bidirectional, **layer) for size in inputs)
 
     def embed(self, input_ids: Tensor) -> Tensor:
         table = self.embedding.weight
@@ -74,7 +83,6 @@ class Recurrent(Backbone):
 class RecurrentEncoder(Recurrent, EncoderBackbone):
     """Reads a text in both directions (``bidirectional``), so each hidden vector knows all of it. Padding never leaks.
 
-    Raises ArgumentError for a width that two directions cannot share.
     Source: Graves and Schmidhuber 2005.
     """
 
@@ -83,24 +91,11 @@ class RecurrentEncoder(Recurrent, EncoderBackbone):
         vocab_size: Count,
         width: Count = 128,
         layers: Count = 2,
-        cell: Cell = "lstm",
         bidirectional: bool = True,
-        embedding_width: Count | None = None,
-        norm: Norm | Literal["none"] = "none",
-        residual: bool = False,
-        dropout: Rate = 0.1,
-        locked_dropout: bool = False,
-        embedding_dropout: Rate = 0.0,
-        weight_drop: Rate = 0.0,
+        **shared: Annotated[Any, Recurrent],
     ):
-        if bidirectional and width % 2:
-            raise ArgumentError(f"width={width} cannot be split over two directions", f"width={width + 1}")
-        super().__init__(vocab_size, width, embedding_width, residual, dropout, locked_dropout, embedding_dropout)
+        super().__init__(vocab_size, width, layers, bidirectional, **shared)
         self.reads_both_ways = bidirectional
-        inputs = [self.embedding.embedding_dim, *[width] * (layers - 1)]
-        self.blocks = nn.ModuleList(
-            RecurrentLayer(size, width, cell, bidirectional, norm, weight_drop) for size in inputs
-        )
 
     def forward(
         self,
@@ -129,26 +124,17 @@ class RecurrentDecoder(Recurrent, DecoderBackbone):
         vocab_size: Count,
         width: Count = 128,
         layers: Count = 2,
-        cell: Cell = "lstm",
-        embedding_width: Count | None = None,
-        norm: Norm | Literal["none"] = "none",
-        residual: bool = False,
-        dropout: Rate = 0.1,
-        locked_dropout: bool = False,
-        embedding_dropout: Rate = 0.0,
-        weight_drop: Rate = 0.0,
         cross_attention: bool = False,
         attention: Literal["none", "dot", "general", "additive"] = "general",
         input_feeding: bool = False,
+        **shared: Annotated[Any, Recurrent],
     ):
         if input_feeding and (not cross_attention or attention == "none"):
             raise ArgumentError(
                 "input_feeding feeds back what attention to an encoder says, and here is none",
                 "attention=general" if cross_attention else "input_feeding=false",
             )
-        super().__init__(vocab_size, width, embedding_width, residual, dropout, locked_dropout, embedding_dropout)
-        inputs = [self.embedding.embedding_dim + input_feeding * width, *[width] * (layers - 1)]
-        self.blocks = nn.ModuleList(RecurrentLayer(size, width, cell, False, norm, weight_drop) for size in inputs)
+        super().__init__(vocab_size, width, layers, fed=width if input_feeding else 0, **shared)
         self.cross_attention, self.input_feeding = cross_attention, input_feeding
         self.parts = self.blocks[0].parts  # of a layer's state
         self.memory_attention: MemoryAttention | None = None

@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from groundup.models.kernels import recurrence
 from groundup.models.layers import Norm, make_norm
+from groundup.ranges import Rate
 
 Cell = Literal["lstm", "gru", "rnn"]
 CELLS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}  # ``kernels.PlainLSTM`` has the equations
@@ -28,7 +29,7 @@ class RecurrentLayer(nn.Module):
     """One layer, its input normalised or not. Two directions are two modules of half the width; the second reads each
     text reversed.
 
-    ``weight_drop`` drops entries of the hidden-to-hidden matrix, once a call, so all steps see the same matrix; the
+    ``weight_drop`` (Merity et al. 2018) drops entries of the hidden-to-hidden matrix, once a call: all steps see one; the
     parameter keeps its plain name and value. Shapes: x (N, L, D_in) -> (N, L, D).
     """
 
@@ -36,10 +37,11 @@ class RecurrentLayer(nn.Module):
         self,
         width_in: int,
         width: int,
-        cell: Cell,
-        bidirectional: bool,
-        norm: Norm | Literal["none"],
-        weight_drop: float,
+        bidirectional: bool = False,
+        *,
+        cell: Cell = "lstm",
+        norm: Norm | Literal["none"] = "none",
+        weight_drop: Rate = 0.0,
     ):
         super().__init__()
         if cell not in CELLS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,8 @@ class Block(nn.Module):
     """Pre-norm Transformer block: ``x + attention(norm(x))``, then ``x + feed_forward(norm(x))``.
 
     With ``cross_attention``, one more branch between the two looks at a memory: its keys, values and mask.
+    ``kv_heads``: heads of keys and values; None: as many as ``heads``. ``qk_norm``: see ``SelfAttention``.
+    ``feed_forward_width``: None: 4 x width (swiglu: 8/3). ``dropout``: on each branch, never inside attention.
     Shapes: x (B, T, D) -> (B, T, D). Source: Xiong et al. 2020.
     """
 
@@ -30,13 +32,14 @@ class Block(nn.Module):
         self,
         width: int,
         heads: int,
-        kv_heads: int | None,
-        qk_norm: bool,
-        feed_forward: Activation,
-        feed_forward_width: int | None,
         norm: Norm,
         dropout: float,
         cross_attention: bool,
+        *,
+        kv_heads: Count | None = None,
+        qk_norm: bool = True,
+        feed_forward: Activation = "relu2",
+        feed_forward_width: Count | None = None,
     ):
         super().__init__()
         self.attention_norm = make_norm(norm, width)
@@ -67,10 +70,9 @@ class PostNormBlock(Block):
 class Transformer(Backbone):
     """What encoder and decoder share: embeddings, positions, blocks.
 
-    ``kv_heads``: heads of keys and values, default as many as ``heads``. ``feed_forward_width``: default 4 x width
-    (swiglu 8/3). ``max_length``: positions in the tables, no limit for ``alibi`` and ``none``. ``dropout``: on the
-    embeddings and the residual branches, never inside attention. ``zero_init``: every branch starts at zero, so a
-    fresh model is its embeddings.
+    ``norm_order``: ``pre`` for ``Block``, ``post`` for ``PostNormBlock``; ``block``: the options of a block.
+    ``max_length``: positions in the tables, no limit for ``alibi`` and ``none``. ``dropout``: on the embeddings and in
+    the blocks. ``zero_init``: every branch starts at zero, so a fresh model is its embeddings.
 
     Raises ArgumentError for numbers that do not fit together.
     """
@@ -83,27 +85,21 @@ class Transformer(Backbone):
         width: Count = 128,
         layers: Count = 4,
         heads: Count = 4,
-        kv_heads: Count | None = None,
-        feed_forward: Activation = "relu2",
-        feed_forward_width: Count | None = None,
         norm: Norm = "rms",
         norm_order: Literal["pre", "post"] = "pre",
         position: Position = "rope",
         max_length: Count = 1024,
-        qk_norm: bool = True,
         zero_init: bool = True,
         dropout: Rate = 0.1,
         cross_attention: bool = False,
+        **block: Annotated[Any, Block],
     ):
         super().__init__()
         if cross_attention and self.kind == "encoder":
             raise ArgumentError("cross_attention is a decoder's look at an encoder; an encoder has none. Leave it out")
-        self.vocab_size, self.width = vocab_size, width
-        self.kv_heads, self.cross_attention = kv_heads or heads, cross_attention
-        self.head_dim = split_heads(width, heads, self.kv_heads)
-
+        self.vocab_size, self.width, self.cross_attention = vocab_size, width, cross_attention
         self.embedding = nn.Embedding(vocab_size, width)
-        self.rotary = Rotary(self.head_dim, max_length) if position == "rope" else None
+        self.rotary = Rotary(split_heads(width, heads), max_length) if position == "rope" else None
         self.position: nn.Module | None = None
         if position == "learned":
             self.position = LearnedPosition(max_length, width)
@@ -114,10 +110,9 @@ class Transformer(Backbone):
         # Brings the small embeddings to unit size, so that their own size is free to suit the tied head.
         self.embedding_norm = make_norm(norm, width)
         self.dropout = Dropout(dropout)
-        block = Block if norm_order == "pre" else PostNormBlock
+        kind = Block if norm_order == "pre" else PostNormBlock
         self.blocks: Any = nn.ModuleList(
-            block(width, heads, kv_heads, qk_norm, feed_forward, feed_forward_width, norm, dropout, cross_attention)
-            for _ in range(layers)
+            kind(width, heads, norm, dropout, cross_attention, **block) for _ in range(layers)
         )
         self.final_norm = make_norm(norm, width) if norm_order == "pre" else nn.Identity()
         initialize(self, residuals=layers * (3 if cross_attention else 2), zero=zero_init)
@@ -162,7 +157,8 @@ class TransformerDecoder(Transformer, DecoderBackbone):
 
     def initial_state(self, batch_size: int, max_length: int, device=None, dtype=None) -> KeyValueCache:
         weight = self.embedding.weight
-        shape = (len(self.blocks), 2, batch_size, max_length, self.kv_heads, self.head_dim)
+        attention = self.blocks[0].attention
+        shape = (len(self.blocks), 2, batch_size, max_length, attention.kv_heads, attention.head_dim)
         space = torch.empty(math.prod(shape), device=device or weight.device, dtype=dtype or weight.dtype)
         return KeyValueCache(shape, space)
 
