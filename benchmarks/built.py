@@ -9,12 +9,12 @@ from pathlib import Path
 from groundup.config.build import instantiate
 from groundup.config.compose import compose
 from groundup.config.tree import Config
-from groundup.data.datamodule import TextDataModule
-from groundup.jobs.job import Job
+from groundup.data.text_data import TextData
 from groundup.runs.folder import RunFolder
+from groundup.runs.job import Job
 from groundup.runs.loggers import close_loggers, open_loggers
-from groundup.stages.building import add_optimization, build_data, build_task, prepare_process
-from groundup.stages.training import run_training, wanted_loggers
+from groundup.stages.build import build_data, build_optimization, build_task, prepare_process
+from groundup.stages.train import run_training, wanted_loggers
 from groundup.tasks.base import Task
 
 
@@ -28,7 +28,7 @@ class Built:
 
     cfg: Config
     job: Job
-    data: TextDataModule
+    data: TextData
     task: Task
     steps: int
 
@@ -47,8 +47,5 @@ def build(stage: str, overrides: list[str], folder: Path, steps: int) -> Built:
     run = RunFolder(folder)
     run.write_config(cfg)  # W&B reads it
     data = build_data(cfg, instantiate(cfg.data, "data"))
-    task = build_task(cfg, data.facts)
-    data.collate = task.collator(data.tokenizer)
-    data.total_batches = steps * cfg.trainer.accumulate_grad_batches
-    add_optimization(task, cfg, steps)
+    task = build_task(cfg, data.facts, data.target_tokenizer, build_optimization(cfg, steps))
     return Built(cfg, Job(stage, run), data, task, steps)

@@ -18,11 +18,10 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # what the command sets
 import torch
 
 from groundup.config.build import instantiate
-from groundup.decoding.beam import Beam
-from groundup.decoding.sampling import Sampler
+from groundup.config.compose import compose
 from groundup.metrics.generation import references_of
 from groundup.metrics.overlap import bleu
-from groundup.stages.building import prepare_process
+from groundup.stages.build import prepare_process
 from groundup.stages.loading import load_run
 from groundup.stages.predict import predict_rows
 
@@ -41,8 +40,8 @@ def main() -> None:
     rows = list(instantiate(loaded.config.data, "data").rows(arguments.split))
     sources = [{"source": row["source"]} for row in rows]
     print("| method | sentences/s: median (lowest to highest) | BLEU |\n|---|---|---|")
-    for name, decoding in {"greedy": Sampler(temperature=0), "beam 5": Beam(beam_size=5)}.items():
-        loaded.decode_by(decoding)
+    for name, overrides in {"greedy": ["decoding=greedy"], "beam 5": ["decoding=beam", "decoding.beam_size=5"]}.items():
+        loaded = load_run(arguments.run, decoding=compose("predict", [*overrides, "run=x", "input=x"]).decoding)
         rates = []
         for _ in range(arguments.rounds):
             started = time.perf_counter()

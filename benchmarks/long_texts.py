@@ -20,14 +20,14 @@ BAR = 1500  # MB
 ONE = """
 import sys
 from groundup.data.batching import Packed
-from groundup.data.datamodule import TextDataModule
+from groundup.data.packing import PackedText
 from groundup.data.sources.files import Files
+from groundup.data.text_data import TextData
 from groundup.text.tokenizer import TokenizerSpec
 file, kind, cache = sys.argv[1:]
 source = Files(train=file, validation_share=0.01)
-data = TextDataModule(source, TokenizerSpec(kind, 4096, min_frequency=2), Packed(), cache, seed=1)
-data.form = "packed"
-data.prepare_data()
+data = TextData(source, PackedText, TokenizerSpec(kind, 4096, min_frequency=2), Packed(), cache, seed=1)
+data.prepare()
 """
 
 

@@ -33,7 +33,7 @@ def bare_loop(built: Built, task: Task) -> Iterator[None]:
     chosen = task.configure_optimizers()
     optimizer, scheduler = chosen["optimizer"], chosen["lr_scheduler"]["scheduler"]
     clip, batches = built.cfg.trainer.gradient_clip_val, built.cfg.trainer.accumulate_grad_batches
-    loader = iter(built.data.train_dataloader())
+    loader = iter(built.data.train_loader(built.task.collator(), built.steps * batches))
     while True:
         count = torch.zeros(())
         for _ in range(batches):

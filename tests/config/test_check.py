@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from groundup.config.check import check, parameters_of
+from groundup.config.check import check
+from groundup.config.signatures import parameters_of
 from groundup.config.values import Parameter, in_words, misfit
 from groundup.errors import UserError
 from groundup.models.recurrent import RecurrentDecoder

@@ -11,10 +11,11 @@ import pytest
 
 from groundup.config.compose import compose
 from groundup.errors import UserError
-from groundup.jobs.job import Job, run_job
+from groundup.jobs.job import run_job
 from groundup.jobs.ranks import ready_for_ranks
 from groundup.jobs.resume import drift
 from groundup.runs.folder import RunFolder
+from groundup.runs.job import Job
 
 
 def only_run(toy) -> RunFolder:

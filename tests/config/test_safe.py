@@ -125,7 +125,7 @@ def test_text_that_looks_like_an_interpolation_stays_text(toy, monkeypatch):
     from omegaconf import OmegaConf
     from omegaconf.basecontainer import BaseContainer
 
-    from groundup.config.compose import register
+    from groundup.config.hydra import register
 
     register()
     monkeypatch.setenv("MY_SECRET", "hush")

@@ -18,9 +18,13 @@ from groundup.data.collate import CausalCollator, ClassificationCollator, Collat
 from groundup.data.corruption import DenoisingCollator, SpanCorruptionCollator
 from groundup.data.datamodule import TextDataModule
 from groundup.data.facts import Facts
+from groundup.data.labelled import LabelledText
 from groundup.data.loading import CollatedExamples
+from groundup.data.packing import PackedText
+from groundup.data.pairs import PairedText, PromptedText
 from groundup.data.sources.files import Files
 from groundup.data.sources.source import GivenRows
+from groundup.data.text_data import TextData
 from groundup.errors import UserError
 from groundup.text.tokenizer import TokenizerSpec
 
@@ -48,29 +52,35 @@ def pairs(count: int, seed: int) -> list[dict]:
 PAIRS = {"train": pairs(203, 0), "validation": pairs(41, 1), "test": pairs(30, 2)}
 SPLITS = {"train": rows(203, 0), "validation": rows(41, 1), "test": rows(30, 2)}
 CASES = {
-    "causal": ("packed", Packed(length=16, batch_size=4), CausalCollator),
-    "masked": ("packed", Packed(length=16, batch_size=4, mask_documents=True), MaskedCollator),
-    "bucketed": ("labelled", Bucketed(max_length=64, batch_size=8), ClassificationCollator),
-    "token_budget": ("labelled", TokenBudget(max_length=64, tokens=256), ClassificationCollator),
-    "paired": ("paired", Bucketed(max_length=64, batch_size=8), Collator),
-    "paired_budget": ("paired", TokenBudget(max_length=64, tokens=512), Collator),
-    "prompted": ("prompted", Bucketed(max_length=64, batch_size=8), Collator),
-    "spans": ("packed", Packed(length=16, batch_size=4), SpanCorruptionCollator),
-    "noise": ("packed", Packed(length=16, batch_size=4), DenoisingCollator),
+    "causal": (PackedText, Packed(length=16, batch_size=4), CausalCollator),
+    "masked": (PackedText, Packed(length=16, batch_size=4, mask_documents=True), MaskedCollator),
+    "bucketed": (LabelledText, Bucketed(max_length=64, batch_size=8), ClassificationCollator),
+    "token_budget": (LabelledText, TokenBudget(max_length=64, tokens=256), ClassificationCollator),
+    "paired": (PairedText, Bucketed(max_length=64, batch_size=8), Collator),
+    "paired_budget": (PairedText, TokenBudget(max_length=64, tokens=512), Collator),
+    "prompted": (PromptedText, Bucketed(max_length=64, batch_size=8), Collator),
+    "spans": (PackedText, Packed(length=16, batch_size=4), SpanCorruptionCollator),
+    "noise": (PackedText, Packed(length=16, batch_size=4), DenoisingCollator),
 }
 every_case = pytest.mark.parametrize("case", CASES)
 
 
-def module(case: str, cache, splits=None, **words) -> TextDataModule:
-    form, batching, collator = CASES[case]
-    splits = splits or (PAIRS if form in ("paired", "prompted") else SPLITS)
-    words = {"tokenizer": TokenizerSpec("word", 64), "seed": 3, **words}
-    data = TextDataModule(GivenRows(splits), batching=words.pop("batching", batching), cache_dir=str(cache), **words)
-    data.form = form
-    data.prepare_data()
-    data.setup()
-    data.collate = collator(data.facts)
+def opened(case: str, cache, splits=None, **words) -> TextData:
+    examples, batching, _ = CASES[case]
+    splits = splits or (PAIRS if issubclass(examples, PairedText) else SPLITS)
+    words = {"tokenizer": TokenizerSpec("word", 64), "seed": 3, "batching": batching, **words}
+    data = TextData(GivenRows(splits), examples, cache_dir=str(cache), **words)
+    data.prepare()
     return data
+
+
+def collator(case: str, data: TextData):
+    return CASES[case][2](data.facts)
+
+
+def module(case: str, cache, total=None, start=0, num_workers=0, **words) -> TextDataModule:
+    data = opened(case, cache, **words)
+    return TextDataModule(data, collator(case, data), total, start, num_workers)
 
 
 def test_classes_are_told_with_their_counts_and_those_that_may_be_one(tmp_path, caplog):
@@ -78,7 +88,7 @@ def test_classes_are_told_with_their_counts_and_those_that_may_be_one(tmp_path, 
         caplog.clear()
         rows = [{"text": "x", "label": label} for label in labels]
         with caplog.at_level("INFO"):
-            module("bucketed", tmp_path, {"train": rows, "validation": rows[:1]})
+            opened("bucketed", tmp_path, {"train": rows, "validation": rows[:1]})
         return [record.getMessage() for record in caplog.records]
 
     said = told(["world"] * 3 + ["Sport"] * 5 + ["sport"])
@@ -103,8 +113,7 @@ def assert_same(batches: list[dict], others: list[dict]) -> None:
 def test_workers_change_nothing(case, cache):
     expected = None
     for workers in (0, 2):
-        data = module(case, cache, num_workers=workers)
-        data.total_batches = 12
+        data = module(case, cache, total=12, num_workers=workers)
         loader = data.train_dataloader()
         got = [[*loader], [*loader], [*data.val_dataloader()]]
         assert len(loader) == len(got[0]) == 12
@@ -117,24 +126,22 @@ def test_workers_change_nothing(case, cache):
 
 @every_case
 def test_a_resumed_run_sees_the_tail(case, cache):
-    data = module(case, cache)
-    data.total_batches = 3 * data.batches_per_epoch
-    whole = list(data.train_dataloader())
-    data.start_batch = start = data.batches_per_epoch + 5
-    loader = data.train_dataloader()
+    epoch = opened(case, cache).batches_per_epoch
+    total, start = 3 * epoch, epoch + 5
+    whole = list(module(case, cache, total).train_dataloader())
+    loader = module(case, cache, total, start).train_dataloader()
     assert len(loader) == len(whole)  # of the run, not what is left of it
     assert_same(list(loader), whole[start:])
 
 
 @every_case
 def test_ranks_share_training_and_evaluation(case, cache, monkeypatch):
-    data = module(case, cache)
-    data.total_batches = 10
+    data = module(case, cache, total=10)
     alone, evaluated = list(data.train_dataloader()), list(data.val_dataloader())
     training, indexes = [], []
     for rank in range(2):
+        data = module(case, cache, total=5)
         data.trainer = SimpleNamespace(global_rank=rank, world_size=2)
-        data.total_batches = 5
         training.append(list(data.train_dataloader()))
         indexes += [index for batch in data.val_dataloader() for index in batch["index"].tolist()]
     assert_same([batch for step in zip(*training) for batch in step], alone)
@@ -144,21 +151,21 @@ def test_ranks_share_training_and_evaluation(case, cache, monkeypatch):
 
 @every_case
 def test_index_restores_the_order_of_evaluation(case, cache):
-    data = module(case, cache)
+    data = opened(case, cache)
     found = {}
-    for batch in data.test_dataloader():
+    for batch in data.loader("test", collator(case, data)):
         mask = batch.get("attention_mask", torch.ones_like(batch["input_ids"], dtype=torch.bool))
         for index, ids, real in zip(batch["index"].tolist(), batch["input_ids"], mask):
             found[index] = data.tokenizer.decode(ids[real].tolist())
     assert sorted(found) == list(range(len(found)))
-    if data.form == "labelled":
+    if CASES[case][0] is LabelledText:
         assert [found[index] for index in range(30)] == [row["text"] for row in data.texts("test")]
-    if data.form == "paired":
+    if CASES[case][0] is PairedText:
         assert [found[index] for index in range(30)] == [row["source"] for row in data.texts("test")]
 
 
 def test_facts_and_reports(cache):
-    data = module("bucketed", cache)
+    data = opened("bucketed", cache)
     assert data.facts.labels == ("long", "short")
     longer = sum(row["label"] == "long" for row in SPLITS["train"])
     assert data.facts.label_counts == (longer, 203 - longer)
@@ -169,8 +176,8 @@ def test_facts_and_reports(cache):
     assert report["tokens"] == sum(len(row["text"].split()) + 2 for row in SPLITS["train"])
     assert data.batches_per_epoch == 26
     assert data.tokens_per_batch == report["tokens"] / 26
-    data.total_batches = 26
-    batches = list(data.train_dataloader())
+    batches = list(data.train_loader(collator("bucketed", data)))
+    assert len(batches) == 26
     real = sum(int(batch.get("attention_mask", batch["input_ids"] >= 0).sum()) for batch in batches)
     places = sum(batch["input_ids"].numel() for batch in batches)
     assert report["padding_share"] == pytest.approx(1 - real / places)
@@ -178,16 +185,15 @@ def test_facts_and_reports(cache):
 
 
 def test_packed_batches_have_no_padding_and_no_mask(cache):
-    data = module("causal", cache)
-    data.total_batches = 20
-    for batch in data.train_dataloader():
+    data = opened("causal", cache)
+    for batch in data.train_loader(collator("causal", data), 20):
         assert set(batch) == {"input_ids", "labels", "index"}
         assert batch["input_ids"].shape[1] == 16
     assert data.report["train"]["padding_share"] == 0
     assert data.facts.labels == ()
     text = sum(len(row["text"].encode()) for row in SPLITS["test"])
-    scored = sum(int((batch["labels"] != -100).sum()) for batch in data.test_dataloader())
-    assert data.bytes_per_token("test") == pytest.approx(text / scored)
+    scored = sum(int((batch["labels"] != -100).sum()) for batch in data.loader("test", collator("causal", data)))
+    assert data.examples("test").bytes_per_token == pytest.approx(text / scored)
 
 
 def test_masks_are_fixed_in_evaluation_and_new_in_each_epoch(cache):
@@ -206,66 +212,63 @@ def test_masks_are_fixed_in_evaluation_and_new_in_each_epoch(cache):
 
 
 def test_a_finished_run_lends_its_tokenizer_and_labels(cache):
-    run = module("bucketed", cache)
-    data = TextDataModule(GivenRows({"test": SPLITS["test"][:3]}), run.tokenizer, Bucketed(), str(cache), seed=3)
-    data.form, data.known, data.collate = "labelled", run.facts, run.collate
-    data.prepare_data()
-    data.setup("test")
+    run = opened("bucketed", cache)
+    source = GivenRows({"test": SPLITS["test"][:3]})
+    data = TextData(source, LabelledText, run.tokenizer, Bucketed(), str(cache), seed=3, facts=run.facts)
+    data.prepare()
     assert data.facts == run.facts
-    assert sum(len(batch["labels"]) for batch in data.test_dataloader()) == 3
+    assert sum(len(batch["labels"]) for batch in data.loader("test", collator("bucketed", run))) == 3
     with pytest.raises(UserError, match="train"):
         data.examples("train")
-    data = TextDataModule(None, run.tokenizer, Bucketed(), str(cache), seed=3)
-    data.form, data.known = "labelled", Facts.from_dict({**run.facts.as_dict(), "vocab_size": 9})
+    others = Facts.from_dict({**run.facts.as_dict(), "vocab_size": 9})
+    data = TextData(None, LabelledText, run.tokenizer, Bucketed(), str(cache), seed=3, facts=others)
     with pytest.raises(UserError, match="9 tokens"):
-        data.setup("predict")
+        data.prepare()
 
 
 @every_case
 def test_predictions_need_nothing_but_texts(case, cache):
-    run = module(case, cache)
-    data = TextDataModule(None, run.tokenizer, run.batching, str(cache), seed=3)
-    data.form, data.known, data.collate = run.form, run.facts, run.collate
+    run = opened(case, cache)
+    data = TextData(None, CASES[case][0], run.tokenizer, run.batching, str(cache), seed=3, facts=run.facts)
     texts = ("the lazy dog", "", "fox " * 9)
     given = [{"text": text, "source": text, "label": "ignored", "target": "ignored"} for text in texts]
     given = [given[0], {"text": "", "source": ""}, given[2]]
-    seen = [index for batch in data.loader(given, batch_size=2) for index in batch["index"].tolist()]
-    assert sorted(seen) == [0, 1, 2]
-    assert list(data.loader([])) == []
+    loader, examples = data.rows_loader(given, collator(case, run), batch_size=2)
+    assert sorted(index for batch in loader for index in batch["index"].tolist()) == [0, 1, 2]
+    assert examples.statuses(given)[1] == "empty" and len(examples.unknown_tokens) == len(given)
+    assert list(data.rows_loader([], collator(case, run))[0]) == []
 
 
 def test_the_order_has_a_fingerprint(cache):
-    data = module("bucketed", cache)
-    same = module("bucketed", cache, batching=Bucketed(max_length=64, batch_size=8, evaluation_batch_size=99))
-    assert data.order_fingerprint() == same.order_fingerprint()
+    data = opened("bucketed", cache)
+    same = opened("bucketed", cache, batching=Bucketed(max_length=64, batch_size=8, evaluation_batch_size=99))
+    assert data.order_fingerprint == same.order_fingerprint
     others = [
-        module("bucketed", cache, seed=4),
-        module("bucketed", cache, batching=Bucketed(max_length=64, batch_size=9)),
-        module("bucketed", cache, splits={**SPLITS, "train": SPLITS["train"][:-1]}),
+        opened("bucketed", cache, seed=4),
+        opened("bucketed", cache, batching=Bucketed(max_length=64, batch_size=9)),
+        opened("bucketed", cache, splits={**SPLITS, "train": SPLITS["train"][:-1]}),
     ]
-    assert len({data.order_fingerprint(), *(other.order_fingerprint() for other in others)}) == 4
+    assert len({data.order_fingerprint, *(other.order_fingerprint for other in others)}) == 4
 
 
 def test_the_fingerprint_is_that_of_the_rows_that_were_opened(cache, tmp_path):
     file = tmp_path / "train.jsonl"
     file.write_text("\n".join(json.dumps(row) for row in SPLITS["train"]))
 
-    def opened() -> TextDataModule:
+    def of_file() -> TextData:
         source = Files(train=str(file), label="label", validation_share=0.2)
-        data = TextDataModule(source, TokenizerSpec("word", 64), Bucketed(), str(cache), seed=3)
-        data.form = "labelled"
-        data.prepare_data()
-        data.setup()
+        data = TextData(source, LabelledText, TokenizerSpec("word", 64), Bucketed(), str(cache), seed=3)
+        data.prepare()
         return data
 
-    data = opened()
+    data = of_file()
     file.rename(tmp_path / "moved")
-    before = data.order_fingerprint(), data.fingerprint("train"), data.fingerprint("validation")
+    before = data.order_fingerprint, data.fingerprint("train"), data.fingerprint("validation")
     file.write_text('{"text": "another", "label": "short"}')  # an edit while it trains, undone before the resume
-    assert (data.order_fingerprint(), data.fingerprint("train"), data.fingerprint("validation")) == before
+    assert (data.order_fingerprint, data.fingerprint("train"), data.fingerprint("validation")) == before
     (tmp_path / "moved").replace(file)
-    again = opened()
-    assert (again.order_fingerprint(), again.fingerprint("train"), again.fingerprint("validation")) == before
+    again = of_file()
+    assert (again.order_fingerprint, again.fingerprint("train"), again.fingerprint("validation")) == before
 
 
 def test_rows_read_before_an_edit_are_not_cached_as_those_after_it(tmp_path):
@@ -274,15 +277,9 @@ def test_rows_read_before_an_edit_are_not_cached_as_those_after_it(tmp_path):
     def write(word: str) -> None:
         file.write_text("\n".join(json.dumps({"text": f"{word} {n}", "label": "ab"[n % 2]}) for n in range(9)))
 
-    def opened(edit: str | None = None) -> list[str]:
-        data = TextDataModule(
-            Files(train=str(file), label="label"),
-            TokenizerSpec("char", 64),
-            Bucketed(),
-            str(tmp_path / "cache"),
-            seed=3,
-        )
-        data.form = "labelled"
+    def texts(edit: str | None = None) -> list[str]:
+        source = Files(train=str(file), label="label")
+        data = TextData(source, LabelledText, TokenizerSpec("char", 64), Bucketed(), str(tmp_path / "cache"), seed=3)
         list(data.source.rows("train"))
         if edit:
             write(edit)
@@ -290,22 +287,22 @@ def test_rows_read_before_an_edit_are_not_cached_as_those_after_it(tmp_path):
         return [data.tokenizer.decode(ids.ids[a:b].tolist()) for a, b in pairwise(ids.offsets.tolist())]
 
     write("old")
-    assert opened(edit="new")[0] == "old 0"
-    assert opened()[0] == "new 0"
+    assert texts(edit="new")[0] == "old 0"
+    assert texts()[0] == "new 0"
 
 
 def test_a_checkpoint_does_not_ask_the_source(cache, monkeypatch):
-    data = module("causal", cache)
+    data = opened("causal", cache)
     monkeypatch.setattr(data.source, "fingerprint", lambda split: pytest.fail("asked the source at a save"))
     monkeypatch.setattr(data.source, "rows", lambda split: pytest.fail("read the source at a save"))
-    assert data.order_fingerprint() == data.order_fingerprint()
+    assert data.order_fingerprint == data.order_fingerprint
 
 
 def test_a_batching_of_the_other_form_is_refused(cache):
     with pytest.raises(UserError, match="try batching=packed"):
-        module("causal", cache, batching=Bucketed())
+        opened("causal", cache, batching=Bucketed())
     with pytest.raises(UserError, match="try batching=bucketed or batching=token_budget"):
-        module("bucketed", cache, batching=Packed())
+        opened("bucketed", cache, batching=Packed())
 
 
 @pytest.mark.parametrize(
@@ -326,14 +323,14 @@ def test_a_batching_of_the_other_form_is_refused(cache):
 )
 def test_texts_in_place_of_pairs_and_pairs_in_place_of_texts_are_refused(cache, case, has, message):
     with pytest.raises(UserError, match=message):
-        module(case, cache, splits={"train": [dict.fromkeys(has, "fox")]})
+        opened(case, cache, splits={"train": [dict.fromkeys(has, "fox")]})
 
 
 def test_pairs_have_one_vocabulary_of_both_sides_or_two(cache):
-    joint = module("paired", cache)
+    joint = opened("paired", cache)
     assert joint.facts.target_vocab_size is None and joint.target_tokenizer is joint.tokenizer
     assert joint.tokenizer.unk_id not in joint.tokenizer.encode("fox FOX the THE")
-    apart = module("paired", cache, target_tokenizer=TokenizerSpec("char", 40))
+    apart = opened("paired", cache, target_tokenizer=TokenizerSpec("char", 40))
     assert (apart.tokenizer.kind, apart.target_tokenizer.kind) == ("word", "char")
     assert apart.facts.vocab_size == apart.tokenizer.vocab_size < joint.facts.vocab_size
     assert apart.facts.target_vocab_size == apart.target_tokenizer.vocab_size
@@ -343,42 +340,39 @@ def test_pairs_have_one_vocabulary_of_both_sides_or_two(cache):
     row = apart.texts("train")[5]
     labels = apart.examples("train")[(0, 5)]["labels"][:-1].tolist()
     assert apart.target_tokenizer.decode(labels) == row["target"]
-    with pytest.raises(UserError, match="one sequence: try target_tokenizer=null"):
-        module("prompted", cache, target_tokenizer=TokenizerSpec("char", 40))
-    with pytest.raises(UserError, match="reads no pairs: try target_tokenizer=null"):
-        module("causal", cache, target_tokenizer=TokenizerSpec("char", 40))
+    for case in ("prompted", "causal"):
+        with pytest.raises(UserError, match="one sequence: try target_tokenizer=null"):
+            opened(case, cache, target_tokenizer=TokenizerSpec("char", 40))
 
 
 def test_a_finished_run_lends_both_tokenizers(cache):
-    run = module("paired", cache, target_tokenizer=TokenizerSpec("char", 40))
+    run = opened("paired", cache, target_tokenizer=TokenizerSpec("char", 40))
 
-    def opened(**words) -> TextDataModule:
-        data = TextDataModule(None, run.tokenizer, run.batching, str(cache), seed=3, **words)
-        data.form, data.known, data.collate = "paired", run.facts, run.collate
-        return data
+    def lent(**words) -> TextData:
+        return TextData(None, PairedText, run.tokenizer, run.batching, str(cache), seed=3, facts=run.facts, **words)
 
-    data = opened(target_tokenizer=run.target_tokenizer)
-    loader = data.loader([{"source": "fox"}, {"source": ""}, {"source": "fox " * 70}], batch_size=2)
+    data = lent(target_tokenizer=run.target_tokenizer)
+    rows = [{"source": "fox"}, {"source": ""}, {"source": "fox " * 70}]
+    loader, examples = data.rows_loader(rows, collator("paired", run), batch_size=2)
     assert sorted(index for batch in loader for index in batch["index"].tolist()) == [0, 1, 2]
-    assert loader.dataset.examples.truncated_rows.tolist() == [False, False, True]
+    assert examples.truncated_rows.tolist() == [False, False, True]
     assert data.facts == run.facts and data.target_tokenizer is run.target_tokenizer
     with pytest.raises(UserError, match="the target tokenizer has none"):
-        opened().setup("predict")
+        lent().prepare()
 
 
 def test_what_is_said_of_pairs_counts_both_sides(cache, caplog):
     rows = [*PAIRS["train"], {"source": "", "target": "THE"}, {"source": "fox " * 99, "target": "FOX"}]
     with caplog.at_level("INFO"):
-        data = module("paired", cache, splits={**PAIRS, "train": rows})
+        data = opened("paired", cache, splits={**PAIRS, "train": rows})
     assert "1 rows with cut sources, 1 rows with empty sides" in caplog.text
     report = data.report["train"]
     assert report["rows"] == 205 == len(data.texts("train"))
     words = sum(len(row["source"].split()) + len(row["target"].split()) + 2 for row in PAIRS["train"])
     assert report["tokens"] == words + 1 + 2 + 64 + 2
     assert data.tokens_per_batch == report["tokens"] / data.batches_per_epoch
-    data.total_batches = data.batches_per_epoch
     real, places = 0, 0
-    for batch in data.train_dataloader():
+    for batch in data.train_loader(collator("paired", data)):
         mask = batch.get("attention_mask", torch.ones_like(batch["input_ids"]))
         real += int(mask.sum()) + int((batch["labels"] != -100).sum())
         places += batch["input_ids"].numel() + batch["labels"].numel()
@@ -386,12 +380,12 @@ def test_what_is_said_of_pairs_counts_both_sides(cache, caplog):
     assert report["padding_share"] == pytest.approx(1 - real / places)
     targets = PAIRS["test"]
     scored = sum(len(row["target"].split()) + 1 for row in targets)
-    assert data.bytes_per_token("test") == sum(len(row["target"].encode()) for row in targets) / scored
+    assert data.examples("test").bytes_per_token == sum(len(row["target"].encode()) for row in targets) / scored
 
 
 @pytest.mark.parametrize("case", ["causal", "spans"])
 def test_language_models_read_both_sides_of_pairs(case, cache):
-    data = module(case, cache, splits=PAIRS)
+    data = opened(case, cache, splits=PAIRS)
     assert data.report["train"]["documents"] == 406
     text = data.tokenizer.decode(data.examples("test").encoded.ids.tolist())
     assert text == " ".join(f"{row['source']} {row['target']}" for row in PAIRS["test"])
@@ -399,23 +393,22 @@ def test_language_models_read_both_sides_of_pairs(case, cache):
 
 def test_a_missing_split_is_named(cache):
     with pytest.raises(UserError, match="validation"):
-        module("bucketed", cache, splits={"train": SPLITS["train"]})
+        opened("bucketed", cache, splits={"train": SPLITS["train"]}).examples("validation")
 
 
 def test_a_label_that_training_lacks_is_found_before_training(cache):
     splits = {**SPLITS, "test": [{"text": "fox", "label": "huge"}]}
     with pytest.raises(UserError, match="row 1 of the test split has the label 'huge'"):
-        module("bucketed", cache, splits=splits)
+        opened("bucketed", cache, splits=splits)
 
 
 def test_data_are_prepared_once(cache, monkeypatch):
-    module("bucketed", cache)
+    opened("bucketed", cache)
     monkeypatch.setattr("groundup.data.encoding.encode", lambda *words: pytest.fail("encoded again"))
     monkeypatch.setattr("groundup.text.tokenizer.Tokenizer.train", lambda *words: pytest.fail("trained again"))
-    data = module("token_budget", cache)
+    data = opened("token_budget", cache)
     examples = data.examples("train")
-    data.prepare_data()
-    data.setup("fit")
+    data.prepare()
     assert data.examples("train") is examples
 
 
@@ -485,7 +478,7 @@ def test_a_damaged_cache_is_not_trained_on(tmp_path, file, half):
 
 @every_case
 def test_a_sequence_that_the_model_has_no_room_for_is_refused(case, cache):
-    data = module(case, cache)
+    data = opened(case, cache)
     longest = max(data.examples(split).longest for split in ("train", "validation"))
     data.check_lengths(longest)
     data.check_lengths(None)

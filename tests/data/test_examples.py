@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from groundup.data.batching import Bucketed
-from groundup.data.examples import LabelledText
+from groundup.data.labelled import LabelledText
 from groundup.data.sources.source import GivenRows
 from groundup.errors import UserError
 from groundup.system.cache import Cache

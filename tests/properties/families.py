@@ -12,9 +12,9 @@ import torch
 import yaml
 from seed import SEED
 
-from groundup.config.check import parameters_of
 from groundup.config.files import conf_dir, groups
 from groundup.config.places import resolve
+from groundup.config.signatures import parameters_of
 from groundup.errors import ArgumentError
 from groundup.models.encoder_decoder import EncoderDecoder
 

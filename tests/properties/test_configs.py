@@ -10,10 +10,11 @@ from itertools import product
 
 import pytest
 
-from groundup.config.check import check, parameters_of
+from groundup.config.check import check
 from groundup.config.compose import compose_with_choices
 from groundup.config.files import conf_dir, groups
 from groundup.config.places import resolve
+from groundup.config.signatures import parameters_of
 
 STAGES = {  # stage -> what it cannot do without, beside the choice under test
     "pretrain": [],

@@ -18,8 +18,10 @@ from groundup.config.build import instantiate
 from groundup.config.check import check
 from groundup.config.compose import compose_with_choices
 from groundup.config.files import conf_dir, groups
+from groundup.data.datamodule import TextDataModule
 from groundup.errors import UserError
-from groundup.stages.building import add_optimization, build_data, build_task, check_model_fits, connect
+from groundup.runs.folder import RunFolder
+from groundup.stages.build import build_data, build_optimization, build_task, check_model_fits
 from groundup.stages.stored import check_stored
 from groundup.training.checkpoints import Checkpoints
 from groundup.training.fit import fit, make_trainer
@@ -65,6 +67,7 @@ TASKS = {  # task -> models and batchings that go with it
     "translation": (WRITERS, LABELLED),
     "summarization": (WRITERS, LABELLED),
 }
+STEPS = 4
 PAIRS = ["data.source=text", "data.target=text", "task.decoding.max_new_tokens=8"]
 GIVEN = {"translation": PAIRS, "summarization": PAIRS}  # what else a task must be told
 LEGAL = {
@@ -101,39 +104,51 @@ def build(overrides: list[str]):
     check(cfg, "finetune", overrides, choices)
     check_model_fits(cfg)
     data = build_data(cfg, instantiate(cfg.data, "data"))
-    task = build_task(cfg, data.facts)
-    connect(task, data)
+    task = build_task(cfg, data.facts, data.target_tokenizer, build_optimization(cfg, STEPS))
+    data.prepare()
+    data.check_lengths(task.model.max_length)
     return cfg, data, task
 
 
-def train(cfg, data, task, run: Path, steps: int = 3) -> dict[str, torch.Tensor]:
+def train(cfg, data, task, run: Path) -> dict[str, torch.Tensor]:
     """Trains and returns the weights of before."""
     before = {name: value.clone() for name, value in task.state_dict().items()}
-    add_optimization(task, cfg, steps)
     callbacks = {name: instantiate(node, f"callbacks.{name}") for name, node in (cfg.callbacks or {}).items()}
     checkpoints = Checkpoints(run / "checkpoints")
     trainer = make_trainer(
-        partial(instantiate, cfg.trainer, "trainer"), run, data, checkpoints, callbacks, [], steps, None, cfg.seed
+        partial(instantiate, cfg.trainer, "trainer"),
+        run,
+        data.order_fingerprint,
+        checkpoints,
+        callbacks,
+        [],
+        STEPS,
+        None,
+        cfg.seed,
     )
-    fit(trainer, task, data)
-    assert trainer.global_step == steps
+    fit(trainer, task, TextDataModule(data, task.collator(), STEPS))
+    assert trainer.global_step == STEPS
     assert all(value.isfinite().all() for value in task.state_dict().values())
-    assert math.isfinite(task.results["loss"].value)
+    assert math.isfinite(task.validation.metrics["loss"].value)
     return before
 
 
 @pytest.mark.parametrize("name", LEGAL)
 def test_legal_combination_trains(name, base, tmp_path):
     cfg, data, task = build([*base, *LEGAL[name], "callbacks=none", "optimizer=muon_adamw", "scheduler=constant"])
-    choices = len(data.facts.labels) if task.form == "labelled" else data.facts.vocab_size
+    choices = len(data.facts.labels) if data.facts.labels else data.facts.vocab_size
     with torch.no_grad():
-        losses = [task.eval().loss(batch) for batch in data.val_dataloader()]
+        losses = [task.eval().loss(batch) for batch in data.loader("validation", task.collator())]
     assert float(sum(loss.total for loss in losses) / sum(loss.count for loss in losses)) == pytest.approx(
         math.log(choices), abs=0.4
     )
-    held = [id(p) for group in parameter_groups(task, lr=1.0, log_table=False) for p in group["params"]]
+    held = [id(p) for group in parameter_groups(task, lr=1.0) for p in group["params"]]
     assert sorted(held) == sorted({id(parameter) for parameter in task.parameters()})
-    check_stored(cfg, {"state_dict": task.state_dict(), "facts": data.facts.as_dict()}, tmp_path)
+    folder = RunFolder(tmp_path)
+    data.tokenizer.save(folder.tokenizer)
+    if data.facts.target_vocab_size is not None:
+        data.target_tokenizer.save(folder.target_tokenizer)
+    check_stored(folder, cfg, {"state_dict": task.state_dict(), "facts": data.facts.as_dict()}, tmp_path)
     before = train(cfg, data, task.train(), tmp_path)
     unmoved = [name for name, parameter in task.named_parameters() if torch.equal(before[name], parameter)]
     assert unmoved == []
@@ -157,7 +172,7 @@ def test_every_optimizer_works_with_every_scheduler(optimizer, scheduler, base, 
 def test_every_set_of_callbacks_works_together(chosen, base, tmp_path):
     words = f"callbacks=[{','.join(chosen)}]" if chosen != "none" else "callbacks=none"
     cfg, data, task = build([*base, "batching.batch_size=4", words])
-    before = train(cfg, data, task, tmp_path, steps=4)
+    before = train(cfg, data, task, tmp_path)
     still = [name for name, parameter in task.named_parameters() if torch.equal(before[name], parameter)]
     body = [name for name, _ in task.named_parameters() if name.startswith("model.")]
     assert still == (body if "freeze" in chosen else [])

@@ -21,6 +21,7 @@ from groundup.text.tokenizer import Tokenizer
 
 QUICK = ["size=nano", "wandb.mode=disabled", "threads=1", "budget.steps=1", "optimizer.lr=1e-9"]
 QUICK += ["optimizer.weight_decay=0", "task.decoding.max_new_tokens=4"]
+TOKENIZER = Tokenizer.train(["abcde"], "char", 12)  # its 7 special tokens, and these
 SPECIAL = dict(zip(("pad_id", "unk_id", "bos_id", "eos_id", "sep_id", "mask_id", "cls_id"), range(7)))
 SIZES = {"width": 16, "layers": 1, "heads": 2}
 
@@ -123,7 +124,7 @@ def saved(task, folder: Path) -> RunFolder:
 
 
 def classifier(*labels: str) -> Classification:
-    return Classification(TransformerEncoder(12, **SIZES), facts(labels))
+    return Classification(TransformerEncoder(12, **SIZES), facts(labels), TOKENIZER)
 
 
 @pytest.mark.parametrize(
@@ -154,12 +155,13 @@ def test_rows_of_a_head_are_found_by_the_names_of_their_labels(labels, both, new
 
 def test_of_parts_all_that_stays_random_is_told_and_all_that_is_told_as_loaded_is(tmp_path):
     wide = SIZES | {"width": 24}
-    encoder = MaskedLM(TransformerEncoder(12, **wide), facts())
+    encoder = MaskedLM(TransformerEncoder(12, **wide), facts(), TOKENIZER)
     decoder = Translation(
         EncoderDecoder(
             12, partial(TransformerEncoder, **SIZES), partial(TransformerDecoder, **SIZES, cross_attention=True)
         ),
         facts(),
+        TOKENIZER,
         decoding=None,
     )
     torch.manual_seed(1)
@@ -171,6 +173,7 @@ def test_of_parts_all_that_stays_random_is_told_and_all_that_is_told_as_loaded_i
             shared_embedding=False,
         ),
         facts(),
+        TOKENIZER,
         decoding=None,
         tied=False,
         pointer=True,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from groundup import cli
-from groundup.stages import training
+from groundup.stages import train
 from groundup.training.checkpoints import Checkpoints
 
 SMALL = ["size=nano", "tokenizer.vocab_size=300", "wandb.mode=disabled", "threads=1"]
@@ -97,7 +97,7 @@ def test_resumed_pipeline_skips_what_is_done(finished, tmp_path, capsys):
 @pytest.mark.parametrize("moment", ["before training", "while training"])
 def test_pipeline_that_failed_goes_on_where_it_stopped(moment, finished, experiments, tmp_path, monkeypatch, capsys):
     folder = tmp_path / "run"
-    real = training.run_training
+    real = train.run_training
 
     def fails(cfg, run, *rest):
         if run.path.name == "bilstm":
@@ -115,7 +115,7 @@ def test_pipeline_that_failed_goes_on_where_it_stopped(moment, finished, experim
 
         monkeypatch.setattr(Checkpoints, "on_train_batch_end", dies)
     else:
-        monkeypatch.setattr(training, "run_training", fails)
+        monkeypatch.setattr(train, "run_training", fails)
     assert pipeline(folder, experiments) == 1
     assert [state(folder / name) for name in ("body", "bilstm")] == ["done", "failed"]
     assert state(folder) == "failed" and not (folder / "tuned").exists()

@@ -15,7 +15,6 @@ from groundup.config.compose import compose
 from groundup.data.sources.files import Files
 from groundup.decoding.sampling import Sampler
 from groundup.stages.evaluate import with_other_data
-from groundup.stages.generate import write
 from groundup.stages.loading import load_run
 from groundup.stages.predict import ABOUT, predict_rows
 
@@ -53,7 +52,7 @@ def test_texts_are_cleaned_as_in_training_whichever_way_they_come_in(lower, tmp_
 def test_a_prompt_is_cleaned_as_in_training(lower_writer):
     run = load_run(lower_writer)
     greedy = Sampler(temperature=0, max_new_tokens=5)
-    said = ["".join(write(run, prompt, "", greedy, 1)) for prompt in ("the sea", "The SEA")]
+    said = ["".join(run.task.generate(run.text(prompt), "", run.read, greedy, 1)) for prompt in ("the sea", "The SEA")]
     assert said[0] == said[1]
 
 

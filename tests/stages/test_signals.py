@@ -23,15 +23,16 @@ SMALL = [
 DRIVER = """
 import sys, time
 from groundup import cli
-from groundup.data.datamodule import TextDataModule
+from groundup.data.text_data import TextData
 from groundup.jobs import preflight
 from groundup.tasks.base import Task
+from groundup.stages import evaluation
 
 place, name, seconds = {
     "start": (preflight, "preflight", 60),
-    "data": (TextDataModule, "prepare_data", 60),
+    "data": (TextData, "prepare", 60),
     "training": (Task, "training_step", 1),
-    "evaluation": (Task, "test_step", 60),
+    "evaluation": (evaluation, "evaluate", 60),
 }[sys.argv.pop(1)]
 real = getattr(place, name)
 

@@ -14,14 +14,15 @@ from seed import SEED
 from torch.utils.data import DataLoader
 
 from groundup.data.batching import Bucketed, Packed
-from groundup.data.datamodule import TextDataModule
 from groundup.data.sources.source import GivenRows
+from groundup.data.text_data import TextData
 from groundup.models.transformer import TransformerDecoder, TransformerEncoder
-from groundup.tasks.base import Optimization, Task
+from groundup.tasks.base import Task
 from groundup.tasks.causal_lm import CausalLM
 from groundup.tasks.classification import Classification
 from groundup.tasks.masked_lm import MaskedLM
 from groundup.text.tokenizer import TokenizerSpec
+from groundup.training.optimization import Optimization
 from groundup.training.schedules import Constant
 
 SUBJECTS = {
@@ -44,36 +45,32 @@ def make_rows(count: int, seed: int) -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def make_data() -> Callable[..., TextDataModule]:
-    """A data module for a task, with its collator set by ``make_task``."""
+def make_data() -> Callable[..., TextData]:
+    """The data of a task."""
 
-    def make(task: str, tokenizer: str = "byte_bpe", **batching: Any) -> TextDataModule:
+    def make(task: str, tokenizer: str = "byte_bpe", **batching: Any) -> TextData:
         kind = Bucketed if task == "classification" else Packed
         defaults = {} if task == "classification" else {"length": 16}
         source = GivenRows({"train": make_rows(80, 1), "validation": make_rows(30, 2)})
         spec = TokenizerSpec(tokenizer, vocab_size=300)
-        data = TextDataModule(source, spec, kind(**{"batch_size": 8, **defaults, **batching}), None, seed=1)
-        data.form = CLASSES[task].form
-        data.prepare_data()
-        return data
+        made = kind(**{"batch_size": 8, **defaults, **batching})
+        return TextData(source, CLASSES[task].examples, spec, made, None, seed=1)
 
     return make
 
 
 @pytest.fixture(scope="session")
 def make_task() -> Callable[..., Task]:
-    """The task of a data module with a two-layer Transformer, always with the same weights."""
+    """The task of some data with a two-layer Transformer, always with the same weights."""
 
-    def make(name: str, data: TextDataModule, lr: float = 0.1, dropout: float = 0.0, **words: Any) -> Task:
+    def make(name: str, data: TextData, lr: float = 0.1, dropout: float = 0.0, **words: Any) -> Task:
         torch.manual_seed(SEED)
         model_class = TransformerDecoder if name == "causal_lm" else TransformerEncoder
         model = model_class(data.facts.vocab_size, width=32, layers=2, heads=2, dropout=dropout)
         words = {"dropout": dropout, **words} if name == "classification" else words
-        task = CLASSES[name](model, data.facts, **words)
         optimizer = torch.optim.SGD if lr >= 0.1 else torch.optim.Adam
-        task.optimization = Optimization(partial(optimizer, lr=lr), Constant(), total_steps=1000)
-        data.collate = task.collator(data.tokenizer)
-        return task
+        optimize = Optimization(partial(optimizer, lr=lr), Constant(), total_steps=1000)
+        return CLASSES[name](model, data.facts, data.tokenizer, **{"optimize": optimize, **words})
 
     return make
 

@@ -16,6 +16,6 @@ def test_pieces_are_the_whole_text_also_where_it_ends_within_a_character(text, c
     tokens = data.tokenizer.encode(text)
     tokens = tokens[: len(tokens) - cut]
     monkeypatch.setattr(causal_lm, "stream", lambda *_, **__: ([token] for token in tokens))
-    pieces = list(task.write(data.tokenizer, "roses ", 9, Sampler(0), seed=1))
+    pieces = list(task.continuation("roses ", Sampler(0, max_new_tokens=9), seed=1))
     assert "".join(pieces) == data.tokenizer.decode(tokens)
     assert not any(piece.endswith("\ufffd") for piece in pieces[:-1])

@@ -12,6 +12,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from groundup.errors import UserError
 from groundup.tasks.classification import NAMED, Classification
+from groundup.tasks.evaluation import evaluate
 
 
 @pytest.fixture(scope="module")
@@ -29,16 +30,16 @@ def test_balanced_weights_equal_sklearn(data, make_task):
 def test_a_class_without_rows_leaves_balanced_weights_finite(data, make_task):
     model = make_task("classification", data).model
     labels = [0] * 5 + [2] * 3
-    task = Classification(model, replace(data.facts, label_counts=(5, 0, 3)), class_weights="balanced")
+    task = Classification(model, replace(data.facts, label_counts=(5, 0, 3)), data.tokenizer, class_weights="balanced")
     expected = compute_class_weight("balanced", classes=np.array([0, 2]), y=labels)
     np.testing.assert_allclose(task.class_weights.numpy(), [expected[0], 1.0, expected[1]], rtol=1e-6)
-    loss = task.loss(next(iter(data.train_dataloader())))
+    loss = task.loss(next(iter(data.train_loader(task.collator()))))
     assert (loss.total / loss.count).isfinite()
 
 
 def test_weighted_loss_is_that_of_torch(data, make_task):
-    batch = next(iter(data.train_dataloader()))
     task = make_task("classification", data, class_weights=[1.0, 2.0, 5.0], label_smoothing=0.1).eval()
+    batch = next(iter(data.train_loader(task.collator())))
     loss = task.loss(batch)
     wanted = torch.nn.functional.cross_entropy(
         task.logits(batch), batch["labels"], weight=torch.tensor([1.0, 2.0, 5.0]), label_smoothing=0.1
@@ -52,47 +53,44 @@ def test_wrong_number_of_weights_names_the_classes(data, make_task):
 
 
 @pytest.mark.parametrize("words", [{"label_smoothing": 0.3}, {"class_weights": "balanced"}])
-def test_smoothing_and_weights_change_training_but_never_the_reported_loss(
-    words, data, make_task, quiet_trainer, train
-):
+def test_smoothing_and_weights_change_training_but_never_the_reported_loss(words, data, make_task, train):
     reported, trained = [], []
-    batch = next(iter(data.train_dataloader()))
     for chosen in ({}, words):
         task = make_task("classification", data, **chosen)
-        quiet_trainer().validate(task, datamodule=data, verbose=False)
-        reported.append(task.results["loss"].value)
+        batch = next(iter(data.train_loader(task.collator())))
+        results = evaluate(task, data, "validation", final=False)
+        reported.append(results.metrics["loss"].value)
         train(task, [batch], 2)
         trained.append(task.state_dict()["head.linear.weight"])
     assert reported[0] == reported[1]
     assert not torch.allclose(trained[0], trained[1], atol=1e-5)
 
 
-def test_metrics_equal_sklearn_on_the_predictions(data, make_task, quiet_trainer, train):
+def test_metrics_equal_sklearn_on_the_predictions(data, make_task, train):
     task = make_task("classification", data, lr=3e-3)
-    train(task, list(data.train_dataloader()), 10)
-    quiet_trainer().validate(task, datamodule=data, verbose=False)
+    train(task, list(data.train_loader(task.collator())), 10)
+    results = evaluate(task, data, "validation", final=False)
     truth = [row["label"] for row in data.texts("validation")]
-    assert [row["label"] for row in task.predictions] == truth
-    predicted = [row["predicted"] for row in task.predictions]
-    probabilities = [[row["probabilities"][name] for name in data.facts.labels] for row in task.predictions]
-    assert task.results["accuracy"].value == pytest.approx(accuracy_score(truth, predicted))
-    assert task.results["macro_f1"].value == pytest.approx(f1_score(truth, predicted, average="macro"))
+    assert [row["label"] for row in results.predictions] == truth
+    predicted = [row["predicted"] for row in results.predictions]
+    probabilities = [[row["probabilities"][name] for name in data.facts.labels] for row in results.predictions]
+    assert results.metrics["accuracy"].value == pytest.approx(accuracy_score(truth, predicted))
+    assert results.metrics["macro_f1"].value == pytest.approx(f1_score(truth, predicted, average="macro"))
     rows = np.array(probabilities, dtype=np.float64)
     wanted = log_loss(truth, rows / rows.sum(1, keepdims=True), labels=list(data.facts.labels))
-    assert task.results["loss"].value == pytest.approx(wanted, rel=1e-5)
+    assert results.metrics["loss"].value == pytest.approx(wanted, rel=1e-5)
 
 
-def test_prediction_of_a_row_is_that_of_its_evaluation(data, make_task, quiet_trainer):
+def test_prediction_of_a_row_is_that_of_its_evaluation(data, make_task):
     task = make_task("classification", data)
-    quiet_trainer().validate(task, datamodule=data, verbose=False)
-    data.collate = task.collator(data.tokenizer)
+    results = evaluate(task, data, "validation", final=False)
     texts = [{"text": row["text"]} for row in data.texts("validation")]
     answers = {}
     with torch.no_grad():
-        for batch in data.loader(texts, batch_size=7):
+        for batch in data.rows_loader(texts, task.collator(), 7)[0]:
             assert "labels" not in batch
             answers.update(zip(batch["index"].tolist(), task.eval().predict_batch(batch), strict=True))
-    for index, row in enumerate(task.predictions):
+    for index, row in enumerate(results.predictions):
         answer = answers[index]
         assert answer["predicted"] == max(answer["probabilities"], key=answer["probabilities"].get)
         assert answer["probability"] == pytest.approx(answer["probabilities"][answer["predicted"]])

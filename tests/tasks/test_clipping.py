@@ -10,9 +10,9 @@ import torch
 from lightning.pytorch.plugins import MixedPrecision
 
 from groundup.errors import UserError
-from groundup.tasks.base import Optimization
 from groundup.training.muon import MuonAdamW
 from groundup.training.nan_guard import NanGuard
+from groundup.training.optimization import Optimization
 from groundup.training.schedules import Constant
 
 OPTIMIZERS = {
@@ -28,13 +28,13 @@ def step(make_data, make_task, train):
     data = make_data("causal_lm")
 
     def run(optimizer: str, steps: int = 1, scale: float | None = None, callbacks=(), l1: float = 0.0, **words):
-        task = make_task("causal_lm", data)
-        task.optimization = Optimization(OPTIMIZERS[optimizer], Constant(), total_steps=10, l1=l1)
+        optimize = Optimization(OPTIMIZERS[optimizer], Constant(), total_steps=10, l1=l1)
+        task = make_task("causal_lm", data, optimize=optimize)
         before = {name: value.clone() for name, value in task.state_dict().items()}
         if scale is not None:
             scaler = torch.amp.GradScaler("cpu", init_scale=scale)
             words["plugins"] = [MixedPrecision("16-mixed", "cpu", scaler)]
-        train(task, [next(iter(data.train_dataloader()))], steps, callbacks=list(callbacks), **words)
+        train(task, [next(iter(data.train_loader(task.collator())))], steps, callbacks=list(callbacks), **words)
         return task, before
 
     return run

@@ -9,23 +9,22 @@ import pytest
 import torch
 
 from groundup.data.batching import Packed
-from groundup.data.datamodule import TextDataModule
+from groundup.data.packing import PackedText
 from groundup.data.sources.source import GivenRows
+from groundup.data.text_data import TextData
 from groundup.models.encoder_decoder import EncoderDecoder
 from groundup.models.transformer import TransformerDecoder, TransformerEncoder
 from groundup.tasks.denoising import Denoising
+from groundup.tasks.evaluation import evaluate
 from groundup.text.tokenizer import TokenizerSpec
 
 
 @pytest.mark.parametrize("name", ["classification", "masked_lm", "causal_lm"])
-def test_metrics_do_not_depend_on_the_evaluation_batch_size(name, make_data, make_task, quiet_trainer):
+def test_metrics_do_not_depend_on_the_evaluation_batch_size(name, make_data, make_task):
     results = []
     for size in (1, 7, 64):
         data = make_data(name, evaluation_batch_size=size)
-        task = make_task(name, data)
-        task.resamples = 50
-        quiet_trainer().validate(task, datamodule=data, verbose=False)
-        results.append(task.results)
+        results.append(evaluate(make_task(name, data), data, "validation").metrics)
     for other in results[1:]:
         assert other.keys() == results[0].keys()
         for metric, estimate in results[0].items():
@@ -35,10 +34,10 @@ def test_metrics_do_not_depend_on_the_evaluation_batch_size(name, make_data, mak
 
 
 @pytest.mark.parametrize("tokenizer", ["char", "byte_bpe"])
-def test_bits_per_byte_are_those_of_the_text(tokenizer, make_data, make_task, quiet_trainer):
+def test_bits_per_byte_are_those_of_the_text(tokenizer, make_data, make_task):
     data = make_data("causal_lm", tokenizer, length=24)
     task = make_task("causal_lm", data)
-    quiet_trainer().validate(task, datamodule=data, verbose=False)
+    results = evaluate(task, data, "validation", final=False)
 
     texts = [row["text"] for row in data.texts("validation")]
     stream = [token for text in texts for token in (*data.tokenizer.encode(text), data.facts.eos_id)]
@@ -52,42 +51,40 @@ def test_bits_per_byte_are_those_of_the_text(tokenizer, make_data, make_task, qu
             scored += len(window) - 1
     size = sum(len(text.encode()) for text in texts)
     assert scored == len(stream) - 1
-    assert task.results["loss"].value == pytest.approx(nats / scored, rel=1e-5)
-    assert task.results["perplexity"].value == pytest.approx(math.exp(nats / scored), rel=1e-4)
-    assert task.results["bits_per_byte"].value == pytest.approx(nats / math.log(2) / size, rel=1e-5)
+    assert results.metrics["loss"].value == pytest.approx(nats / scored, rel=1e-5)
+    assert results.metrics["perplexity"].value == pytest.approx(math.exp(nats / scored), rel=1e-4)
+    assert results.metrics["bits_per_byte"].value == pytest.approx(nats / math.log(2) / size, rel=1e-5)
 
 
-def test_bits_per_byte_of_restored_text_count_all_nats_over_all_bytes(quiet_trainer):
+def test_bits_per_byte_of_restored_text_count_all_nats_over_all_bytes():
     texts = ["the sea is wide. " * 9, "é 海 and roses! " * 7]
     source = GivenRows({"train": [{"text": text} for text in texts], "validation": [{"text": text} for text in texts]})
-    data = TextDataModule(source, TokenizerSpec("char", vocab_size=60), Packed(batch_size=4, length=16), None, seed=1)
-    data.form = "packed"
-    data.prepare_data()
+    spec = TokenizerSpec("char", vocab_size=60)
+    data = TextData(source, PackedText, spec, Packed(batch_size=4, length=16), None, seed=1)
     words = {"width": 16, "layers": 1, "heads": 2, "dropout": 0.0}
     sides = partial(TransformerEncoder, **words), partial(TransformerDecoder, cross_attention=True, **words)
-    task = Denoising(EncoderDecoder(data.facts.vocab_size, *sides), data.facts)
-    data.collate = task.collator(data.tokenizer)
-    quiet_trainer().validate(task, datamodule=data, verbose=False)
+    task = Denoising(EncoderDecoder(data.facts.vocab_size, *sides), data.facts, data.tokenizer)
+    results = evaluate(task, data, "validation", final=False)
     nats = 0.0
-    for batch in data.val_dataloader():
+    for batch in data.loader("validation", task.collator()):
         logits = task.head(task.hidden_states(batch)).flatten(0, 1)
         nats += torch.nn.functional.cross_entropy(logits, batch["labels"].flatten(), reduction="sum").item()
     size = sum(len(text.encode()) for text in texts)
-    assert task.results["bits_per_byte"].value == pytest.approx(nats / math.log(2) / size, rel=1e-5)
+    assert results.metrics["bits_per_byte"].value == pytest.approx(nats / math.log(2) / size, rel=1e-5)
 
 
-def test_masked_lm_has_no_bits_per_byte_and_scores_hidden_tokens_only(make_data, make_task, quiet_trainer):
+def test_masked_lm_has_no_bits_per_byte_and_scores_hidden_tokens_only(make_data, make_task):
     data = make_data("masked_lm")
     task = make_task("masked_lm", data)
-    quiet_trainer().validate(task, datamodule=data, verbose=False)
-    assert "bits_per_byte" not in task.results
-    hidden = sum(int((batch["labels"] != -100).sum()) for batch in data.val_dataloader())
-    tokens = sum(batch["labels"].numel() for batch in data.val_dataloader())
+    results = evaluate(task, data, "validation", final=False)
+    assert "bits_per_byte" not in results.metrics
+    hidden = sum(int((batch["labels"] != -100).sum()) for batch in data.loader("validation", task.collator()))
+    tokens = sum(batch["labels"].numel() for batch in data.loader("validation", task.collator()))
     assert 0.05 < hidden / tokens < 0.3
     with torch.no_grad():
-        losses = [task.loss(batch) for batch in data.val_dataloader()]
+        losses = [task.loss(batch) for batch in data.loader("validation", task.collator())]
     by_hand = sum(float(loss.total) for loss in losses) / sum(float(loss.count) for loss in losses)
-    assert task.results["loss"].value == pytest.approx(by_hand, rel=1e-5)
+    assert results.metrics["loss"].value == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_language_model_scores_each_text_by_itself(make_data, make_task):
@@ -96,7 +93,9 @@ def test_language_model_scores_each_text_by_itself(make_data, make_task):
     texts = ["roses and soil", "", "tide tide tide"]
     with torch.no_grad():
         answers = [
-            row for batch in data.loader([{"text": text} for text in texts]) for row in task.predict_batch(batch)
+            row
+            for batch in data.rows_loader([{"text": text} for text in texts], task.collator())[0]
+            for row in task.predict_batch(batch)
         ]
         for text, answer in zip(texts, answers, strict=True):
             ids = torch.tensor([[data.facts.eos_id, *data.tokenizer.encode(text), data.facts.eos_id]])

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 
 from groundup.data.batching import Bucketed
 from groundup.data.collate import IGNORE
-from groundup.data.datamodule import TextDataModule
 from groundup.data.facts import Facts
-from groundup.data.forms import statuses
+from groundup.data.pairs import PairedText
 from groundup.data.sources.source import GivenRows
+from groundup.data.text_data import TextData
 from groundup.decoding.beam import Beam
 from groundup.decoding.decoding import Hypothesis
 from groundup.decoding.sampling import Sampler
@@ -23,11 +23,11 @@ from groundup.models.encoder_decoder import EncoderDecoder
 from groundup.models.recurrent import RecurrentDecoder, RecurrentEncoder
 from groundup.models.transformer import TransformerDecoder, TransformerEncoder
 from groundup.tasks import sequence_to_sequence
-from groundup.tasks.base import Optimization
-from groundup.tasks.evaluated import Split
+from groundup.tasks.evaluation import Split, evaluate
 from groundup.tasks.summarization import Summarization
 from groundup.tasks.translation import Translation
 from groundup.text.tokenizer import TokenizerSpec
+from groundup.training.optimization import Optimization
 from groundup.training.schedules import Constant
 
 MODELS = ("transformer", "lstm", "decoder alone", "transformer that points", "lstm that points")
@@ -61,21 +61,24 @@ def make_model(name: str, vocab_size: int, **more):
 def make(name: str, rows: int = 40, validation=None, task_class=Translation, decoding=None, **words):
     source = GivenRows({"train": make_rows(rows, 1), "validation": validation or make_rows(12, 2)})
     spec = TokenizerSpec("byte_bpe", vocab_size=300)
-    data = TextDataModule(source, spec, Bucketed(batch_size=8, max_length=32), None, seed=1)
-    data.form = task_class.form_for("decoder" if name == "decoder alone" else "encoder_decoder")
-    data.prepare_data()
+    examples = task_class.examples_for("decoder" if name == "decoder alone" else "encoder_decoder")
+    data = TextData(source, examples, spec, Bucketed(batch_size=8, max_length=32), None, seed=1)
     decoding = decoding or Sampler(temperature=0, max_new_tokens=24)
     words = {"pointer": True} | words if name.endswith("points") else words
-    task = task_class(make_model(name, data.facts.vocab_size), data.facts, decoding, **words)
-    task.optimization = Optimization(partial(torch.optim.Adam, lr=1e-2), Constant(), total_steps=1000)
-    data.collate, task.tokenizer = task.collator(data.tokenizer), data.target_tokenizer
-    return data, task
+    words["optimize"] = Optimization(partial(torch.optim.Adam, lr=1e-2), Constant(), total_steps=1000)
+    model = make_model(name, data.facts.vocab_size)
+    return data, task_class(model, data.facts, data.target_tokenizer, decoding, **words)
+
+
+def asked(data, task, rows, batch_size=None):
+    """Batches of rows to answer."""
+    return data.rows_loader(rows, task.collator(), batch_size)[0]
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_smoothed_loss_is_torchs_and_the_reported_one_is_not_smoothed(name):
     data, task = make(name, label_smoothing=0.2)
-    batch = next(iter(data.train_dataloader()))
+    batch = next(iter(data.train_loader(task.collator())))
     loss, labels = task.loss(batch), batch["labels"].flatten()
     logits = task.logits(batch, torch.ones_like(batch["labels"], dtype=torch.bool))
     expected = F.cross_entropy(logits, labels, ignore_index=IGNORE, label_smoothing=0.2, reduction="sum")
@@ -91,11 +94,11 @@ def test_smoothed_loss_is_torchs_and_the_reported_one_is_not_smoothed(name):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_it_learns_to_translate_and_measures_what_it_writes(name, learn, quiet_trainer):
+def test_it_learns_to_translate_and_measures_what_it_writes(name, learn):
     """What it writes is judged once it is certain: every target has a probability above 98 %."""
     rows = make_rows(8, 1)
     data, task = make(name, rows=8, validation=rows, decoding=Beam(beam_size=2, max_new_tokens=24))
-    batch = next(iter(data.train_dataloader()))
+    batch = next(iter(data.train_loader(task.collator())))
     scored = batch["labels"] != IGNORE
 
     def certain(task) -> bool:
@@ -103,24 +106,23 @@ def test_it_learns_to_translate_and_measures_what_it_writes(name, learn, quiet_t
         return torch.zeros(scored.shape).masked_scatter(scored, losses).sum(1).max() < 0.02
 
     learn(task, batch, certain)
-    task.resamples = 100
-    quiet_trainer().validate(task, datamodule=data, verbose=False)
-    assert task.results["exact_match"].value == 1
-    assert task.results["bleu"].value == pytest.approx(100)
-    assert task.results["bleu"].signature and task.results["loss"].value < 0.2
-    assert [row["index"] for row in task.predictions] == list(range(8))
-    assert [row["hypothesis"] for row in task.predictions] == [row["target"] for row in rows]
+    results = evaluate(task, data, "validation")
+    assert results.metrics["exact_match"].value == 1
+    assert results.metrics["bleu"].value == pytest.approx(100)
+    assert results.metrics["bleu"].signature and results.metrics["loss"].value < 0.2
+    assert [row["index"] for row in results.predictions] == list(range(8))
+    assert [row["hypothesis"] for row in results.predictions] == [row["target"] for row in rows]
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_batch_size_changes_nothing(name):
     data, task = make(name)
-    task.eval().resamples = 1
+    task.eval()
     rows = [{"source": row["source"]} for row in make_rows(9, 5)]
     answers = []
     for size in (1, 9):
         by_row = {}
-        for batch in data.loader(rows, size):
+        for batch in asked(data, task, rows, size):
             with torch.inference_mode():
                 found = task.predict_batch(batch)
             by_row |= dict(zip(batch["index"].tolist(), found, strict=True))
@@ -132,7 +134,7 @@ def test_batch_size_changes_nothing(name):
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "decoder alone"])
 def test_a_beams_log_probability_is_the_models_of_that_text(name):
     data, task = make(name)
-    (batch,) = data.loader([{"source": "two one 海"}, {"source": "four"}], 2)
+    (batch,) = asked(data, task, [{"source": "two one 海"}, {"source": "four"}], 2)
     with torch.inference_mode():
         found = task.eval().write(batch, Beam(beam_size=3, n_best=3, max_new_tokens=6), None)
         for row, hypotheses in enumerate(found):
@@ -152,10 +154,11 @@ def test_evaluation_shows_the_model_no_answer(name):
     answers = []
     for validation in (rows, [{**row, "target": "vier"} for row in rows]):
         data, task = make(name, validation=validation)
-        task.eval().resamples = 1
-        (batch,) = data.val_dataloader()
-        table = {"index": batch["index"], **task.evaluate_batch(batch)}
-        told = task.describe(table, Split(data, "validation"))
+        task.eval()
+        (batch,) = data.loader("validation", task.collator())
+        split = Split(data, "validation", final=True)
+        table = {"index": batch["index"], **task.evaluate_batch(batch, split)}
+        told = task.describe(table, split)
         answers.append({row["index"]: row["hypothesis"] for row in told})
     assert len(set(answers[0].values())) > 1 and answers[0] == answers[1]
 
@@ -163,16 +166,16 @@ def test_evaluation_shows_the_model_no_answer(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_prefix_comes_first_and_the_rest_follows_from_it(name):
     data, task = make(name)
-    task.eval().prefix = tuple(data.tokenizer.encode("zwei"))
-    (batch,) = data.loader([{"source": "two one"}, {"source": "three"}], 2)
+    prefix = data.tokenizer.encode("zwei")
+    (batch,) = asked(data, task, [{"source": "two one"}, {"source": "three"}], 2)
     with torch.inference_mode():
-        assert all(answer["prediction"].startswith("zwei") for answer in task.predict_batch(batch))
+        assert all(answer["prediction"].startswith("zwei") for answer in task.eval().predict_batch(batch, prefix))
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_streamed_text_is_that_of_the_batch(name):
     data, task = make(name)
-    (batch,) = data.loader([{"source": "two one 海"}], 1)
+    (batch,) = asked(data, task, [{"source": "two one 海"}], 1)
     for decoding in (Sampler(temperature=0, max_new_tokens=9), Sampler(max_new_tokens=9), Beam(max_new_tokens=9)):
         with torch.inference_mode():
             whole = task.spell(task.eval().write(batch, decoding, [7])[0][0].tokens)
@@ -183,7 +186,7 @@ def test_streamed_text_is_that_of_the_batch(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_a_prefix_is_streamed_even_if_nothing_follows(name):
     data, task = make(name)
-    (batch,) = data.loader([{"source": "two one"}], 1)
+    (batch,) = asked(data, task, [{"source": "two one"}], 1)
     with torch.inference_mode():
         matrix = task.eval().head.matrix
         matrix[:] = 0  # every logit is alike, and the first token that may be written is the end
@@ -193,7 +196,7 @@ def test_a_prefix_is_streamed_even_if_nothing_follows(name):
 
 def test_scheduled_sampling_shows_the_decoder_its_own_guesses():
     data, task = make("lstm", scheduled_sampling=0.5)
-    batch = next(iter(data.train_dataloader()))
+    batch = next(iter(data.train_loader(task.collator())))
     given, seen = batch["decoder_input_ids"], task.train().own_guesses(batch)
     real = torch.cat((torch.zeros_like(given[:, :1], dtype=torch.bool), batch["labels"][:, 1:] != IGNORE), dim=1)
     share = (seen != given)[real].float().mean()
@@ -204,34 +207,33 @@ def test_scheduled_sampling_shows_the_decoder_its_own_guesses():
         make("decoder alone", scheduled_sampling=0.5)
 
 
-def test_validation_during_training_writes_some_rows_only(quiet_trainer):
+def test_validation_during_training_writes_some_rows_only():
     data, task = make("transformer", validation_rows=5)
-    quiet_trainer().validate(task, datamodule=data, verbose=False)
-    assert [row["index"] for row in task.predictions] == [0, 3, 6, 9]  # every third of 12
-    assert task.results["token_accuracy"].n > task.results["bleu"].n == 4
+    results = evaluate(task, data, "validation", final=False)
+    assert [row["index"] for row in results.predictions] == [0, 3, 6, 9]  # every third of 12
+    assert results.metrics["token_accuracy"].n > results.metrics["bleu"].n == 4
 
 
-def test_no_validation_rows_means_that_nothing_is_written_but_at_the_end(quiet_trainer):
+def test_no_validation_rows_means_that_nothing_is_written_but_at_the_end():
     data, task = make("transformer", validation_rows=0)
-    quiet_trainer().validate(task, datamodule=data, verbose=False)
-    assert not task.predictions and "bleu" not in task.results and "token_accuracy" in task.results
-    task.resamples = 10  # the evaluation at the end
-    quiet_trainer().validate(task, datamodule=data, verbose=False)
-    assert len(task.predictions) == 12
+    results = evaluate(task, data, "validation", final=False)
+    assert not results.predictions and "bleu" not in results.metrics and "token_accuracy" in results.metrics
+    results = evaluate(task, data, "validation")
+    assert len(results.predictions) == 12
 
 
-def test_groups_are_reported_apart(quiet_trainer):
+def test_groups_are_reported_apart():
     rows = [{**row, "group": ("old", "new")[number % 2]} for number, row in enumerate(make_rows(6, 3))]
     data, task = make("transformer", validation=rows)
-    quiet_trainer().validate(task, datamodule=data, verbose=False)
-    assert task.results["exact_match_old"].n == task.results["exact_match_new"].n == 3
+    results = evaluate(task, data, "validation", final=False)
+    assert results.metrics["exact_match_old"].n == results.metrics["exact_match_new"].n == 3
 
 
-def test_summaries_are_measured_by_rouge_against_all_references(quiet_trainer):
+def test_summaries_are_measured_by_rouge_against_all_references():
     rows = [{**row, "references": [""]} for row in make_rows(4, 3)]
     data, task = make("transformer", validation=rows, task_class=Summarization)
-    quiet_trainer().validate(task, datamodule=data, verbose=False)
-    assert {"rouge_1", "rouge_2", "rouge_l"} <= task.results.keys() and "bleu" not in task.results
+    results = evaluate(task, data, "validation", final=False)
+    assert {"rouge_1", "rouge_2", "rouge_l"} <= results.metrics.keys() and "bleu" not in results.metrics
     assert {"lead sentence", "random words"} == task.baselines(data, "validation").keys()
 
 
@@ -248,9 +250,9 @@ def test_pictures_show_where_each_token_looked(name):
 
 
 def test_status_says_what_was_done_to_a_source():
-    data, _ = make("transformer")
+    data, task = make("transformer")
     rows = [{"source": "one"}, {"source": " "}, {"source": "two " * 60}]
-    assert statuses(rows, data.loader(rows).dataset.examples) == ["ok", "empty", "truncated"]
+    assert data.rows_loader(rows, task.collator())[1].statuses(rows) == ["ok", "empty", "truncated"]
 
 
 def make_spelled(words: int, room: int = 60):
@@ -258,15 +260,12 @@ def make_spelled(words: int, room: int = 60):
     rows = [{"source": " ".join(["word"] * n), "target": "abcdefghij" * n} for n in range(1, words + 1)]
     source = GivenRows({"train": rows, "validation": rows})
     own = (TokenizerSpec("word", vocab_size=50), TokenizerSpec("char", vocab_size=50))
-    data = TextDataModule(source, own[0], Bucketed(batch_size=4, max_length=room), None, 1, target_tokenizer=own[1])
-    data.form = "paired"
-    data.prepare_data()
-    return data
+    batching = Bucketed(batch_size=4, max_length=room)
+    return TextData(source, PairedText, own[0], batching, None, 1, target_tokenizer=own[1])
 
 
 def sizes(data, task):
-    data.collate = task.collator(data.tokenizer)
-    (batch,) = data.loader([{"source": "word " * n} for n in range(1, 6)], batch_size=9)
+    (batch,) = asked(data, task, [{"source": "word " * n} for n in range(1, 6)], 9)
     return task.start(batch, Sampler(0), ())[1]
 
 
@@ -275,32 +274,32 @@ def test_the_most_tokens_of_a_target_are_learned_from_the_train_split():
     facts = Facts.from_dict(data.facts.as_dict())  # as a run keeps them
     vocabularies = {"target_vocab_size": facts.target_vocab_size, "shared_embedding": False}
     model = make_model("transformer", facts.vocab_size, **vocabularies)
-    learned = Translation(model, facts, Sampler(0))
+    learned = Translation(model, facts, data.target_tokenizer, Sampler(0))
     assert all(most >= 10 * n + 1 for n, most in enumerate(sizes(data, learned), 1))
-    assert sizes(data, Translation(model, facts, Sampler(0), max_length_ratio=0.5)) == [11, 11, 12, 12, 13]
-    data.known, data._facts = facts, None
-    data.setup("predict")
-    assert data.facts == facts
+    shorter = Translation(model, facts, data.target_tokenizer, Sampler(0), max_length_ratio=0.5)
+    assert sizes(data, shorter) == [11, 11, 12, 12, 13]
+    again = TextData(None, PairedText, data.tokenizer, data.batching, None, 1, data.target_tokenizer, facts)
+    assert again.facts == facts
     assert make("decoder alone")[1].max_length_ratio == 1.0  # a target of as many tokens
 
 
-def test_a_text_that_came_to_no_end_says_so(quiet_trainer, monkeypatch):
+def test_a_text_that_came_to_no_end_says_so(monkeypatch):
     data, task = make("transformer")
 
     def write(batch, decoding, seeds, prefix=()):
         return [[Hypothesis([9], -1.0, -1.0, finished=index % 3 > 0)] for index in batch["index"].tolist()]
 
     monkeypatch.setattr(task, "write", write)
-    (batch,) = data.loader([{"source": "one"}] * 4, batch_size=4)
+    (batch,) = asked(data, task, [{"source": "one"}] * 4, 4)
     finished = dict(zip(batch["index"].tolist(), (answer["finished"] for answer in task.predict_batch(batch))))
     assert finished == {0: False, 1: True, 2: True, 3: False}
-    quiet_trainer().validate(task, datamodule=data, verbose=False)
-    assert [row["status"] for row in task.predictions] == ["unfinished", "ok", "ok"] * 4
+    results = evaluate(task, data, "validation", final=False)
+    assert [row["status"] for row in results.predictions] == ["unfinished", "ok", "ok"] * 4
 
 
 def test_a_text_may_be_as_long_as_it_must():
     data, task = make("transformer", max_length_ratio=0.01)
-    (batch,) = data.loader([{"source": "one"}], batch_size=1)
+    (batch,) = asked(data, task, [{"source": "one"}], 1)
     ((best,),) = task.write(batch, Sampler(0, min_new_tokens=20, max_new_tokens=50))
     assert len(best.tokens) >= 20
 
@@ -308,7 +307,7 @@ def test_a_text_may_be_as_long_as_it_must():
 def test_a_decoder_alone_never_forgets_its_source():
     data, task = make("decoder alone", max_length_ratio=50.0)
     task.decoder[0].max_length = 24
-    (batch,) = data.loader([{"source": "one two"}, {"source": "one two three"}], batch_size=2)
+    (batch,) = asked(data, task, [{"source": "one two"}, {"source": "one two three"}], 2)
     start, longest = task.start(batch, Sampler(0, max_new_tokens=99))
     assert [len(prompt) + most for prompt, most in zip(start["prompts"], longest)] == [25, 25]
     assert all(len(best.tokens) <= 24 for (best,) in task.write(batch, Sampler(0, max_new_tokens=99)))
@@ -317,7 +316,7 @@ def test_a_decoder_alone_never_forgets_its_source():
 @pytest.mark.parametrize("name", ["transformer", "decoder alone"])
 def test_an_answer_in_pieces_is_the_whole_of_it(name, monkeypatch):
     data, task = make(name)
-    (batch,) = data.loader([{"source": "one"}], batch_size=1)
+    (batch,) = asked(data, task, [{"source": "one"}], 1)
     byte = data.tokenizer.encode("Ω")[:1]
     tokens = data.tokenizer.encode("eins ") + byte  # it ends in the middle of a character
     assert data.tokenizer.decode(byte) == "\ufffd"

@@ -21,19 +21,19 @@ CASES = {
 }
 
 
-def micro_batches(data, split: int) -> list[dict]:
+def micro_batches(data, task, split: int) -> list[dict]:
     """The same rows in the same order, ``split`` micro-batches a step."""
     examples, size = data.examples("train"), ROWS // split
     batches = []
     for start in range(0, STEPS * ROWS, size):
         keys = [(0, index) for index in range(start, start + size)]
-        batches.append(data.collate(examples.__getitems__(keys), [mix(1, *key) for key in keys]))
+        batches.append(task.collator()(examples.__getitems__(keys), [mix(1, *key) for key in keys]))
     return batches
 
 
-def uneven(data, name: str) -> list[dict]:
+def uneven(data, task, name: str) -> list[dict]:
     """Micro-batches of a language model whose first half of rows has fewer scored tokens."""
-    batches = micro_batches(data, 8)
+    batches = micro_batches(data, task, 8)
     for number, batch in enumerate(batches):
         if number % 3 == 0:
             batch["labels"][:, : 4 + number % 5] = -100
@@ -64,7 +64,11 @@ def test_splitting_a_step_into_micro_batches_changes_nothing(case, make_data, ma
     weights, norms = {}, {}
     for split in (1, 2, 4, 8):
         task = make_task(name, data, **CASES[case])
-        batches = micro_batches(data, split) if name == "classification" else merged(uneven(data, name), 8 // split)
+        batches = (
+            micro_batches(data, task, split)
+            if name == "classification"
+            else merged(uneven(data, task, name), 8 // split)
+        )
         assert len(batches) == STEPS * split
         trainer = train(task, batches, STEPS, accumulate_grad_batches=split, gradient_clip_val=1.0)
         assert trainer.global_step == STEPS
@@ -79,21 +83,21 @@ def test_splitting_a_step_into_micro_batches_changes_nothing(case, make_data, ma
 
 def test_micro_batches_of_these_tests_are_uneven(make_data, make_task):
     data = make_data("causal_lm")
-    make_task("causal_lm", data)
-    assert len({int((batch["labels"] != -100).sum()) for batch in uneven(data, "causal_lm")[:8]}) > 1
+    task = make_task("causal_lm", data)
+    assert len({int((batch["labels"] != -100).sum()) for batch in uneven(data, task, "causal_lm")[:8]}) > 1
     data = make_data("masked_lm")
-    make_task("masked_lm", data)
-    assert len({int((batch["labels"] != -100).sum()) for batch in micro_batches(data, 8)[:8]}) > 1
+    task = make_task("masked_lm", data)
+    assert len({int((batch["labels"] != -100).sum()) for batch in micro_batches(data, task, 8)[:8]}) > 1
     data = make_data("classification")
-    make_task("classification", data)
-    assert len({batch["input_ids"].shape for batch in micro_batches(data, 8)[:8]}) > 1
+    task = make_task("classification", data)
+    assert len({batch["input_ids"].shape for batch in micro_batches(data, task, 8)[:8]}) > 1
 
 
 @pytest.mark.parametrize("name", ["classification", "masked_lm", "causal_lm"])
 def test_every_task_overfits_one_batch(name, make_data, make_task, learn):
     data = make_data(name)
     task = make_task(name, data, lr=3e-3)
-    batch = next(iter(data.train_dataloader()))
+    batch = next(iter(data.train_loader(task.collator())))
 
     def certain(task) -> bool:
         loss = task.loss(batch)
@@ -108,14 +112,14 @@ def test_loss_at_the_start_is_that_of_a_uniform_guess(name, make_data, make_task
     task = make_task(name, data).eval()
     choices = len(data.facts.labels) if name == "classification" else data.facts.vocab_size
     with torch.no_grad():
-        loss = task.loss(next(iter(data.train_dataloader())))
+        loss = task.loss(next(iter(data.train_loader(task.collator()))))
     assert float(loss.total / loss.count) == pytest.approx(math.log(choices), abs=0.35)
 
 
 def test_step_statistics_are_sums_over_the_step(make_data, make_task, train):
     data = make_data("causal_lm")
     task = make_task("causal_lm", data)
-    batches = uneven(data, "causal_lm")[:8]
+    batches = uneven(data, task, "causal_lm")[:8]
     train(task, batches, 1, accumulate_grad_batches=8)
     fresh = make_task("causal_lm", data)
     losses = [fresh.loss(batch) for batch in batches]
@@ -126,8 +130,8 @@ def test_step_statistics_are_sums_over_the_step(make_data, make_task, train):
 @pytest.mark.parametrize("until", [None, 3])
 def test_freezing_all_that_a_tied_head_uses_is_refused(until, make_data, make_task, train):
     data = make_data("causal_lm")
-    make_task("causal_lm", data)
-    batch = next(iter(data.train_dataloader()))
+    task = make_task("causal_lm", data)
+    batch = next(iter(data.train_loader(task.collator())))
     refusals = {
         "model": r"freeze.what=model leaves nothing to train, as the head shares .* Try task.tied=false$",
         "head": r"freeze.what=head: .* no weights of its own to freeze, as it shares the embedding",
@@ -142,7 +146,7 @@ def test_step_without_a_scored_position_changes_nothing(make_data, make_task, tr
     data = make_data("causal_lm")
     task = make_task("causal_lm", data)
     before = {key: value.clone() for key, value in task.state_dict().items()}
-    batch = next(iter(data.train_dataloader()))
+    batch = next(iter(data.train_loader(task.collator())))
     batch["labels"] = torch.full_like(batch["labels"], -100)
     train(task, [batch], 1, gradient_clip_val=1.0)
     assert all(torch.equal(before[key], value) for key, value in task.state_dict().items())

@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -335,6 +336,7 @@ def test_tokens_of_before_a_resume_do_not_count_as_speed() -> None:
         count_tokens=lambda batch: 10,
         count_positions=lambda batch: 20,
     )
+    task.reset_statistics = partial(ToyTask.reset_statistics, task)
     logger.setup(trainer, task, "fit")
     logger.on_train_start(trainer, task)
     logger.on_train_batch_end(trainer, task, None, None, 0)

@@ -29,7 +29,7 @@ def files(group: str) -> list[str]:
 @pytest.mark.parametrize("name", files("optimizer"))
 def test_optimizer_takes_our_groups_and_steps(name: str) -> None:
     node = load("optimizer", name)
-    groups = parameter_groups(NET, node["lr"], node["weight_decay"], log_table=False)
+    groups = parameter_groups(NET, node["lr"], node["weight_decay"])
     optimizer = instantiate(node, "optimizer")(groups)
     before = NET[0].weight.detach().clone()
     NET(torch.randn(2, 4)).square().sum().backward()

@@ -121,7 +121,7 @@ def test_resume_with_another_order_of_data_is_refused(tmp_path: Path, monkeypatc
     for changed in ({"seed": 4}, {"accumulate": 2}):
         with pytest.raises(UserError, match="order of the data"):
             train(tmp_path, 12, resume=True, **changed)
-    monkeypatch.setattr("toy_run.BATCH", 2)
+    monkeypatch.setattr("toy_run.ORDER", "22 rows, 2 a batch")
     with pytest.raises(UserError, match=r"22 rows, 4 a bat.* -> 22 rows, 2 a bat"):
         train(tmp_path, 12, resume=True)
 

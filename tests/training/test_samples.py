@@ -9,6 +9,7 @@ import pytest
 from lightning.pytorch.callbacks import Callback
 from toy_run import Journal, Signal, fingerprint, in_child, train
 
+from groundup.tasks.evaluation import Results
 from groundup.training.samples import Samples, as_text, spread
 
 STEPS = (3, 6, 9)
@@ -21,7 +22,8 @@ class Answers(Callback):
         self.rows = rows
 
     def on_validation_epoch_end(self, trainer, pl_module) -> None:
-        pl_module.predictions = [
+        pl_module.writes = "answer"
+        rows = [
             {
                 "index": i,
                 "source": f"source {i}\nof two lines",
@@ -30,6 +32,7 @@ class Answers(Callback):
             }
             for i in range(self.rows)
         ]
+        pl_module.validation = Results({}, rows)
 
 
 def files(run: Path) -> dict[str, str]:

@@ -28,10 +28,12 @@ from groundup.training.ema import EMA
 from groundup.training.fit import fit, make_trainer
 from groundup.training.groups import parameter_groups
 from groundup.training.muon import MuonAdamW
+from groundup.training.resume import saved_batches
 from groundup.training.schedules import Constant, Linear, Schedule
 from groundup.training.step_logger import StepLogger
 
 VOCABULARY, ROWS, LENGTH, BATCH = 17, 22, 6, 4
+ORDER = f"{ROWS} rows, {BATCH} a batch"
 
 
 class Rows(torch.utils.data.Dataset):
@@ -70,17 +72,13 @@ class StreamLoader(DataLoader):
 
 
 class ToyData(LightningDataModule):
-    def __init__(self, seed: int = 3, num_workers: int = 0):
+    def __init__(self, total: int, start: int = 0, seed: int = 3, num_workers: int = 0):
         super().__init__()
-        self.seed, self.num_workers = seed, num_workers
-        self.total_batches = self.start_batch = 0
-
-    def order_fingerprint(self) -> str:
-        return f"{ROWS} rows, {BATCH} a batch"
+        self.total, self.start, self.seed, self.num_workers = total, start, seed, num_workers
 
     def train_dataloader(self) -> DataLoader:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        stream = Stream(self.total_batches, self.start_batch, self.seed, rank, world)
+        stream = Stream(self.total, self.start, self.seed, rank, world)
         return StreamLoader(Rows(), batch_sampler=stream, num_workers=self.num_workers)
 
     def val_dataloader(self) -> DataLoader:
@@ -89,6 +87,8 @@ class ToyData(LightningDataModule):
 
 class ToyTask(LightningModule):
     reports = (LOSS, Metric("accuracy", "max"))  # one more than it measures
+    writes = None
+    validation = None
 
     def __init__(self, optimizer: str = "adamw", lr: float = 0.02, schedule: type[Schedule] = Linear, width: int = 8):
         super().__init__()
@@ -102,6 +102,9 @@ class ToyTask(LightningModule):
         self.trace: list[tuple] = []
         self.validated: list[tuple] = []
         self.score: float | None = None  # what validation reports instead of its loss
+
+    def reset_statistics(self, sums: dict | None = None) -> None:
+        self.step_statistics = {name: torch.as_tensor(value) for name, value in (sums or {}).items()}
 
     def count_tokens(self, batch: dict) -> int:
         return int((batch["input_ids"] != 0).sum())
@@ -133,7 +136,7 @@ class ToyTask(LightningModule):
         self.grad_norm = nn.utils.clip_grad_norm_(self.parameters(), 1.0)
 
     def configure_optimizers(self) -> dict:
-        groups = parameter_groups(self, self.lr, weight_decay=0.1, log_table=False)
+        groups = parameter_groups(self, self.lr, weight_decay=0.1)
         if self.optimizer == "muon":
             optimizer = MuonAdamW(groups, lr=0.02, adamw_lr=self.lr)
         else:
@@ -217,7 +220,7 @@ def train(
     """Trains the toy in ``run``, with everything that a real run has."""
     torch.manual_seed(SEED)
     run.mkdir(exist_ok=True)
-    task, data = ToyTask(optimizer, lr, schedule), ToyData(num_workers=workers)
+    task = ToyTask(optimizer, lr, schedule)
     callbacks: dict[str, Callback | None] = {
         "ema": EMA(0.9) if ema else None,
         "step_logger": StepLogger(every=4),
@@ -225,9 +228,11 @@ def train(
     }
     build = partial(Trainer, accelerator="cpu", devices=devices, strategy=strategy, accumulate_grad_batches=accumulate)
     checkpoints = Checkpoints(run / "checkpoints", monitor, every=every)
-    trainer = make_trainer(build, run, data, checkpoints, callbacks, [Journal(run)], steps, validate_every, seed)
+    trainer = make_trainer(build, run, ORDER, checkpoints, callbacks, [Journal(run)], steps, validate_every, seed)
     last = run / "checkpoints" / "last.ckpt" if resume is True else resume
-    fit(trainer, task, data, last if last and last.exists() else None)
+    last = last if last and last.exists() else None
+    start = saved_batches(last) if last else 0
+    fit(trainer, task, ToyData(steps * accumulate, start, num_workers=workers), last)
     return task, trainer
 
 

@@ -6,7 +6,6 @@ No schema is written twice: names, types and defaults are the constructor's, ran
 
 from __future__ import annotations
 
-import inspect
 import typing
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,32 +15,12 @@ from pydantic import BaseModel
 
 from groundup.config.files import conf_dir, for_another_verb, origin, stage_keys
 from groundup.config.places import permitted_nodes
-from groundup.config.suggest import closest
+from groundup.config.root import Root
+from groundup.config.signatures import SET_BY_CODE, SPECIAL, SUPPLIED, parameters_of
+from groundup.config.spelling import closest
+from groundup.config.suggest import forget, instead_of_key
 from groundup.config.values import EMPTY, MISSING, Parameter, fits, misfit, shown
 from groundup.errors import UserError
-
-# Arguments that the code adds when it builds a node. "*": whatever is absent, the code brings.
-SUPPLIED: Mapping[str, Collection[str]] = {
-    "model": {"vocab_size"},
-    "task": {"model", "facts"},
-    "optimizer": {"*"},
-    "scheduler": {"*"},
-    "callbacks": {"*"},
-    "logger": {"*"},
-    "trainer": {"*"},
-}
-# Arguments that the code gives, whatever a configuration says.
-SET_BY_CODE: Mapping[str, Collection[str]] = {
-    "model": {"vocab_size", "target_vocab_size"},
-    "task": {"model", "facts"},
-    "optimizer": {"params"},
-    "scheduler": {"optimizer", "total_steps"},
-    "trainer": (
-        "max_epochs max_steps check_val_every_n_epoch val_check_interval num_sanity_val_steps use_distributed_sampler plugins "
-        "callbacks logger enable_checkpointing enable_progress_bar enable_model_summary default_root_dir"
-    ).split(),
-}
-SPECIAL = {"_target_", "_partial_"}
 
 
 @dataclass(frozen=True)
@@ -84,8 +63,6 @@ def check_keys(
     cfg: Mapping, stage: str = "", overrides: Sequence[str] = (), choices: Mapping[str, str | None] | None = None
 ) -> None:
     """The part of ``check`` that imports nothing heavy: missing values and the root keys."""
-    from groundup.config.root import Root
-
     if stage and cfg.get("stage") not in (None, stage):  # an experiment says what it is for
         raise UserError(for_another_verb((choices or {}).get("experiment") or "NAME", cfg["stage"]))
     refuse(all_missing(cfg), stage, overrides, choices)
@@ -107,8 +84,6 @@ def refuse(
 
 def advised(mistake: Mistake, stage: str, overrides: Sequence[str]) -> Mistake:
     """The mistake with what to type instead of its key, where that is known."""
-    from groundup.config.suggest import forget, instead_of_key
-
     if not (stage_keys(conf_dir(), stage) if stage else ()):
         return mistake
     forget()
@@ -225,48 +200,6 @@ def head_mistakes(node: Mapping, path: str) -> Iterator[Mistake]:
         yield Mistake(
             join(path, "heads"), f"must divide {join(path, 'width')}={width}", f"{path}.heads={better}", heads
         )
-
-
-def parameters_of(target: Callable, options: bool = False) -> tuple[dict[str, Parameter], bool] | None:
-    """(parameters, takes any ``**kwargs``) of a class or function; None when it has no readable signature.
-
-    ``**name: Annotated[Any, Class]`` stands for the options of another class, which are its keyword-only parameters;
-    ``options``: those alone.
-    """
-    try:
-        signature = inspect.signature(target)
-    except (TypeError, ValueError):
-        return None
-    hints = type_hints(target)
-    kinds = inspect.Parameter
-    wanted = (kinds.KEYWORD_ONLY,) if options else (kinds.KEYWORD_ONLY, kinds.POSITIONAL_OR_KEYWORD)
-    parameters, passed, takes_any = {}, {}, False
-    for name, parameter in signature.parameters.items():
-        if parameter.kind in wanted:
-            parameters[name] = Parameter(hints.get(name, Any), parameter.default)
-        elif parameter.kind is kinds.VAR_KEYWORD:
-            found = [parameters_of(cls, options=True) for cls in getattr(hints.get(name), "__metadata__", ())]
-            passed = found[0][0] if found and found[0] else {}
-            takes_any = not found
-    return parameters | {name: value for name, value in passed.items() if name not in signature.parameters}, takes_any
-
-
-def type_hints(target: Callable) -> dict[str, Any]:
-    """Annotations with their metadata; a hint that cannot be evaluated here is left out."""
-    function = target.__init__ if inspect.isclass(target) else target
-    function = inspect.unwrap(function)
-    try:
-        return typing.get_type_hints(function, include_extras=True)
-    except Exception:
-        names = getattr(function, "__annotations__", {})
-    hints: dict[str, Any] = {}
-    for name, hint in names.items():
-        try:
-            single = type("Single", (), {"__annotations__": {name: hint}})
-            hints |= typing.get_type_hints(single, getattr(function, "__globals__", {}), include_extras=True)
-        except Exception:  # imported under TYPE_CHECKING only, say
-            continue
-    return hints
 
 
 def holds_target(value: Any) -> bool:

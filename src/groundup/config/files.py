@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
 STAGES: dict[str, tuple[str, str]] = {
-    "pretrain": ("groundup.stages.pretrain", "train a language model on running text"),
-    "finetune": ("groundup.stages.finetune", "train a task, from random weights or from init_from=RUN"),
+    "pretrain": ("groundup.stages.train", "train a language model on running text"),
+    "finetune": ("groundup.stages.train", "train a task, from random weights or from init_from=RUN"),
     "evaluate": ("groundup.stages.evaluate", "score a finished run, on its own data or on other"),
     "predict": ("groundup.stages.predict", "answer for each row of a file: input=FILE output=FILE"),
     "generate": ("groundup.stages.generate", "continue a prompt: run=RUN prompt=TEXT"),
@@ -21,6 +22,7 @@ STAGES: dict[str, tuple[str, str]] = {
     "pipeline": ("groundup.jobs.pipeline", "run several stages in order: experiment=demo"),
 }
 
+WITHOUT_FOLDER = ("predict", "generate", "resume")  # verbs that leave behind only what they are asked for
 # Layers above the groups; the later ones win, so they are asked first.
 LAYERS = ("debug", "local", "experiment")
 
@@ -112,3 +114,16 @@ def origin(
         if file.is_file() and re.search(rf"^\s*['\"]?{key}['\"]?\s*:", file.read_text(encoding="utf-8"), re.MULTILINE):
             return f"{folder.name}/{file.relative_to(folder).as_posix()}"
     return None
+
+
+def extra_config_dirs() -> list[str]:
+    """Folders that the running application was given with ``--config-dir`` or ``hydra.searchpath``."""
+    if "hydra" not in sys.modules:
+        return []
+    from hydra.core.hydra_config import HydraConfig
+
+    if not HydraConfig.initialized():
+        return []
+    sources = HydraConfig.get().runtime.config_sources
+    extra = [s for s in sources if s.provider == "command-line" or s.provider.startswith("hydra.searchpath")]
+    return [f"{source.schema}://{source.path}" for source in extra]

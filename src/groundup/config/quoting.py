@@ -154,8 +154,7 @@ def inert(overrides: Iterable[str]) -> list[str]:
 
 
 def is_group(key: str) -> bool:
-    from groundup.config.compose import extra_config_dirs
-    from groundup.config.files import conf_dir
+    from groundup.config.files import conf_dir, extra_config_dirs
 
     folders = [conf_dir(), *(Path(name.removeprefix("file://")) for name in extra_config_dirs())]
     return any((folder / key).is_dir() for folder in folders)

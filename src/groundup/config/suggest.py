@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from groundup.config import files
+from groundup.config.files import WITHOUT_FOLDER, conf_dir
 from groundup.config.foreign import CHOICES, KEYS, NOTES, Template, by_name, normalised
 from groundup.config.places import resolve
+from groundup.config.signatures import SET_BY_CODE, parameters_of
+from groundup.config.spelling import closest
 
 KINDS = {"causal_lm": "decoder", "masked_lm": "encoder", "classification": "encoder"}  # of models, by task
 DEFAULT_TASKS = {"pretrain": "causal_lm", "finetune": "classification"}
@@ -162,8 +165,6 @@ def kind_of_model(stage: str, others: Sequence[str]) -> str:
 
 def elsewhere(key: str) -> list[str]:
     """Choices of the key's group whose files have it: ``model.cell`` -> bilstm_encoder, lstm_decoder, ..."""
-    from groundup.config.files import conf_dir
-
     group, _, name = key.partition(".")
     if not name or ("." in name and group not in ("callbacks", "logger")):
         return []
@@ -179,9 +180,6 @@ def elsewhere(key: str) -> list[str]:
 
 def unlisted(key: str, stage: str, others: Sequence[str]) -> str | None:
     """An argument of the key's class that no file lists: ``optimizer.amsgrad``, ``trainer.profiler``."""
-    from groundup.config.check import SET_BY_CODE, parameters_of
-    from groundup.config.places import resolve
-
     parent, _, name = key.rpartition(".")
     node: Any = composed(stage, tuple(others))
     for part in parent.split("."):
@@ -199,8 +197,6 @@ def in_short(names: Sequence[str]) -> str:
 
 def takes(stage: str, others: Sequence[str], words: Sequence[str]) -> bool:
     """Whether ``groundup STAGE OTHERS WORDS`` composes. ``groundup resume run=x`` is a command of its own."""
-    from groundup.jobs.job import WITHOUT_FOLDER
-
     if words[:1] == ["groundup"]:
         return stage in DEFAULT_TASKS and takes(words[1], (), words[2:])
     if stage in WITHOUT_FOLDER and any(word.startswith("hydra.run.") for word in words):
@@ -232,7 +228,7 @@ def composed(stage: str, overrides: tuple[str, ...]) -> Mapping | None:
     """The configuration as plain values, interpolations unresolved; None when it does not compose."""
     from omegaconf import OmegaConf
 
-    from groundup.config.compose import compose_raw
+    from groundup.config.hydra import compose_raw
 
     try:
         return cast(Mapping, OmegaConf.to_container(compose_raw(stage, overrides)))
@@ -260,37 +256,6 @@ def spelled(key: str, known: Collection[str]) -> str | None:
             return None
         path = prefix + found
     return path if path in known else None
-
-
-def closest(word: str, words: Collection[str]) -> str | None:
-    """The word itself, in whatever case, or the only one a slip of the finger away.
-
-    What carries a meaning of its own must be the same: digits (beta1 is not betas) and short parts (top_k).
-    """
-    if word in words:
-        return word
-    if len(same := [other for other in words if other.lower() == word.lower()]) == 1:
-        return same[0]
-    near = [other for other in words if fixed_parts(word) == fixed_parts(other) and slips(word.lower(), other) == 1]
-    return near[0] if len(near) == 1 else None
-
-
-def fixed_parts(word: str) -> list[str]:
-    return [*re.findall(r"\d+", word), *(part for part in word.split("_") if len(part) < 3)]
-
-
-def slips(one: str, other: str) -> int:
-    """Letters wrong, missing, too many or swapped with a neighbour (Damerau 1964)."""
-    before: list[int] = []
-    row = list(range(len(other) + 1))
-    for i, a in enumerate(one, 1):
-        older, before, row = before, row, [i]
-        for j, b in enumerate(other, 1):
-            cost = min(before[j] + 1, row[-1] + 1, before[j - 1] + (a != b))
-            if i > 1 and j > 1 and a == other[j - 2] and one[i - 2] == b:
-                cost = min(cost, older[j - 2] + 1)
-            row.append(cost)
-    return row[-1]
 
 
 def all_names(stage: str, overrides: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from groundup.config.suggest import closest
+from groundup.config.spelling import closest
 
 MISSING = "???"
 EMPTY = inspect.Parameter.empty

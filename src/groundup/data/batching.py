@@ -14,7 +14,6 @@ from groundup.ranges import Count
 
 Plan = list[np.ndarray]  # batches of an epoch, each the indexes of its examples
 Truncation = Literal["head", "tail", "head_tail"]
-ROWS = ("labelled", "paired", "prompted")  # forms whose examples are rows of unequal length
 
 
 class Packed:
@@ -24,7 +23,6 @@ class Packed:
     document, and positions start again in each. evaluation_batch_size: as ``batch_size`` if not given.
     """
 
-    forms: tuple[str, ...] = ("packed",)
     constant = True  # every epoch has the same number of batches
 
     def __init__(
@@ -54,7 +52,6 @@ class Bucketed:
     padding, less randomness. ``lengths`` may be (rows,), or (rows, sides) for pairs.
     """
 
-    forms: tuple[str, ...] = ROWS
     constant = True
 
     def __init__(
@@ -87,7 +84,6 @@ class TokenBudget:
     ``max_length``; of pairs, those of both sides together.
     """
 
-    forms: tuple[str, ...] = ROWS
     constant = False  # which rows meet decides how many batches an epoch has
 
     def __init__(

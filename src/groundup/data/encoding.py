@@ -29,9 +29,10 @@ Piece = tuple[str, bool, bool]  # of a text: the first of it, the last of it
 class EncodedText:
     """Token ids of the texts of a split, one after another, with what was counted while encoding them.
 
-    Attributes: ``ids`` (N,) uint16 or uint32, text i is ``ids[offsets[i]:offsets[i + 1]]``; ``labels`` (rows,) int32,
-    an index into ``label_names`` or -1 where a row has none; ``parts``, the texts a row has (the last of ``roles`` may
-    be absent from every row).
+    Attributes: ``ids`` (N,) uint16 or uint32, text i is ``ids[offsets[i]:offsets[i + 1]]``; ``parts``, the texts a row
+    has (the last of ``roles`` may be absent from every row); ``row_offsets`` (rows + 1,), row r has the texts
+    ``row_offsets[r]`` to ``row_offsets[r + 1]`` (rows may have many, and not the same number); ``labels`` int32, one a row or, where
+    rows hold lists, one a text: an index into ``label_names``, or -1 for none.
     """
 
     def __init__(self, folder: Path, in_memory: bool = False) -> None:
@@ -43,6 +44,9 @@ class EncodedText:
         self.label_names: list[str] = about["label_names"]
         self.offsets: np.ndarray = np.fromfile(folder / "offsets.bin", dtype=np.int64)
         self.labels: np.ndarray = np.fromfile(folder / "labels.bin", dtype=np.int32)
+        self.row_offsets: np.ndarray = np.concatenate(
+            [[0], np.cumsum(np.fromfile(folder / "sizes.bin", dtype=np.int32))]
+        )
         self._file, self._dtype, self._in_memory = folder / "ids.bin", np.dtype(about["dtype"]), in_memory
         self._open()
 
@@ -56,19 +60,25 @@ class EncodedText:
         stream: bool,
         close: bool,
         roles: tuple[str, ...] = TEXT_ROLES,
+        label: str = "label",
+        apart: bool = False,
     ) -> EncodedText:
         """Encodes the texts of ``roles`` in ``split``, or opens what an earlier run encoded. Without a cache in memory.
+
+        ``apart``: the first role holds a list, of which each is a text; a list is one running text otherwise. ``label``:
+        the role that holds a label a row, or a list with one for each of the texts.
 
         ``close`` ends each text with ``<eos>``; ``stream`` also leaves out empty texts, and the ``<eos>`` of an only
         text.
         """
         if cache is None:
             with tempfile.TemporaryDirectory() as folder:
-                encode(source.rows(split), tokenizer, Path(folder), stream, close, roles)
+                encode(source.rows(split), tokenizer, Path(folder), stream, close, roles, label, apart)
                 return cls(Path(folder), in_memory=True)
         code = (code_version(source), tokenizers.__version__)
-        key = cache.key("encoded", code, tokenizer.fingerprint, source.fingerprint(split), split, stream, close, roles)
-        return cls(cache.get(key, lambda folder: encode(source.rows(split), tokenizer, folder, stream, close, roles)))
+        settings = (stream, close, roles, label, apart)
+        key = cache.key("encoded", code, tokenizer.fingerprint, source.fingerprint(split), split, *settings)
+        return cls(cache.get(key, lambda folder: encode(source.rows(split), tokenizer, folder, *settings)))
 
     def _open(self) -> None:
         if self._in_memory or self._file.stat().st_size == 0:
@@ -98,11 +108,13 @@ def encode(
     stream: bool,
     close: bool,
     roles: tuple[str, ...] = TEXT_ROLES,
+    label: str = "label",
+    apart: bool = False,
 ) -> None:
-    """Writes the files of an ``EncodedText`` in memory that does not grow with the text (8 bytes a text, 4 a row)."""
+    """Writes the files of an ``EncodedText`` in memory that does not grow with the text (8 bytes a text, 8 a row)."""
     folder.mkdir(parents=True, exist_ok=True)
     dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32)
-    offsets, labels = array("q", [0]), array("i")
+    offsets, labels, sizes = array("q", [0]), array("i"), array("i")
     names: dict[str, int] = {}
     count = {"rows": 0, "parts": 1, "bytes": 0, "unknown": 0}
 
@@ -111,10 +123,13 @@ def encode(
             if count["rows"] == 0:
                 count["parts"] = len(roles) if row.get(roles[-1]) is not None else 1
             count["rows"] += 1
-            label = row.get("label")
-            labels.append(-1 if label is None or label == "" else names.setdefault(str(label), len(names)))
-            for role in roles[: count["parts"]]:
-                yield from _pieces(running_text(row.get(role)))
+            found, first = row.get(label), row.get(roles[0])
+            for name in found if isinstance(found, list) else [found]:
+                labels.append(-1 if name is None or name == "" else names.setdefault(str(name), len(names)))
+            texts = (first or []) if apart else [running_text(row.get(role)) for role in roles[: count["parts"]]]
+            sizes.append(len(texts))
+            for text in texts:
+                yield from _pieces(text)
 
     with open(folder / "ids.bin", "wb") as file:
         size = 0
@@ -134,7 +149,7 @@ def encode(
         if stream and close and len(offsets) == 2:  # nothing to separate an only document from
             offsets[-1] -= 1
             file.truncate(offsets[-1] * dtype.itemsize)
-    for name, values in (("offsets", offsets), ("labels", labels)):
+    for name, values in (("offsets", offsets), ("labels", labels), ("sizes", sizes)):
         with open(folder / f"{name}.bin", "wb") as file:
             values.tofile(file)
     about = {**count, "dtype": dtype.name, "label_names": list(names)}

@@ -1,139 +1,91 @@
-"""Labelled texts as training examples, one a row."""
+"""Rows as examples of token ids: what every way of making them has."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
-from groundup.data.batching import Bucketed, TokenBudget
-from groundup.data.encoding import EncodedText
+from groundup.data.encoding import text_roles
+from groundup.data.roles import Row
 from groundup.data.sources.source import Source
-from groundup.errors import UserError
-from groundup.system.cache import Cache
-from groundup.text.tokenizer import Tokenizer
 
 
-class LabelledText:
-    """One example a row: ``<cls> text <sep>``, or ``<cls> text <sep> text_pair <sep>``, at most ``max_length`` tokens.
+class Examples(ABC):
+    """The examples of a split, in the split's order. Which class a task trains on, the task says.
 
-    An example has ``input_ids`` (T,) int64, ``index`` (its row) and, unless the split is ``predict``, ``labels`` (an
-    int). ``truncation`` says what of a long text stays: its ``head``, its ``tail``, or the first quarter and the last
-    three quarters (``head_tail``; Sun et al. 2019 kept 128 + 382 of 510). Of a pair, the longer text gives way first.
-    Raises ``UserError`` for a row without a label, a label that training did not know, or an empty split.
+    Built by ``TextData`` as ``(tokenizer, source, split, batching, cache, seed, labels, target_tokenizer)``; in the split
+    ``predict`` rows have no labels and no targets.
     """
 
-    name = "labelled"
+    reads: ClassVar[tuple[str, ...]]  # roles of a row to answer; only the first must be there
+    batchings: ClassVar[tuple[type, ...]]  # what can make batches of them
+    two_vocabularies: ClassVar[bool] = False  # whether the target may have a tokenizer of its own
 
-    def __init__(
-        self,
-        tokenizer: Tokenizer,
-        source: Source,
-        split: str,
-        batching: Bucketed | TokenBudget,
-        cache: Cache | None,
-        seed: int = 0,
-        labels: Sequence[str] = (),
-    ) -> None:
-        self.encoded = encoded = EncodedText.of(source, split, tokenizer, cache, stream=False, close=False)
-        if encoded.rows == 0 and split != "predict":
-            raise UserError(f"the {split} split is empty: it has no row")
-        self.cls_id, self.sep_id = tokenizer.cls_id, tokenizer.sep_id
-        full = np.diff(encoded.offsets).reshape(encoded.rows, encoded.parts)
-        self.kept = _share(full, batching.max_length - 1 - encoded.parts)  # (rows, parts) tokens that stay
-        self.heads = _heads(batching.truncation, self.kept, full)
-        self.truncated_rows = np.any(self.kept < full, axis=1)  # (rows,) bool
-        self._lengths = self.kept.sum(axis=1) + 1 + encoded.parts
-        self.targets = None if split == "predict" else _targets(encoded, labels, split)
+    words_apart: ClassVar[bool] = False  # whether each of a list of words is tokenized by itself
 
-    def __len__(self) -> int:
-        return self.encoded.rows
+    @classmethod
+    def check_columns(cls, columns: Collection[str]) -> None:
+        """Raises UserError where a source with these roles cannot be read."""
+        return
 
+    @classmethod
+    def learned_roles(cls, source: Source) -> tuple[str, ...]:
+        """Roles whose texts, or lists of texts, a tokenizer learns from."""
+        return text_roles(source)
+
+    @classmethod
+    def label_names(cls, source: Source) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """Class names, and how many rows of the train split have each; empty where there are no classes."""
+        return (), ()
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
     def lengths(self, training: bool) -> np.ndarray:
-        """Tokens of each example (rows,), special tokens counted."""
-        return self._lengths
+        """Tokens of each example, special tokens counted: (rows,), or (rows, sides)."""
 
-    @property
-    def longest(self) -> int:
-        """Positions that a model needs for any example."""
-        return int(self._lengths.max(initial=0))
-
-    @property
-    def bytes_per_token(self) -> float | None:
-        """UTF-8 bytes a token, special tokens not counted."""
-        return self.encoded.bytes / len(self.encoded.ids) if len(self.encoded.ids) else None
-
-    @property
-    def report(self) -> dict[str, float]:
-        """Counts and shares for the log."""
-        rows, tokens, truncated = self.encoded.rows, len(self.encoded.ids), int(self.truncated_rows.sum())
-        return {
-            "rows": rows,
-            "tokens": int(self._lengths.sum()),
-            "bytes_per_token": self.bytes_per_token or 0.0,
-            "unknown_share": self.encoded.unknown / max(tokens, 1),
-            "truncated_rows": truncated,
-            "truncated_share": truncated / max(rows, 1),
-        }
+    @abstractmethod
+    def __getitems__(self, keys: list[tuple[int, int]]) -> list[dict[str, Any]]:
+        """The examples with these (epoch, index)."""
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         return self.__getitems__([key])[0]
 
-    def __getitems__(self, keys: list[tuple[int, int]]) -> list[dict[str, Any]]:
-        """Examples; they are the same in every epoch."""
-        indexes = np.array([index for _, index in keys])
-        ids, parts = self.encoded.ids, self.encoded.parts
-        texts = indexes[:, None] * parts + np.arange(parts)  # (B, parts)
-        begins, ends = self.encoded.offsets[texts], self.encoded.offsets[texts + 1]
-        heads, kept = self.heads[indexes], self.kept[indexes]
-        rows = [np.empty(length, dtype=np.int64) for length in self._lengths[indexes].tolist()]
-        # Plain ints from here on: arithmetic on NumPy scalars would take most of the time.
-        spans = np.stack([begins, ends, heads, kept], axis=-1).tolist()
-        for row, texts_of_row in zip(rows, spans, strict=True):
-            row[0], at = self.cls_id, 1
-            for begin, end, head, keep in texts_of_row:
-                row[at : at + head] = ids[begin : begin + head]
-                if keep > head:
-                    row[at + head : at + keep] = ids[end - (keep - head) : end]
-                row[at + keep] = self.sep_id
-                at += keep + 1
-        examples = [{"input_ids": row, "index": index} for row, index in zip(rows, indexes.tolist(), strict=True)]
-        if self.targets is not None:
-            for example, target in zip(examples, self.targets[indexes].tolist(), strict=True):
-                example["labels"] = target
-        return examples
+    @property
+    @abstractmethod
+    def bytes_per_token(self) -> float | None:
+        """UTF-8 bytes of text a token; of pairs, a scored token of the target. None where there is no text."""
 
+    @property
+    @abstractmethod
+    def report(self) -> dict[str, float]:
+        """Counts and shares for the log: ``rows``, ``tokens``, ``bytes_per_token``, ``unknown_share``, ``truncated_share``."""
 
-def _share(full: np.ndarray, room: int) -> np.ndarray:
-    """Tokens each text keeps, (rows, parts), so that a row keeps at most ``room``; the longer text gives way first."""
-    if full.shape[1] == 1:
-        return np.minimum(full, room)
-    first, second = full[:, 0], full[:, 1]
-    kept_second = np.minimum(second, np.maximum(room // 2, room - first))
-    return np.stack([np.minimum(first, room - kept_second), kept_second], axis=1)
+    @property
+    def longest(self) -> int:
+        """Positions that a model needs for any example, on either side."""
+        return int(self.lengths(training=False).max(initial=0))
 
+    truncated_rows: np.ndarray  # (rows,) bool: which texts were cut to fit
 
-def _heads(truncation: str, kept: np.ndarray, full: np.ndarray) -> np.ndarray:
-    """How many of the ``kept`` tokens come from the beginning of a text; the others come from its end."""
-    share = {"head": kept, "tail": np.zeros_like(kept), "head_tail": kept // 4}[truncation]
-    return np.where(kept == full, kept, share)
+    @property
+    def unknown_tokens(self) -> np.ndarray:
+        """Tokens of each row's text that the vocabulary lacks (rows,), where a task wants to tell."""
+        return np.zeros(len(self.truncated_rows), dtype=np.int64)
 
+    @property
+    def length_ratio(self) -> float | None:
+        """Tokens that a target may need for each token of its source; None where there are no pairs."""
+        return None
 
-def _targets(encoded: EncodedText, labels: Sequence[str], split: str) -> np.ndarray:
-    """Class of each row (rows,) int64."""
-    if (missing := np.flatnonzero(encoded.labels < 0)).size:
-        if missing.size == encoded.rows:
-            raise UserError(f"the {split} split has no labels: name the column that holds them, data.label=COLUMN")
-        raise UserError(f"row {missing[0] + 1} of the {split} split has no label: label it, or remove it")
-    classes = {name: number for number, name in enumerate(labels)}
-    known = np.array([classes.get(name, -1) for name in encoded.label_names], dtype=np.int64)
-    targets = known[encoded.labels]
-    if (strange := np.flatnonzero(targets < 0)).size:
-        name = encoded.label_names[encoded.labels[strange[0]]]
-        shown = ", ".join(labels[:10]) + (", ..." if len(labels) > 10 else "")
-        raise UserError(
-            f"row {strange[0] + 1} of the {split} split has the label '{name}', which training does not know "
-            f"(it knows {shown}): mend the label, or remove the row"
-        )
-    return targets
+    def statuses(self, rows: Sequence[Row]) -> list[str]:
+        """Of each row: ``empty`` if it holds no text to read, ``truncated`` if it was cut to fit, else ``ok``."""
+        texts = [[row.get(role) or "" for role in self.reads] for row in rows]
+        return [
+            "empty" if not any("".join(text).strip() for text in row) else "truncated" if cut else "ok"
+            for row, cut in zip(texts, self.truncated_rows.tolist(), strict=True)
+        ]

@@ -10,6 +10,7 @@ import numpy as np
 
 from groundup.data.batching import Packed
 from groundup.data.encoding import EncodedText, text_roles
+from groundup.data.examples import Examples
 from groundup.data.seeding import mix
 from groundup.data.sources.source import Source
 from groundup.errors import UserError
@@ -60,7 +61,7 @@ class Pieces:
         return cls(documents, numbers, piece_begins, piece_ends - piece_begins)
 
 
-class PackedText:
+class PackedText(Examples):
     """Documents (of pairs, each side is one) one after another, each closed by ``<eos>``, cut into windows of ``batching.length`` tokens.
 
     An example has ``input_ids`` (T,) and ``labels`` (T,), the token after each; with ``mask_documents`` also
@@ -73,7 +74,8 @@ class PackedText:
     ``length``. Raises ``UserError`` if there is no text.
     """
 
-    name = "packed"
+    reads = ("text",)  # a language model scores each text by itself
+    batchings = (Packed,)
 
     def __init__(
         self,
@@ -84,6 +86,7 @@ class PackedText:
         cache: Cache | None,
         seed: int = 0,
         labels: Sequence[str] = (),
+        target_tokenizer: Tokenizer | None = None,
     ) -> None:
         stream, roles = split != "predict", text_roles(source)
         self.encoded = EncodedText.of(source, split, tokenizer, cache, stream=stream, close=True, roles=roles)
@@ -153,9 +156,6 @@ class PackedText:
             self._orders = {key: value for key, value in self._orders.items() if key in (epoch - 1, EVALUATION)}
             self._orders[epoch] = order
         return self._orders[epoch]
-
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
-        return self.__getitems__([key])[0]
 
     def __getitems__(self, keys: list[tuple[int, int]]) -> list[dict[str, Any]]:
         """Examples of one epoch, fetched together: the cost is that of a few array operations."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -13,7 +13,8 @@ import numpy as np
 from groundup.data.batching import Bucketed, TokenBudget, Truncation
 from groundup.data.collate import IGNORE
 from groundup.data.encoding import PAIR_ROLES, EncodedText
-from groundup.data.sources.source import Source
+from groundup.data.examples import Examples
+from groundup.data.sources.source import Source, check_roles
 from groundup.errors import UserError
 from groundup.system.cache import Cache
 from groundup.text.tokenizer import Tokenizer
@@ -62,7 +63,7 @@ class Side:
         return [tokens[begin:end] for begin, end in pairwise(cuts.tolist())]
 
 
-class PairedText:
+class PairedText(Examples):
     """For an encoder-decoder: source ``s1 .. sm <eos>``, target ``t1 .. tn <eos>``, each at most ``max_length`` tokens.
 
     An example has ``input_ids`` (S,), ``decoder_input_ids`` (U,) = ``<bos> t1 .. tn``, ``labels`` (U,) =
@@ -71,8 +72,18 @@ class PairedText:
     ``<eos>``: a text that goes on must not teach the model to stop. Raises ``UserError`` for an empty split.
     """
 
-    name = "paired"
+    reads = PAIR_ROLES[:1]
+    batchings = (Bucketed, TokenBudget)
+    two_vocabularies = True
     special = 1  # special tokens of a source
+
+    @classmethod
+    def check_columns(cls, columns: Collection[str]) -> None:
+        check_roles("paired", columns)
+
+    @classmethod
+    def learned_roles(cls, source: Source) -> tuple[str, ...]:
+        return PAIR_ROLES
 
     def __init__(
         self,
@@ -83,7 +94,6 @@ class PairedText:
         cache: Cache | None,
         seed: int = 0,
         labels: Sequence[str] = (),
-        *,
         target_tokenizer: Tokenizer | None = None,
     ) -> None:
         self.bos_id, self.eos_id, self.sep_id = tokenizer.bos_id, tokenizer.eos_id, tokenizer.sep_id
@@ -111,19 +121,15 @@ class PairedText:
         return np.stack([self.source.lengths, self.target.lengths], axis=1)
 
     @property
-    def length_ratio(self) -> float:
-        """Tokens of a target for each token of its source, beside ``ROOM``, that 999 of 1,000 rows do not need.
+    def length_ratio(self) -> float | None:
+        """Beside ``ROOM``, what 999 of 1,000 rows do not exceed.
 
         Half of ``ROOM`` is kept for texts to come. Source and target may be made of words and of characters.
         """
-        assert self.target is not None, "only rows with targets have a ratio"
+        if self.target is None:
+            return None
         needed = (self.target.lengths - ROOM // 2) / self.source.lengths
         return max(1.0, math.ceil(100 * np.quantile(needed, 0.999, method="higher")) / 100)
-
-    @property
-    def longest(self) -> int:
-        """Positions that a model needs for any example, on either side."""
-        return int(self.lengths(training=False).max(initial=0))
 
     @property
     def truncated_rows(self) -> np.ndarray:
@@ -131,8 +137,8 @@ class PairedText:
         return self.source.truncated
 
     @property
-    def unknown_sources(self) -> np.ndarray:
-        """Tokens of each source that the vocabulary lacks (rows,)."""
+    def unknown_tokens(self) -> np.ndarray:
+        """Of each source (rows,)."""
         return self.source.unknown
 
     @property
@@ -159,9 +165,6 @@ class PairedText:
             "empty_rows": int(np.any([np.diff(side.encoded.offsets) == 1 for side in sides], axis=0).sum()),
         }
 
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
-        return self.__getitems__([key])[0]
-
     def __getitems__(self, keys: list[tuple[int, int]]) -> list[dict[str, Any]]:
         """Examples; they are the same in every epoch. The cost is that of a few array operations."""
         rows = np.array([index for _, index in keys])
@@ -183,7 +186,7 @@ class PromptedText(PairedText):
     example takes at most ``2 * max_length - 1``. Else as ``PairedText``; needs one joint vocabulary.
     """
 
-    name = "prompted"
+    two_vocabularies = False
     special = 2
 
     def lengths(self, training: bool) -> np.ndarray:

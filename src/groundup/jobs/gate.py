@@ -9,9 +9,10 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from groundup.config.compose import hydra_config, resolved
+from groundup.config.compose import resolved
+from groundup.config.files import WITHOUT_FOLDER
+from groundup.config.hydra import hydra_config
 from groundup.errors import UserError
-from groundup.jobs.job import WITHOUT_FOLDER
 from groundup.jobs.ranks import rank
 from groundup.runs.folder import RunFolder
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import json
 import logging
 import os
 import shlex
+import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -18,52 +19,16 @@ from groundup.config.compose import resolved
 from groundup.config.tree import Config
 from groundup.errors import UserError
 from groundup.jobs.logs import log_failure, log_to_run, take_over_consoles
-from groundup.jobs.ranks import rank, ready_for_ranks
+from groundup.jobs.ranks import RANK_JOB, rank, ready_for_ranks
 from groundup.runs.folder import RunFolder, State
+from groundup.runs.job import Job
 from groundup.runs.lock import locked
 from groundup.runs.reference import RESUMABLE
+from groundup.system.processes import end_with
 from groundup.system.secrets import mask, mask_text
-from groundup.system.signals import EXIT_CODES, Interrupted
+from groundup.system.signals import EXIT_CODES, Interrupted, ending_in_order
 
-WITHOUT_FOLDER = ("predict", "generate", "resume")  # stages that leave behind only what they are asked for
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a stage is told besides its configuration.
-
-    ``choices``: group -> chosen name, as composed (``{"model": "bilstm_encoder", ...}``).
-    ``sweep_dir``, ``job_num``: set in a multirun only; ``group``: the name that its runs share in W&B.
-    ``resuming``: the folder holds an earlier part of this very run, which is to be continued.
-    ``rank``: 0 writes files; the others must not.
-    """
-
-    stage: str
-    folder: RunFolder
-    overrides: tuple[str, ...] = ()
-    choices: Mapping[str, str | None] = field(default_factory=dict)
-    sweep_dir: Path | None = None
-    job_num: int | None = None
-    group: str | None = None
-    resuming: bool = False
-    rank: int = 0
-
-    @property
-    def is_main(self) -> bool:
-        return self.rank == 0
-
-    def as_dict(self) -> dict:
-        """Plain values, for another process on this machine."""
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        values |= {"folder": str(self.folder.path.absolute()), "overrides": list(self.overrides)}
-        return values | {"choices": dict(self.choices), "sweep_dir": self.sweep_dir and str(self.sweep_dir)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping) -> Job:
-        sweep_dir = values["sweep_dir"]
-        made = {"folder": RunFolder(values["folder"]), "overrides": tuple(values["overrides"])}
-        return cls(**{**values, **made, "sweep_dir": Path(sweep_dir) if sweep_dir else None})
 
 
 def run_job(
@@ -220,3 +185,29 @@ def go_on(job: Job, why: str | None) -> str:
     if job.stage not in RESUMABLE:
         return f"interrupted ({why})"
     return f"interrupted ({why}). Go on with: groundup resume {shlex.quote(f'run={os.path.relpath(job.folder.path)}')}"
+
+
+def run_rank() -> int:
+    """The whole life of a rank that Lightning started. Returns the exit code."""
+    values = json.loads(os.environ[RANK_JOB])
+    end_with(values.pop("parent"))
+    job = Job.from_dict(values | {"rank": rank()})
+    try:
+        with ending_in_order(), log_to_run(job.folder.log, rank=job.rank), ready_for_ranks(job):
+            try:
+                call_stage(Config(job.folder.read_config()), job)
+            except Exception as error:
+                log_failure(error)
+                raise
+    except SystemExit as exit:
+        # Lightning kills rank 0 as soon as another rank ends with an error; 75 (saved on a signal) is none.
+        return 0 if exit.code in (None, 0, 75) else 1
+    except KeyboardInterrupt:
+        return 0
+    except Exception as error:
+        # Rank 0 will be killed without a word, so this rank has to say why.
+        why = mask_text(f"rank {job.rank}: {traceback.format_exception_only(error)[0].strip()}")
+        job.folder.set_status("failed", why)
+        print(why, file=sys.stderr)
+        return 1
+    return 0

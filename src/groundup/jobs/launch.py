@@ -20,7 +20,7 @@ from groundup.config.mistakes import dashed, explain
 from groundup.config.quoting import OVERRIDE, literal
 from groundup.errors import UserError
 from groundup.jobs import gate, sweep
-from groundup.jobs.ranks import is_spawned_rank, run_rank
+from groundup.jobs.ranks import is_spawned_rank
 from groundup.system.secrets import mask_text
 from groundup.system.signals import Interrupted, ending_in_order
 from groundup.system.streams import visible
@@ -41,7 +41,8 @@ class Task:
         from hydra.core.hydra_config import HydraConfig
         from hydra.types import RunMode
 
-        from groundup.jobs.job import WITHOUT_FOLDER, call_without_folder, run_job
+        from groundup.config.files import WITHOUT_FOLDER
+        from groundup.jobs.job import call_without_folder, run_job
 
         hydra = HydraConfig.get()
         multirun = hydra.mode == RunMode.MULTIRUN
@@ -95,6 +96,8 @@ def launch(stage: str, arguments: list[str]) -> int:
         SystemExit: as the stage raised it (75: saved on a signal, resume later).
     """
     if is_spawned_rank():
+        from groundup.jobs.job import run_rank
+
         return run_rank()
     full_error = os.environ.get(FULL_ERROR) == "1"
     if stage == "pipeline" and not {"-m", "--multirun"} & set(arguments):
@@ -135,8 +138,8 @@ def starting(stop: KeyboardInterrupt | Interrupted) -> str:
 def run_hydra(task: Task, stage: str) -> None:
     import hydra
 
-    from groundup.config.compose import register
     from groundup.config.files import conf_dir
+    from groundup.config.hydra import register
 
     register()
     folder = conf_dir()

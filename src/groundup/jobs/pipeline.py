@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 
 from groundup.config.tree import Config
-from groundup.jobs.job import Job, run_job
+from groundup.jobs.job import run_job
 from groundup.jobs.resume import resume_folder
 from groundup.jobs.steps import changed, compose_steps
 from groundup.report.table import show_table
 from groundup.runs.folder import RunFolder
+from groundup.runs.job import Job
 from groundup.runs.reference import RESUMABLE
-from groundup.stages.training import was_saved
+from groundup.stages.train import was_saved
 from groundup.system.files import write_text
 
 log = logging.getLogger(__name__)

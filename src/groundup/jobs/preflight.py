@@ -11,7 +11,7 @@ from groundup.config.check import check, check_keys, node_mistakes, refuse
 from groundup.config.files import conf_dir
 from groundup.data.sources.early import check_data
 from groundup.errors import UserError
-from groundup.jobs.steps import check_steps
+from groundup.jobs.steps import changed, compose_steps, references
 from groundup.metrics.estimate import check_monitor
 from groundup.runs.outputs import check_input, check_output
 from groundup.runs.reference import Use, find_run, unfit
@@ -104,3 +104,15 @@ def named_runs(stage: str, plain: Mapping) -> Iterator[tuple[str, str, Use]]:
     for part, parent in (parents if isinstance(parents, Mapping) else {}).items():
         if parent:
             yield f"init_from.{part}", str(parent), "init_from"
+
+
+def check_steps(plain: Mapping) -> None:
+    """Raises UserError for a mistake in any step of a pipeline's configuration, before the first one trains."""
+    nodes = changed(plain["steps"], plain.get("overrides") or [])
+    steps = compose_steps(nodes, Path("_pipeline_"), plain["paths"])  # none of these folders is there yet
+    for name, step in steps.items():
+        later = [steps[other].folder for other in references(nodes[name]["overrides"])]
+        try:
+            preflight(step.stage, step.config, step.overrides, step.choices, later=later)
+        except UserError as error:
+            raise UserError(f"step {name}: {error}") from None

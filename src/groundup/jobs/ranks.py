@@ -9,20 +9,12 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import random
-import socket
 import sys
-import threading
-import time
-import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
 
-from groundup.errors import UserError
-
-if TYPE_CHECKING:
-    from groundup.jobs.job import Job
+from groundup.runs.job import Job
+from groundup.system.processes import free_port, leave_process_group
 
 RANK_JOB = "GROUNDUP_RANK_JOB"
 DISTRIBUTED = (
@@ -48,7 +40,6 @@ LAUNCHED = (
     "OMPI_COMM_WORLD_RANK",
     "PMI_RANK",
 )
-PORTS = range(20_000, 32_768)  # below those that Linux gives to outgoing connections
 
 
 def rank() -> int:
@@ -95,62 +86,3 @@ def ready_for_ranks(job: Job, machines: int = 1) -> Iterator[None]:
             else:
                 os.environ[name] = value
         leave_process_group()
-
-
-def free_port() -> int:
-    """A port that nothing listens on. Drawn, not counted up: runs that start together shall not choose the same."""
-    for port in random.SystemRandom().sample(PORTS, 100):
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("", port))
-            return port
-    raise UserError(f"a hundred ports between {PORTS[0]} and {PORTS[-1]} are all in use. Try trainer.devices=1")
-
-
-def end_with(parent: int) -> None:
-    """End this process within two seconds of its parent, however that ends: a rank alone waits for its peers for ever."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def leave_process_group() -> None:
-    """Otherwise the next job of a sweep takes itself for one that torchrun has started, and waits for its peers."""
-    distributed = sys.modules.get("torch.distributed")
-    if distributed is not None and distributed.is_available() and distributed.is_initialized():
-        distributed.destroy_process_group()
-
-
-def run_rank() -> int:
-    """The whole life of a rank that Lightning started. Returns the exit code."""
-    from groundup.config.tree import Config
-    from groundup.jobs.job import Job, call_stage
-    from groundup.jobs.logs import log_failure, log_to_run
-    from groundup.system.secrets import mask_text
-    from groundup.system.signals import ending_in_order
-
-    values = json.loads(os.environ[RANK_JOB])
-    end_with(values.pop("parent"))
-    job = Job.from_dict(values | {"rank": rank()})
-    try:
-        with ending_in_order(), log_to_run(job.folder.log, rank=job.rank), ready_for_ranks(job):
-            try:
-                call_stage(Config(job.folder.read_config()), job)
-            except Exception as error:
-                log_failure(error)
-                raise
-    except SystemExit as exit:
-        # Lightning kills rank 0 as soon as another rank ends with an error; 75 (saved on a signal) is none.
-        return 0 if exit.code in (None, 0, 75) else 1
-    except KeyboardInterrupt:
-        return 0
-    except Exception as error:
-        # Rank 0 will be killed without a word, so this rank has to say why.
-        why = mask_text(f"rank {job.rank}: {traceback.format_exception_only(error)[0].strip()}")
-        job.folder.set_status("failed", why)
-        print(why, file=sys.stderr)
-        return 1
-    return 0

@@ -11,8 +11,9 @@ from groundup.config.quoting import inert
 from groundup.config.tree import Config
 from groundup.data.roles import ROLES
 from groundup.errors import UserError
-from groundup.jobs.job import Job, run_job
+from groundup.jobs.job import run_job
 from groundup.runs.folder import RunFolder
+from groundup.runs.job import Job
 from groundup.runs.lock import check_unlocked
 from groundup.runs.reference import RESUMABLE, open_run, unfit
 from groundup.system.files import require_own_files

@@ -114,17 +114,3 @@ def inside(step: Path, output: Path, pipeline: Path) -> Path:
         if whole in Path(os.path.abspath(path)).parents:
             return path
     raise UserError(f"output={output}: a step writes into the pipeline's folder. Try output={output.name}")
-
-
-def check_steps(plain: Mapping) -> None:
-    """Raises UserError for a mistake in any step of a pipeline's configuration, before the first one trains."""
-    from groundup.jobs.preflight import preflight
-
-    nodes = changed(plain["steps"], plain.get("overrides") or [])
-    steps = compose_steps(nodes, Path("_pipeline_"), plain["paths"])  # none of these folders is there yet
-    for name, step in steps.items():
-        later = [steps[other].folder for other in references(nodes[name]["overrides"])]
-        try:
-            preflight(step.stage, step.config, step.overrides, step.choices, later=later)
-        except UserError as error:
-            raise UserError(f"step {name}: {error}") from None

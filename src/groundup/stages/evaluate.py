@@ -10,9 +10,9 @@ from groundup.data.roles import Row
 from groundup.data.sources.files import FILES, with_other_files
 from groundup.data.sources.source import SPLITS, Source
 from groundup.errors import UserError
-from groundup.jobs.job import Job
-from groundup.stages.building import build_data, connect, prepare_process
-from groundup.stages.evaluation import compare_with_baselines, evaluate, print_results, write_results
+from groundup.runs.job import Job
+from groundup.stages.build import prepare_process
+from groundup.stages.evaluation import compare_with_baselines, print_results, score, write_results
 from groundup.stages.loading import load_run
 
 NAMED = (*SPLITS, "hub")  # keys that name rows, not how they are read
@@ -21,15 +21,12 @@ NAMED = (*SPLITS, "hub")  # keys that name rows, not how they are read
 def run(cfg: Config, job: Job) -> float:
     """Scores the best checkpoint of ``run`` on a split and writes results and report to a folder of its own."""
     prepare_process(cfg.threads)
-    loaded = load_run(cfg.run, cfg.paths.logs)
+    loaded = load_run(cfg.run, cfg.paths.logs, decoding=cfg.get("decoding"))
     cfg.run = str(loaded.folder.checkpoint or loaded.folder.path)  # `last` may be another when this one goes on
     job.folder.write_config(cfg)
     trained = with_other_data(loaded.config, cfg, job.overrides)
     source = Scored(instantiate(trained.data, "data"), loaded.config.data)
-    data = build_data(trained, source, loaded.tokenizer, loaded.facts, loaded.target_tokenizer)
-    connect(loaded.task, data)
-    if cfg.get("decoding"):
-        loaded.decode_by(instantiate(cfg.decoding, "decoding"))
+    data = loaded.data_of(trained, source)
     present = data.source.splits()
     split = cfg.split or ("test" if "test" in present else "validation")
     if split not in present or split == "train":
@@ -41,12 +38,14 @@ def run(cfg: Config, job: Job) -> float:
     cfg.data = trained.data
     job.folder.write_config(cfg)
     job.folder.write_json("labels.json", list(loaded.facts.labels))
-    results = {split: evaluate(loaded.task, data, split, cfg)}
+    data.examples(split)
+    data.check_lengths(loaded.task.model.max_length)
+    results = {split: score(loaded.task, data, split, cfg)}
     write_results(job.folder, loaded.task, data, results)
     baselines = compare_with_baselines(job.folder, loaded.task, data, split, cfg.baselines)
     print_results(results, baselines, type(loaded.task.model).__name__)
     metric = loaded.config.monitor.rpartition("/")[2]
-    return results[split][0][metric].value
+    return results[split].metrics[metric].value
 
 
 class Scored:

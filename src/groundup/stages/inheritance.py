@@ -19,7 +19,7 @@ from groundup.models.backbone import Backbone
 from groundup.runs.checkpoints import load_checkpoint, require_finite
 from groundup.runs.folder import RunFolder
 from groundup.runs.reference import best_checkpoint, open_run
-from groundup.stages.stored import check_config, check_stored, check_tokenizers
+from groundup.stages.stored import check_config, check_stored
 from groundup.tasks.base import Task
 from groundup.text.tokenizer import Tokenizer
 
@@ -39,8 +39,7 @@ def open_parents(cfg: Config) -> Parents:
         check_config(parent, config)
         file = best_checkpoint(parent)
         checkpoint = load_checkpoint(file, mmap=True)
-        check_tokenizers(parent, checkpoint, file)
-        check_stored(config, checkpoint, file)
+        check_stored(parent, config, checkpoint, file)
         require_finite(checkpoint["state_dict"], file)
     if WHOLE in parents:
         cfg.init_from = str(parents[WHOLE].path)

@@ -9,20 +9,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from groundup.config.build import instantiate
 from groundup.config.tree import Config
-from groundup.data.encoding import PAIR_ROLES, TEXT_ROLES
 from groundup.data.facts import Facts
 from groundup.data.roles import Row, roles
-from groundup.decoding.decoding import Decoding
+from groundup.data.sources.source import Source
+from groundup.data.text_data import TextData
 from groundup.errors import UserError
 from groundup.runs.checkpoints import load_checkpoint, require_finite
 from groundup.runs.folder import RunFolder
 from groundup.runs.reference import Use, best_checkpoint, open_run
-from groundup.stages.building import build_task, saved_tokenizers
-from groundup.stages.stored import check_config, check_stored, check_tokenizers, stored_facts
+from groundup.stages.build import build_data, build_task, task_class
+from groundup.stages.stored import check_config, check_stored
 from groundup.tasks.base import Task
-from groundup.tasks.sequence_to_sequence import SequenceToSequence
 from groundup.text.clean import Clean
 from groundup.text.tokenizer import Tokenizer
 
@@ -42,6 +43,15 @@ class LoadedRun:
     target_tokenizer: Tokenizer | None  # of what the task writes; None: the same
 
     @cached_property
+    def data(self) -> TextData:
+        """Makes batches of rows that come later."""
+        return self.data_of(self.config, None)
+
+    def data_of(self, config: Config, source: Source | None) -> TextData:
+        """The text of ``source``, read as the run read its own."""
+        return build_data(config, source, self.tokenizer, self.target_tokenizer, self.facts)
+
+    @cached_property
     def clean(self) -> Clean | None:
         """What was done to every text before the run's tokenizer saw it."""
         settings = self.config.data.get("clean")
@@ -50,7 +60,7 @@ class LoadedRun:
     @property
     def reads(self) -> tuple[str, ...]:
         """The roles of the texts that the task is given; only the first must be there."""
-        return PAIR_ROLES[:1] if isinstance(self.task, SequenceToSequence) else TEXT_ROLES
+        return self.task.examples.reads
 
     def row(self, raw: Mapping[str, Any]) -> Row:
         """A row (role -> text) as training saw its rows: the way in of every text that the model is to answer."""
@@ -61,24 +71,25 @@ class LoadedRun:
         """A text cleaned as the run's texts were."""
         return roles({"text": text}, {"text": "text"}, self.clean, "the text")["text"]
 
-    def decode_by(self, decoding: Decoding) -> None:
-        """Writes texts by another method than the task's own. Raises UserError for a task that writes none."""
-        if not isinstance(self.task, SequenceToSequence):
-            raise UserError(
-                f"decoding is for tasks that write a text, and {self.folder.path} was trained for "
-                f"{type(self.task).__name__}. Leave it out"
-            )
-        self.task.decoding = decoding
+    def read(self, text: str) -> tuple[dict[str, Tensor], bool]:
+        """A cleaned text as a batch of one to answer, and whether it was cut to fit."""
+        loader, examples = self.data.rows_loader([{self.reads[0]: text}], self.task.collator())
+        (batch,) = loader
+        return batch, bool(examples.truncated_rows.any())
 
 
 def load_run(
-    reference: str | os.PathLike[str], logs: str | os.PathLike[str] = "logs", use: Use = "evaluate"
+    reference: str | os.PathLike[str],
+    logs: str | os.PathLike[str] = "logs",
+    use: Use = "evaluate",
+    decoding: Mapping[str, Any] | None = None,
 ) -> LoadedRun:
     """Opens a run folder, a checkpoint in one, or ``last``: the newest that can serve ``use``.
 
-    The model is in evaluation mode, on the CPU.
+    The model is in evaluation mode, on the CPU. ``decoding``: how the task writes, instead of its own way.
 
-    Raises UserError when there is no such run, when it has no checkpoint, or when the checkpoint is damaged.
+    Raises UserError when there is no such run, when it has no checkpoint, or when the checkpoint is damaged; when
+    ``decoding`` is given for a task that answers with no text.
     """
     folder = open_run(reference, Path(logs), use)
     # Where the run wrote, and in how many processes, is its own business.
@@ -86,15 +97,17 @@ def load_run(
     if "model" not in config:
         raise UserError(f"{folder.path} is a run of `groundup {folder.status().get('stage')}` and holds no model")
     check_config(folder, config, NEEDED)
+    if decoding:
+        kind = task_class(config)
+        if kind.writes != "answer":
+            raise UserError(
+                f"decoding is for tasks that write a text, and {folder.path} was trained for {kind.__name__}. Leave it out"
+            )
+        config.put("task.decoding", decoding)
     file = best_checkpoint(folder)
     checkpoint = load_checkpoint(file)
-    check_tokenizers(folder, checkpoint, file)
-    check_stored(config, checkpoint, file)
+    facts, tokenizer, target = check_stored(folder, config, checkpoint, file)
     require_finite(checkpoint["state_dict"], file)
-    facts = stored_facts(checkpoint, file)
-    task = build_task(config, facts)
+    task = build_task(config, facts, target or tokenizer)
     task.load_state_dict(checkpoint["state_dict"])
-    tokenizer, target = saved_tokenizers(folder)
-    assert tokenizer is not None
-    task.tokenizer = target or tokenizer
     return LoadedRun(folder, config, task.eval(), tokenizer, facts, target)

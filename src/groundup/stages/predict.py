@@ -6,27 +6,25 @@ import itertools
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from groundup.config.build import instantiate
 from groundup.config.tree import Config
-from groundup.data.datamodule import TextDataModule
-from groundup.data.forms import statuses
 from groundup.data.reading import Reading, format_of, read
 from groundup.data.roles import Row, roles
 from groundup.data.seeding import mix
 from groundup.data.sources.early import READING, for_predict
 from groundup.data.sources.files import FILES
 from groundup.errors import UserError
-from groundup.jobs.job import Job
+from groundup.runs.job import Job
 from groundup.runs.outputs import json_line, lines_of, log_statuses
-from groundup.stages.building import build_data, connect, prepare_process
+from groundup.stages.build import prepare_process
 from groundup.stages.loading import LoadedRun, load_run
 from groundup.system.hardware import accelerator_here
-from groundup.tasks.sequence_to_sequence import SequenceToSequence, status_of
+from groundup.tasks.sequence_to_sequence import status_of
 
 log = logging.getLogger(__name__)
 BATCHES = 64  # that are sorted by length together: what padding costs is little from here on
@@ -39,11 +37,8 @@ def run(cfg: Config, job: Job) -> None:
     prepare_process(cfg.threads)
     source, output = Path(cfg.input), Path(cfg.output)
     with lines_of(output) as write:  # what cannot be written shows before the model is loaded
-        loaded = load_run(cfg.run, cfg.paths.logs)
-        check_task(loaded, output)
-        if cfg.get("decoding"):
-            loaded.decode_by(instantiate(cfg.decoding, "decoding"))
-        begin_with(loaded, cfg.prefix)
+        loaded = load_run(cfg.run, cfg.paths.logs, decoding=cfg.get("decoding"))
+        check_task(loaded, output, cfg.prefix)
         columns = columns_of(source, loaded, {role: cfg.get(role) for role in loaded.reads})
         reading = reading_of(loaded, cfg)
         check_rows(source, reading, columns)  # a broken last line shows before the first answer
@@ -51,7 +46,7 @@ def run(cfg: Config, job: Job) -> None:
         renamed: set[str] = set()
         raw, rows = itertools.tee(read(source, reading))
         named = (roles(row, columns, None, where) for where, row in rows)
-        predictions = predict_rows(loaded, named, cfg.batch_size, cfg.accelerator, cfg.seed)
+        predictions = predict_rows(loaded, named, cfg.batch_size, cfg.accelerator, cfg.seed, cfg.prefix)
         for (_, row), prediction in zip(raw, predictions, strict=True):
             if output.suffix == ".txt":  # one line a row, whatever is in it
                 write(" ".join(prediction["prediction"].splitlines()))
@@ -66,28 +61,20 @@ def run(cfg: Config, job: Job) -> None:
     log_statuses(counts, "rows")
 
 
-def check_task(loaded: LoadedRun, output: Path) -> None:
-    """Raises UserError for a task that has no answer, or none that ``output`` can hold."""
+def check_task(loaded: LoadedRun, output: Path, prefix: str) -> None:
+    """Raises UserError for a task that has no answer, none that ``output`` can hold, or none to begin with ``prefix``."""
     task = loaded.task
     if not task.answers:
         raise UserError(
             f"{loaded.folder.path} was trained for {type(task).__name__}, which has no answer for a text. "
             f"Fine-tune it first: groundup finetune init_from={loaded.folder.path} data=NAME"
         )
-    if output.suffix == ".txt" and not isinstance(task, SequenceToSequence):
+    if output.suffix == ".txt" and task.writes != "answer":
         raise UserError(
             f"output={output}: a line each is for tasks that write a text. Try output={output.with_suffix('.jsonl')}"
         )
-
-
-def begin_with(loaded: LoadedRun, prefix: str) -> None:
-    """Makes every text that is written begin with ``prefix``. Raises UserError for a task that writes none."""
-    if not prefix:
-        return
-    if not isinstance(loaded.task, SequenceToSequence):
+    if prefix and task.writes != "answer":
         raise UserError(f"prefix={prefix} is for tasks that write a text. Leave it out")
-    tokenizer = loaded.target_tokenizer or loaded.tokenizer
-    loaded.task.prefix = tuple(tokenizer.encode(loaded.text(prefix)))
 
 
 def columns_of(path: Path, loaded: LoadedRun, named: Mapping[str, str | None]) -> dict[str, str]:
@@ -128,20 +115,22 @@ def set_apart(row: Mapping[str, Any], taken: Collection[str]) -> dict[str, Any]:
 
 
 def predict_rows(
-    loaded: LoadedRun, rows: Iterable[Row], batch_size: int = 64, accelerator: str = "cpu", seed: int = 1
+    loaded: LoadedRun,
+    rows: Iterable[Row],
+    batch_size: int = 64,
+    accelerator: str = "cpu",
+    seed: int = 1,
+    prefix: str = "",
 ) -> Iterator[dict[str, Any]]:
     """A prediction for each row (a dict with the roles of training: text, text_pair, or source), in their order.
 
     Reads so many rows at a time as make full batches of like length, and no more. ``seed``: of decoding by drawing; a
-    row's text depends on it and on the row's number alone.
+    row's text depends on it and on the row's number alone. ``prefix``: what every text that is written begins with.
     """
-    device = device_of(accelerator)
-    loaded.task.eval().to(device)
-    data = build_data(loaded.config, None, loaded.tokenizer, loaded.facts, loaded.target_tokenizer)
-    connect(loaded.task, data)
+    loaded.task.eval().to(device_of(accelerator))
     first = 0
     for block in blocks((loaded.row(row) for row in rows), batch_size * BATCHES):
-        yield from predict_block(loaded, data, block, first, batch_size, seed)
+        yield from predict_block(loaded, block, first, batch_size, seed, prefix)
         first += len(block)
 
 
@@ -160,23 +149,24 @@ def blocks(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
 
 @torch.inference_mode()
 def predict_block(
-    loaded: LoadedRun, data: TextDataModule, rows: list[Row], first: int, batch_size: int, seed: int
+    loaded: LoadedRun, rows: list[Row], first: int, batch_size: int, seed: int, prefix: str = ""
 ) -> list[dict[str, Any]]:
     """Predictions of rows that are numbered from ``first`` on, with their status."""
-    task, device = loaded.task, loaded.task.device
-    writes = isinstance(task, SequenceToSequence)
-    loader = data.loader(rows, batch_size)
+    task, writes = loaded.task, loaded.task.writes == "answer"
+    answer: Any = task.predict_batch
+    if prefix:
+        answer = partial(answer, prefix=task.tokenizer.encode(loaded.text(prefix)))
+    loader, examples = loaded.data.rows_loader(rows, task.collator(), batch_size)
     predictions: list[dict[str, Any]] = [{} for _ in rows]
     for batch in loader:
         place = batch["index"].tolist()
         if writes:  # rows of their own number draw alike in every batch
             batch["index"] = torch.tensor([mix(seed, first + index) % 2**62 for index in place])
-        answers = task.predict_batch({name: value.to(device) for name, value in batch.items()})
-        for index, answer in zip(place, answers, strict=True):
-            predictions[index] = answer
-    examples: Any = loader.dataset.examples  # type: ignore[attr-defined]
-    unknown = examples.unknown_sources.tolist() if writes else [0] * len(rows)
-    for prediction, status, strange in zip(predictions, statuses(rows, examples), unknown, strict=True):
+        answers = answer({name: value.to(task.device) for name, value in batch.items()})
+        for index, found in zip(place, answers, strict=True):
+            predictions[index] = found
+    about = zip(predictions, examples.statuses(rows), examples.unknown_tokens.tolist(), strict=True)
+    for prediction, status, strange in about:
         if writes and status == "empty":  # a model would make something up
             prediction.clear()
             prediction["prediction"] = ""

@@ -16,8 +16,9 @@ from groundup.data.facts import Facts
 from groundup.errors import UserError
 from groundup.metrics.estimate import check_monitor
 from groundup.runs.folder import RunFolder
-from groundup.stages.building import build_task, saved_tokenizers
+from groundup.stages.build import build_task, saved_tokenizers
 from groundup.system.files import damaged
+from groundup.text.tokenizer import Tokenizer
 
 SPARE_BYTES = 256 << 20  # of tables that are computed, not stored: the sines of positions
 SPARE_NUMBER = 10_000_000  # numbers of the config that no tensor needs to match, such as model.max_length
@@ -38,7 +39,41 @@ def check_config(folder: RunFolder, config: Config, needed: Collection[str] = ("
         raise UserError(f"{folder.config_file}: {error}") from None
 
 
-def stored_facts(checkpoint: Mapping[str, Any], path: Path) -> Facts:
+def check_stored(
+    folder: RunFolder, cfg: Config, checkpoint: Mapping[str, Any], path: Path
+) -> tuple[Facts, Tokenizer, Tokenizer | None]:
+    """What the checkpoint at ``path`` knows of its data, and the tokenizers of the folder (None for the target: the same).
+
+    Raises UserError unless the tokenizers have the entries that the checkpoint knows, and ``cfg`` describes the very
+    tensors of the checkpoint. The model is built of shapes alone, and the building stops as soon as it has more than what
+    is stored: a config that asks for a billion layers costs nothing.
+    """
+    facts = _stored_facts(checkpoint, path)
+    tokenizer, target = _stored_tokenizers(folder, facts, path)
+    theirs = {name: value for name, value in checkpoint["state_dict"].items() if value.dim()}
+    total = sum(value.numel() for value in theirs.values())
+    for key, number in _numbers(cfg.model, "model"):
+        if number > max(total, SPARE_NUMBER):
+            raise UserError(f"{path} holds {total:,} numbers, but config.yaml beside it says {key}={number}. {_ADVICE}")
+    try:
+        with _no_more_than(total, len(theirs)), torch.device("meta"):
+            ours = {
+                name: value
+                for name, value in build_task(cfg, facts, target or tokenizer).state_dict().items()
+                if value.dim()
+            }
+    except _TooLargeError as large:
+        raise UserError(
+            f"{path} holds {total:,} numbers, but config.yaml beside it asks for {large}. {_ADVICE}"
+        ) from None
+    for name in sorted(ours.keys() | theirs.keys()):
+        one, other = (tuple(side[name].shape) if name in side else "nothing" for side in (ours, theirs))
+        if one != other:
+            raise UserError(f"{path} holds {other} as {name}, but config.yaml beside it asks for {one}. {_ADVICE}")
+    return facts, tokenizer, target
+
+
+def _stored_facts(checkpoint: Mapping[str, Any], path: Path) -> Facts:
     """What the checkpoint says of the data. Raises UserError when no training of groundup saved it."""
     facts, weights = checkpoint.get("facts"), checkpoint.get("state_dict")
     tensors = isinstance(weights, Mapping) and all(isinstance(value, torch.Tensor) for value in weights.values())
@@ -50,41 +85,19 @@ def stored_facts(checkpoint: Mapping[str, Any], path: Path) -> Facts:
         raise damaged(path, str(error)) from None
 
 
-def check_tokenizers(folder: RunFolder, checkpoint: Mapping[str, Any], path: Path) -> None:
-    """Raises UserError unless the tokenizers of the folder have the entries that the checkpoint at ``path`` knows."""
-    facts = stored_facts(checkpoint, path)
-    sizes = {folder.tokenizer: facts.vocab_size, folder.target_tokenizer: facts.target_vocab_size}
-    for (file, size), tokenizer in zip(sizes.items(), saved_tokenizers(folder), strict=True):
-        if tokenizer is None and size is not None:
+def _stored_tokenizers(folder: RunFolder, facts: Facts, path: Path) -> tuple[Tokenizer, Tokenizer | None]:
+    tokenizer, target = saved_tokenizers(folder)
+    for file, found, size in (
+        (folder.tokenizer, tokenizer, facts.vocab_size),
+        (folder.target_tokenizer, target, facts.target_vocab_size),
+    ):
+        if found is None and size is not None:
             raise UserError(f"there is no {file}, without which the model means nothing. Copy the whole folder")
-        if tokenizer is not None and tokenizer.vocab_size != size:
+        if found is not None and found.vocab_size != size:
             knows = "no" if size is None else f"{size:,}"
-            raise UserError(f"{path} knows {knows} tokens, but {file} has {tokenizer.vocab_size:,}. {_ADVICE}")
-
-
-def check_stored(cfg: Config, checkpoint: Mapping[str, Any], path: Path) -> None:
-    """Raises UserError unless ``cfg`` describes the very tensors of the checkpoint at ``path``.
-
-    The model is built of shapes alone, and the building stops as soon as it has more than what is stored: a config that
-    asks for a billion layers costs nothing.
-    """
-    facts = stored_facts(checkpoint, path)
-    theirs = {name: value for name, value in checkpoint["state_dict"].items() if value.dim()}
-    total = sum(value.numel() for value in theirs.values())
-    for key, number in _numbers(cfg.model, "model"):
-        if number > max(total, SPARE_NUMBER):
-            raise UserError(f"{path} holds {total:,} numbers, but config.yaml beside it says {key}={number}. {_ADVICE}")
-    try:
-        with _no_more_than(total, len(theirs)), torch.device("meta"):
-            ours = {name: value for name, value in build_task(cfg, facts).state_dict().items() if value.dim()}
-    except _TooLargeError as large:
-        raise UserError(
-            f"{path} holds {total:,} numbers, but config.yaml beside it asks for {large}. {_ADVICE}"
-        ) from None
-    for name in sorted(ours.keys() | theirs.keys()):
-        one, other = (tuple(side[name].shape) if name in side else "nothing" for side in (ours, theirs))
-        if one != other:
-            raise UserError(f"{path} holds {other} as {name}, but config.yaml beside it asks for {one}. {_ADVICE}")
+            raise UserError(f"{path} knows {knows} tokens, but {file} has {found.vocab_size:,}. {_ADVICE}")
+    assert tokenizer is not None  # a vocabulary always has a size
+    return tokenizer, target
 
 
 _ADVICE = "They are not of one run: take both from the same"

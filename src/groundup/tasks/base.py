@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.distributed as dist
@@ -15,18 +15,22 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
 from groundup.data.collate import IGNORE
-from groundup.data.datamodule import TextDataModule
+from groundup.data.examples import Examples
 from groundup.data.facts import Facts
 from groundup.data.loading import Collate
+from groundup.data.text_data import TextData
+from groundup.decoding.decoding import Decoding
 from groundup.errors import UserError
 from groundup.metrics.estimate import Estimate, Metric
 from groundup.metrics.sections import Section
 from groundup.models.backbone import Backbone, check_backbone
-from groundup.tasks.evaluated import Split, gather_rows
+from groundup.tasks.evaluation import Evaluation, Results, Split
 from groundup.text.tokenizer import Tokenizer
-from groundup.training.groups import parameter_groups, shrink, table
 
 log = logging.getLogger(__name__)
+
+
+Read = Callable[[str], tuple[dict[str, Tensor], bool]]  # a text as a batch of one to answer, and whether it was cut
 
 
 @dataclass
@@ -42,71 +46,67 @@ class Loss:
     plain: Tensor | None = None
 
 
-@dataclass
-class Optimization:
-    """How a task is optimized: everything Lightning asks for in ``configure_optimizers``."""
-
-    optimizer: Callable[..., torch.optim.Optimizer]  # takes parameter groups
-    scheduler: Callable[..., Any]  # takes (optimizer, total_steps=...)
-    total_steps: int
-    layer_decay: float = 1.0
-    l1: float = 0.0
+Optimize = Callable[[nn.Module], Any]  # a task to what Lightning's ``configure_optimizers`` returns
 
 
 class Task(LightningModule):
-    """A model with a loss, metrics and predictions.
+    """A model with a loss, metrics and predictions; one that is given ``optimize`` can be trained.
 
-    A subclass names the ``form`` that turns rows into examples, and writes ``collator``, ``loss``, ``evaluate_batch``,
-    ``metrics`` and ``predict_batch``; one that writes text finds the ``tokenizer`` of its output. The gradient of an
-    optimizer step is that of the sum of the losses of all scored positions, in all micro-batches and on all ranks,
-    divided by their number: splitting a batch changes nothing.
+    ``tokenizer``: of the text that is learned; of pairs, of the targets.
+
+    A subclass is the whole contract of its task, in one file: it names the ``examples`` that rows become and the kinds of
+    model that it ``accepts``, and writes ``collator``, ``loss``, ``evaluate_batch``, ``metrics`` and ``predict_batch``;
+    then what it ``answers``, how it is described, compared with ``baselines``, and shown.
+
+    The gradient of an optimizer step is that of the sum of the losses of all scored positions, in all micro-batches and
+    on all ranks, divided by their number: splitting a batch changes nothing.
     """
 
-    form: ClassVar[
-        str
-    ]  # "packed" (a stream of text), "labelled" (one example a row), "paired" or "prompted" (a pair a row)
+    examples: ClassVar[type[Examples]]
     columns: ClassVar[tuple[str, ...]] = ("text",)  # roles of the columns that it learns from
     accepts: ClassVar[tuple[str, ...]] = ("encoder", "decoder")  # kinds of model
     answers: ClassVar[tuple[str, ...]] = ()  # what ``predict_batch`` tells of a row; empty: nothing of a text by itself
+    writes: ClassVar[Literal["answer", "continuation"] | None] = None  # a text for each source, or on from a prompt
     reports: ClassVar[tuple[Metric, ...]] = ()  # what ``metrics`` measures; a run may monitor each that has a direction
     label_tensors: ClassVar[frozenset[str]] = frozenset()  # names of parameters with a row for each label
     baselines_are_trained: ClassVar[bool] = True  # so that they take time, and must be asked for
-    tokenizer: Tokenizer | None = None  # of what the task writes; set before evaluation
 
-    def __init__(self, model: Backbone, facts: Facts) -> None:
+    def __init__(self, model: Backbone, facts: Facts, tokenizer: Tokenizer, optimize: Optimize | None = None) -> None:
         super().__init__()
         check_backbone(model)
         self.model = model
         self.facts = facts
-        self.optimization: Optimization | None = None
-        self.evaluating: Split | None = None
-        self.resamples = 0  # bootstrap samples behind the intervals: at the final evaluation, not at each validation
-        self.results: dict[str, Estimate] = {}
-        self.predictions: list[dict[str, Any]] = []
+        self.tokenizer = tokenizer
+        self.optimize = optimize
+        self.validation: Results | None = None  # of the newest validation during training
         self.grad_norm: Tensor | None = None
         self.step_statistics: dict[str, Tensor] = {}  # "loss" and "count" since a callback last took them
         self._window_count: Tensor | None = None
-        self._evaluated: list[dict[str, Tensor]] = []
+        self._evaluation: Evaluation | None = None
 
     # What a subclass writes
 
-    def collator(self, tokenizer: Tokenizer) -> Collate:
+    @classmethod
+    def examples_for(cls, kind: str) -> type[Examples]:
+        """The examples for a kind of model."""
+        return cls.examples
+
+    @classmethod
+    def check_facts(cls, facts: Facts) -> None:
+        """Raises UserError where the data cannot be learned from."""
+
+    def collator(self) -> Collate:
         """A small picklable object that makes a batch from examples and one seed for each.
 
         For ``predict_batch`` the examples have no labels.
         """
         raise NotImplementedError
 
-    @classmethod
-    def form_for(cls, kind: str) -> str:
-        """The form of examples for a kind of model."""
-        return cls.form
-
     def loss(self, batch: dict[str, Tensor]) -> Loss:
         """The loss to train on."""
         raise NotImplementedError
 
-    def evaluate_batch(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def evaluate_batch(self, batch: dict[str, Tensor], split: Split) -> dict[str, Tensor]:
         """What metrics need of each row: tensors whose first dimension is the batch."""
         raise NotImplementedError
 
@@ -122,20 +122,22 @@ class Task(LightningModule):
         """Predictions of an evaluated split, one plain dict a row; empty where a task has none."""
         return []
 
-    def sections(self, rows: list[dict[str, Any]], data: TextDataModule, split: str) -> list[Section]:
+    def generate(self, prompt: str, prefix: str, read: Read, decoding: Decoding, seed: int) -> Iterator[str]:
+        """A text for ``prompt`` in pieces, as they become certain. ``read`` makes a row to answer a batch.
+
+        Raises UserError when the task does not write, or not in this way.
+        """
+        raise UserError(f"a run of {type(self).__name__} writes no text. Use one of `groundup pretrain task=causal_lm`")
+
+    def sections(self, rows: list[dict[str, Any]], data: TextData, split: str) -> list[Section]:
         """What the report shows of a split: of ``rows``, its predictions with their texts, and of the model on it."""
         return []
 
-    def baselines(self, data: TextDataModule, split: str) -> dict[str, dict[str, Estimate]]:
+    def baselines(self, data: TextData, split: str) -> dict[str, dict[str, Estimate]]:
         """Classical answers to the same task, by name: their metrics on a split. Empty where there are none."""
         return {}
 
     # What a subclass may use
-
-    @property
-    def final(self) -> bool:
-        """Whether this is the evaluation whose figures stay, not one of those during training."""
-        return self.resamples > 0
 
     def hidden_states(self, batch: dict[str, Tensor]) -> Tensor:
         """Hidden vectors of all positions that have labels (B, T, D); a decoder's state or memory is left out."""
@@ -193,6 +195,12 @@ class Task(LightningModule):
         # Lightning divides by the accumulated batches; the division that is meant comes in configure_gradient_clipping.
         return loss.total * self.trainer.accumulate_grad_batches
 
+    def reset_statistics(self, sums: Mapping[str, float] | None = None) -> None:
+        """Begins new ``step_statistics``, with the ``sums`` of an earlier run of the process where it goes on from them."""
+        self.step_statistics = {
+            name: torch.as_tensor(value, device=self.device) for name, value in (sums or {}).items()
+        }
+
     def configure_gradient_clipping(
         self,
         optimizer: torch.optim.Optimizer,
@@ -222,58 +230,24 @@ class Task(LightningModule):
         self.grad_norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
 
     def configure_optimizers(self) -> Any:
-        chosen = self.optimization
-        assert chosen is not None, "set task.optimization before fitting"
-        keywords = getattr(chosen.optimizer, "keywords", {})
-        groups = parameter_groups(
-            self,
-            lr=keywords["lr"],
-            weight_decay=keywords.get("weight_decay", 0.0),
-            layer_decay=chosen.layer_decay,
-            log_table=False,
-        )
-        optimizer = chosen.optimizer(groups)
-        # After the optimizer is made, because it may give kinds rates of their own.
-        log.info("%s", table(optimizer.param_groups), extra={"log_only": True})
-        if chosen.l1 > 0:
-            optimizer.register_step_post_hook(lambda optimizer, *_: shrink(optimizer.param_groups, chosen.l1))
-        scheduler = chosen.scheduler(optimizer, total_steps=chosen.total_steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        if self.optimize is None:
+            raise RuntimeError(f"this {type(self).__name__} was built to be used: give it `optimize` to train it")
+        return self.optimize(self)
 
-    # Evaluation
+    # Validation during training
 
     def on_validation_epoch_start(self) -> None:
-        self._begin("validation")
-
-    def on_test_epoch_start(self) -> None:
-        self._begin("test")
+        data: TextData = self.trainer.datamodule.data  # type: ignore[attr-defined]  # Lightning does not declare it
+        self._evaluation = Evaluation(self, Split(data, "validation", final=False))
 
     def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
-        self._evaluated.append(self._rows(batch))
-
-    def test_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
-        self._evaluated.append(self._rows(batch))
+        assert self._evaluation is not None  # made above
+        self._evaluation.add(batch)
 
     def on_validation_epoch_end(self) -> None:
-        self._conclude()
-
-    def on_test_epoch_end(self) -> None:
-        self._conclude()
-
-    def _begin(self, split: str) -> None:
-        self._evaluated = []
-        self.evaluating = Split(self.trainer.datamodule, split)  # type: ignore[attr-defined]  # Lightning does not declare it
-
-    def _rows(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {name: value.cpu() for name, value in {"index": batch["index"], **self.evaluate_batch(batch)}.items()}
-
-    def _conclude(self) -> None:
-        split, self.evaluating = self.evaluating, None
-        assert split is not None
-        table, self._evaluated = gather_rows(self._evaluated, self.trainer.world_size), []
-        self.results = self.metrics(table, split)
-        self.predictions = self.describe(table, split)
-        values = {f"{split.name}/{name}": estimate.value for name, estimate in self.results.items()}
+        assert self._evaluation is not None
+        self.validation, self._evaluation = self._evaluation.results(self.trainer.world_size), None
+        values = {f"validation/{name}": estimate.value for name, estimate in self.validation.metrics.items()}
         # logger=False: Lightning's own step counter drifts after a resume with accumulation (resume facts), ours does not.
         self.log_dict(values, logger=False, rank_zero_only=False)
         for logger in self.trainer.loggers:

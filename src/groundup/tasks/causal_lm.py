@@ -12,10 +12,12 @@ from torch import Tensor
 from groundup.data.collate import IGNORE, CausalCollator
 from groundup.data.facts import Facts
 from groundup.data.loading import Collate
+from groundup.decoding.decoding import Decoding
 from groundup.decoding.generate import stream
 from groundup.decoding.sampling import Sampler
+from groundup.errors import UserError
 from groundup.models.backbone import Backbone, DecoderBackbone
-from groundup.tasks.base import Loss
+from groundup.tasks.base import Loss, Optimize, Read
 from groundup.tasks.language_model import LanguageModel
 from groundup.text.tokenizer import Tokenizer
 
@@ -28,12 +30,20 @@ class CausalLM(LanguageModel):
 
     model: DecoderBackbone
     accepts = ("decoder",)
+    writes = "continuation"
     answers = ("loss", "perplexity", "tokens")
 
-    def __init__(self, model: Backbone, facts: Facts, tied: bool = True) -> None:
-        super().__init__(model, facts, tied=tied)
+    def __init__(
+        self,
+        model: Backbone,
+        facts: Facts,
+        tokenizer: Tokenizer,
+        tied: bool = True,
+        optimize: Optimize | None = None,
+    ) -> None:
+        super().__init__(model, facts, tokenizer, tied, optimize=optimize)
 
-    def collator(self, tokenizer: Tokenizer) -> Collate:
+    def collator(self) -> Collate:
         return CausalCollator(self.facts)
 
     def loss(self, batch: dict[str, Tensor]) -> Loss:
@@ -51,10 +61,18 @@ class CausalLM(LanguageModel):
             for loss, count in zip(losses.tolist(), table["count"].tolist(), strict=True)
         ]
 
-    def write(
-        self, tokenizer: Tokenizer, prompt: str, max_new_tokens: int, sampler: Sampler, seed: int
-    ) -> Iterator[str]:
-        """Continues ``prompt``, in pieces as they become certain: a piece ends where no later token can change it."""
+    def generate(self, prompt: str, prefix: str, read: Read, decoding: Decoding, seed: int) -> Iterator[str]:
+        """The prompt, and what comes after it."""
+        if not isinstance(decoding, Sampler):
+            raise UserError("a language model goes on from a prompt by drawing. Try decoding=sample or decoding=greedy")
+        if prefix:
+            raise UserError(f"prefix={prefix} is for translations and summaries. Try prompt='{prompt}{prefix}'")
+        yield prompt
+        yield from self.continuation(prompt, decoding, seed)
+
+    def continuation(self, prompt: str, sampler: Sampler, seed: int) -> Iterator[str]:
+        """What comes after ``prompt``, in pieces: a piece ends where no later token can change it."""
+        tokenizer = self.tokenizer
         start = [self.facts.eos_id, *tokenizer.encode(prompt)]  # training saw each document begin after <eos>
         written: list[int] = []
         text = shown = ""
@@ -62,7 +80,7 @@ class CausalLM(LanguageModel):
             self.model,
             self.head,
             [start],
-            max_new_tokens=max_new_tokens,
+            max_new_tokens=sampler.max_new_tokens,
             sampler=sampler,
             eos_id=self.facts.eos_id,
             forbidden_ids=self.unwritten,

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from groundup.baselines.classification import classification_baselines
 from groundup.data.collate import ClassificationCollator
-from groundup.data.datamodule import TextDataModule
 from groundup.data.facts import Facts
+from groundup.data.labelled import LabelledText
 from groundup.data.loading import Collate
+from groundup.data.text_data import TextData
 from groundup.errors import UserError
 from groundup.metrics.classification import CLASSIFICATION, classification_metrics, classification_sections
 from groundup.metrics.estimate import Estimate
@@ -21,8 +22,8 @@ from groundup.metrics.sections import Section
 from groundup.models.backbone import Backbone
 from groundup.models.heads import Pooling, SequenceHead
 from groundup.ranges import Rate
-from groundup.tasks.base import Loss, Task
-from groundup.tasks.evaluated import Split
+from groundup.tasks.base import Loss, Optimize, Task
+from groundup.tasks.evaluation import Split
 from groundup.text.tokenizer import Tokenizer
 
 NAMED = 100  # classes whose probabilities a prediction lists
@@ -34,7 +35,7 @@ class Classification(Task):
     Metrics: loss (without smoothing or class weights), accuracy, macro and micro precision, recall and F1, AUROC.
     """
 
-    form = "labelled"
+    examples = LabelledText
     columns = ("text", "label")
     reports = CLASSIFICATION
     answers = ("predicted", "probability", "probabilities")
@@ -45,12 +46,14 @@ class Classification(Task):
         self,
         model: Backbone,
         facts: Facts,
+        tokenizer: Tokenizer,
         pooling: Literal["cls", "mean", "max", "last", "attention"] = "mean",
         dropout: Rate = 0.1,
         label_smoothing: Rate = 0.0,
         class_weights: Literal["balanced"] | list[float] | None = None,
+        optimize: Optimize | None = None,
     ) -> None:
-        super().__init__(model, facts)
+        super().__init__(model, facts, tokenizer, optimize)
         if pooling == "cls" and not model.reads_both_ways:
             raise UserError(
                 f"task.pooling=cls takes the first position, and a {type(model).__name__} that reads from left to right "
@@ -61,7 +64,15 @@ class Classification(Task):
         self.label_smoothing = label_smoothing
         self.register_buffer("class_weights", _class_weights(class_weights, facts), persistent=False)
 
-    def collator(self, tokenizer: Tokenizer) -> Collate:
+    @classmethod
+    def check_facts(cls, facts: Facts) -> None:
+        if len(facts.labels) < 2:
+            found = f"only {facts.labels[0]!r}" if facts.labels else "no label"
+            raise UserError(
+                f"task=classification needs at least two classes, but the training split has {found}. Try data.label=COLUMN"
+            )
+
+    def collator(self) -> Collate:
         return ClassificationCollator(self.facts)
 
     def logits(self, batch: dict[str, Tensor]) -> Tensor:
@@ -76,11 +87,11 @@ class Classification(Task):
             return Loss(cross_entropy(), count)
         return Loss(cross_entropy(label_smoothing=self.label_smoothing), count, plain=cross_entropy())
 
-    def evaluate_batch(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def evaluate_batch(self, batch: dict[str, Tensor], split: Split | None = None) -> dict[str, Tensor]:
         return {"probabilities": self.logits(batch).softmax(-1), "labels": batch["labels"]}
 
     def metrics(self, table: dict[str, Tensor], split: Split) -> dict[str, Estimate]:
-        return classification_metrics(table["probabilities"], table["labels"], resamples=self.resamples)
+        return classification_metrics(table["probabilities"], table["labels"], resamples=split.resamples)
 
     def describe(self, table: dict[str, Tensor], split: Split) -> list[dict[str, Any]]:
         names = self.facts.labels
@@ -90,10 +101,10 @@ class Classification(Task):
             for index, label, row in zip(table["index"].tolist(), table["labels"].tolist(), rows, strict=True)
         ]
 
-    def sections(self, rows: list[dict[str, Any]], data: TextDataModule, split: str) -> list[Section]:
+    def sections(self, rows: list[dict[str, Any]], data: TextData, split: str) -> list[Section]:
         return classification_sections(rows, self.facts.labels)
 
-    def baselines(self, data: TextDataModule, split: str) -> dict[str, dict[str, Estimate]]:
+    def baselines(self, data: TextData, split: str) -> dict[str, dict[str, Estimate]]:
         return classification_baselines(data.texts("train"), data.texts(split), self.facts.labels, split)
 
     def predict_batch(self, batch: dict[str, Tensor]) -> list[dict[str, Any]]:

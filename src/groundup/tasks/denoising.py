@@ -11,7 +11,8 @@ from groundup.data.facts import Facts
 from groundup.data.loading import Collate
 from groundup.models.backbone import Backbone
 from groundup.ranges import Rate
-from groundup.tasks.evaluated import Split
+from groundup.tasks.base import Optimize
+from groundup.tasks.evaluation import Split
 from groundup.tasks.language_model import LanguageModel
 from groundup.text.tokenizer import Tokenizer
 
@@ -30,13 +31,15 @@ class Denoising(LanguageModel):
         self,
         model: Backbone,
         facts: Facts,
+        tokenizer: Tokenizer,
         mask_ratio: Rate = 0.3,
         poisson_lambda: Annotated[float, Field(ge=1, le=100)] = 3.0,
         deletion: Rate = 0.0,
         permute_sentences: bool = True,
         tied: bool = True,
+        optimize: Optimize | None = None,
     ) -> None:
-        super().__init__(model, facts, tied=tied)
+        super().__init__(model, facts, tokenizer, tied, optimize=optimize)
         self.noise: dict[str, Any] = {
             "mask_ratio": mask_ratio,
             "poisson_lambda": poisson_lambda,
@@ -46,8 +49,8 @@ class Denoising(LanguageModel):
 
     def bytes_per_token(self, split: Split) -> float | None:
         """Of the text for each scored token: the ``<eos>`` of each window is scored, and stands for nothing in it."""
-        whole, windows = split.bytes_per_token, split.examples.lengths(training=False)
+        whole, windows = split.examples.bytes_per_token, split.examples.lengths(training=False)
         return None if whole is None else whole * windows.sum() / (windows.sum() + len(windows))
 
-    def collator(self, tokenizer: Tokenizer) -> Collate:
-        return DenoisingCollator(self.facts, sentence_end_ids=sentence_end_ids(tokenizer), **self.noise)
+    def collator(self) -> Collate:
+        return DenoisingCollator(self.facts, sentence_end_ids=sentence_end_ids(self.tokenizer), **self.noise)

@@ -10,22 +10,32 @@ from torch import Tensor
 
 from groundup.data.collate import IGNORE
 from groundup.data.facts import Facts
+from groundup.data.packing import PackedText
 from groundup.metrics.estimate import Estimate, Metric
 from groundup.metrics.language import LANGUAGE, language_metrics
 from groundup.models.backbone import Backbone
 from groundup.models.heads import LanguageModelHead
-from groundup.tasks.base import Loss, Task
-from groundup.tasks.evaluated import Split
+from groundup.tasks.base import Loss, Optimize, Task
+from groundup.tasks.evaluation import Split
+from groundup.text.tokenizer import Tokenizer
 
 
 class LanguageModel(Task):
     """Base of tasks that predict tokens; which ones, their collators decide."""
 
-    form = "packed"
+    examples = PackedText
     reports: ClassVar[tuple[Metric, ...]] = LANGUAGE
 
-    def __init__(self, model: Backbone, facts: Facts, tied: bool = True, transform: bool = False) -> None:
-        super().__init__(model, facts)
+    def __init__(
+        self,
+        model: Backbone,
+        facts: Facts,
+        tokenizer: Tokenizer,
+        tied: bool = True,
+        transform: bool = False,
+        optimize: Optimize | None = None,
+    ) -> None:
+        super().__init__(model, facts, tokenizer, optimize)
         self.head = LanguageModelHead(model, tied=tied, transform=transform)
 
     def scored(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
@@ -41,7 +51,7 @@ class LanguageModel(Task):
         logits, targets, chosen = self.scored(batch)
         return Loss(F.cross_entropy(logits, targets, reduction="sum"), chosen.sum().float())
 
-    def evaluate_batch(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def evaluate_batch(self, batch: dict[str, Tensor], split: Split | None = None) -> dict[str, Tensor]:
         logits, targets, chosen = self.scored(batch)
         nll, correct = F.cross_entropy(logits, targets, reduction="none"), logits.argmax(-1) == targets
         row = chosen.nonzero()[:, 0]  # (N,) row of each scored token
@@ -54,7 +64,7 @@ class LanguageModel(Task):
 
     def bytes_per_token(self, split: Split) -> float | None:
         """Of the text that is scored; None where bits per byte would mean nothing."""
-        return split.bytes_per_token
+        return split.examples.bytes_per_token
 
     def metrics(self, table: dict[str, Tensor], split: Split) -> dict[str, Estimate]:
         return language_metrics(
@@ -62,5 +72,5 @@ class LanguageModel(Task):
             table["count"].numpy(),
             bytes_per_token=self.bytes_per_token(split),
             correct=table["correct"].numpy(),
-            resamples=self.resamples,
+            resamples=split.resamples,
         )

@@ -11,7 +11,8 @@ from groundup.data.facts import Facts
 from groundup.data.loading import Collate
 from groundup.metrics.language import MISSING_PARTS
 from groundup.models.backbone import Backbone
-from groundup.tasks.evaluated import Split
+from groundup.tasks.base import Optimize
+from groundup.tasks.evaluation import Split
 from groundup.tasks.language_model import LanguageModel
 from groundup.text.tokenizer import Tokenizer
 
@@ -27,12 +28,18 @@ class MaskedLM(LanguageModel):
     accepts = ("encoder",)
 
     def __init__(
-        self, model: Backbone, facts: Facts, mask_rate: Annotated[float, Field(gt=0, lt=1)] = 0.15, tied: bool = False
+        self,
+        model: Backbone,
+        facts: Facts,
+        tokenizer: Tokenizer,
+        mask_rate: Annotated[float, Field(gt=0, lt=1)] = 0.15,
+        tied: bool = False,
+        optimize: Optimize | None = None,
     ) -> None:
-        super().__init__(model, facts, tied=tied, transform=True)
+        super().__init__(model, facts, tokenizer, tied, transform=True, optimize=optimize)
         self.mask_rate = mask_rate
 
-    def collator(self, tokenizer: Tokenizer) -> Collate:
+    def collator(self) -> Collate:
         return MaskedCollator(self.facts, self.mask_rate)
 
     def bytes_per_token(self, split: Split) -> float | None:

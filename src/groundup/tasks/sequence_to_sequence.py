@@ -14,11 +14,10 @@ from pydantic import Field
 from torch import Tensor
 
 from groundup.data.collate import IGNORE, Collator
-from groundup.data.datamodule import TextDataModule
 from groundup.data.facts import Facts
-from groundup.data.forms import statuses
 from groundup.data.loading import Collate
-from groundup.data.pairs import ROOM
+from groundup.data.pairs import ROOM, PairedText, PromptedText
+from groundup.data.text_data import TextData
 from groundup.decoding.decoding import Decoding, Hypothesis
 from groundup.decoding.generate import decode, stream
 from groundup.decoding.sampling import Greedy, Sampler
@@ -38,8 +37,8 @@ from groundup.models.backbone import Backbone, EncoderDecoderBackbone
 from groundup.models.heads import LanguageModelHead, Pointer
 from groundup.ranges import Rate
 from groundup.tasks.attention_maps import attention_maps
-from groundup.tasks.base import Loss, Task
-from groundup.tasks.evaluated import Split
+from groundup.tasks.base import Loss, Optimize, Read, Task
+from groundup.tasks.evaluation import Split
 from groundup.text.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
@@ -60,19 +59,20 @@ class SequenceToSequence(Task):
     ``pointer``: tokens of the source may be copied (See et al. 2017); for encoder-decoders with one vocabulary.
     """
 
-    form = "paired"
+    examples = PairedText
     columns = ("source", "target")
+    writes = "answer"
     accepts = ("encoder_decoder", "decoder")
     kind: ClassVar[Literal["translation", "summarization"]]  # which metrics
     ranked: ClassVar[tuple]  # title of the report's section, and the metric and function by which its rows are ranked
     answers = ("prediction", "score", "log_probability", "finished", "n_best")
     baselines_are_trained = False
-    prefix: tuple[int, ...] = ()  # tokens that every prediction begins with
 
     def __init__(
         self,
         model: Backbone,
         facts: Facts,
+        tokenizer: Tokenizer,
         decoding: Decoding,
         tied: bool = True,
         label_smoothing: Rate = 0.0,
@@ -80,8 +80,9 @@ class SequenceToSequence(Task):
         pointer: bool = False,
         validation_rows: Annotated[int, Field(ge=0)] = 100,
         max_length_ratio: Annotated[float, Field(gt=0)] | None = None,
+        optimize: Optimize | None = None,
     ) -> None:
-        super().__init__(model, facts)
+        super().__init__(model, facts, tokenizer, optimize)
         self.decoding, self.validation_rows = decoding, validation_rows
         self.max_length_ratio = max_length_ratio or facts.length_ratio or RATIO
         self.label_smoothing, self.scheduled_sampling = label_smoothing, scheduled_sampling
@@ -104,10 +105,10 @@ class SequenceToSequence(Task):
         self.pointer = Pointer(model.width) if pointer else None
 
     @classmethod
-    def form_for(cls, kind: str) -> str:
-        return "paired" if kind == "encoder_decoder" else "prompted"
+    def examples_for(cls, kind: str) -> type[PairedText]:
+        return PairedText if kind == "encoder_decoder" else PromptedText
 
-    def collator(self, tokenizer: Tokenizer) -> Collate:
+    def collator(self) -> Collate:
         return Collator(self.facts)
 
     # Training
@@ -198,6 +199,15 @@ class SequenceToSequence(Task):
             longest = [min(most, limit + 1 - len(prompt)) for most, prompt in zip(longest, prompts, strict=True)]
         return {"prompts": prompts, **common}, longest
 
+    def generate(self, prompt: str, prefix: str, read: Read, decoding: Decoding, seed: int) -> Iterator[str]:
+        if not prompt.strip():
+            raise UserError("prompt is empty, and there is nothing to translate or summarize. Try prompt='...'")
+        batch, cut = read(prompt)
+        if cut:
+            log.warning("the prompt is longer than the model reads: cut to %d tokens", batch["input_ids"].shape[1])
+        with torch.inference_mode():
+            yield from self.answer(batch, decoding, seed, self.tokenizer.encode(prefix))
+
     def answer(
         self, batch: dict[str, Tensor], decoding: Decoding, seed: int, prefix: Sequence[int] = ()
     ) -> Iterator[str]:
@@ -226,17 +236,16 @@ class SequenceToSequence(Task):
 
     def spell(self, tokens: Sequence[int]) -> str:
         """The text of output tokens."""
-        assert self.tokenizer is not None, "set task.tokenizer to that of the target side"
         return self.tokenizer.decode(tokens)
 
     # Evaluation
 
-    def evaluate_batch(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def evaluate_batch(self, batch: dict[str, Tensor], split: Split) -> dict[str, Tensor]:
         labels = batch["labels"]
         logits = self.logits(batch, torch.ones_like(labels, dtype=torch.bool))
         nll = F.cross_entropy(logits, labels.flatten(), ignore_index=IGNORE, reduction="none")
         chosen = labels != IGNORE
-        written = self.is_written(batch["index"])
+        written = self.is_written(batch["index"], split)
         size = self.decoding.max_new_tokens
         tokens = torch.full((len(labels), size), self.facts.pad_id, device=labels.device)
         scores = torch.zeros(len(labels), device=labels.device)
@@ -244,7 +253,7 @@ class SequenceToSequence(Task):
         if written.any():
             part = {name: value[written] for name, value in batch.items()}
             greedy = Greedy(max_new_tokens=size)
-            found = self.write(part, self.decoding if self.final else greedy, part["index"].tolist())
+            found = self.write(part, self.decoding if split.final else greedy, part["index"].tolist())
             for row, (best, *_) in zip(written.nonzero()[:, 0].tolist(), found, strict=True):
                 tokens[row, : len(best.tokens)] = torch.tensor(best.tokens, dtype=torch.long)
                 scores[row], finished[row] = best.score, best.finished
@@ -258,37 +267,42 @@ class SequenceToSequence(Task):
             "finished": finished,
         }
 
-    def is_written(self, index: Tensor) -> Tensor:
+    def is_written(self, index: Tensor, split: Split) -> Tensor:
         """Which rows (B,) are written: all at the end, else ``validation_rows`` of the whole split, evenly spread."""
-        if self.final or self.evaluating is None:
+        if split.final:
             return torch.ones_like(index, dtype=torch.bool)
         if not self.validation_rows:
             return torch.zeros_like(index, dtype=torch.bool)
-        return index % -(-len(self.evaluating.examples) // self.validation_rows) == 0
+        return index % -(-len(split.examples) // self.validation_rows) == 0
 
     def metrics(self, table: dict[str, Tensor], split: Split) -> dict[str, Estimate]:
-        scored = (table["nll"].numpy(), table["count"].numpy(), split.bytes_per_token, table["correct"].numpy())
+        scored = (
+            table["nll"].numpy(),
+            table["count"].numpy(),
+            split.examples.bytes_per_token,
+            table["correct"].numpy(),
+        )
         rows = self.describe(table, split)
-        results = self.measure(rows) if rows else {}
-        results |= language_metrics(*scored, metrics=CONDITIONAL, resamples=self.resamples)
+        results = self.measure(rows, split.resamples) if rows else {}
+        results |= language_metrics(*scored, metrics=CONDITIONAL, resamples=split.resamples)
         for group in sorted({row["group"] for row in rows if row.get("group")}):
             chosen = [row for row in rows if row.get("group") == group]
             found = exact_match([row["hypothesis"] for row in chosen], [references_of(row) for row in chosen])
             results[f"{EXACT_MATCH.name}_{group}"] = replace(found, metric=EXACT_MATCH, group=group)
         return results
 
-    def measure(self, rows: Sequence[dict[str, Any]]) -> dict[str, Estimate]:
+    def measure(self, rows: Sequence[dict[str, Any]], resamples: int = 0) -> dict[str, Estimate]:
         """Metrics of hypotheses, against the raw references."""
         return generation_metrics(
             [row["hypothesis"] for row in rows],
             [row["source"] for row in rows],
             [references_of(row) for row in rows],
             self.kind,
-            resamples=self.resamples,
+            resamples=resamples,
         )
 
     def describe(self, table: dict[str, Tensor], split: Split) -> list[dict[str, Any]]:
-        status, rows = statuses(split.rows, split.examples), []
+        status, rows = split.examples.statuses(split.rows), []
         for row in table["written"].nonzero()[:, 0].tolist():
             index = int(table["index"][row])
             tokens = [token for token in table["tokens"][row].tolist() if token != self.facts.pad_id]
@@ -297,10 +311,10 @@ class SequenceToSequence(Task):
             rows.append({"index": index, **split.rows[index], **told})
         return rows
 
-    def predict_batch(self, batch: dict[str, Tensor]) -> list[dict[str, Any]]:
+    def predict_batch(self, batch: dict[str, Tensor], prefix: Sequence[int] = ()) -> list[dict[str, Any]]:
         """The best text and, where more were asked for, all of them with their scores."""
         answers = []
-        for found in self.write(batch, self.decoding, batch["index"].tolist(), self.prefix):
+        for found in self.write(batch, self.decoding, batch["index"].tolist(), prefix):
             hypotheses = [
                 {
                     "text": self.spell(one.tokens),
@@ -316,10 +330,18 @@ class SequenceToSequence(Task):
                 answers[-1]["n_best"] = hypotheses
         return answers
 
-    def sections(self, rows: list[dict[str, Any]], data: TextDataModule, split: str) -> list[Section]:
+    def sections(self, rows: list[dict[str, Any]], data: TextData, split: str) -> list[Section]:
         return [*written_sections(rows, *self.ranked), *attention_sections(self.attention_maps(data, split))]
 
-    def attention_maps(self, data: TextDataModule, split: str) -> list[dict[str, Any]]:
+    def source_weights(self, batch: dict[str, Tensor], decoder_input_ids: Tensor) -> Tensor | None:
+        """(B, U, S), rows sum to one: of the pointer where there is one, else of the decoder's top layer."""
+        model, ids, mask = cast(EncoderDecoderBackbone, self.model), batch["input_ids"], batch.get("attention_mask")
+        if self.pointer is None:
+            return model.attention_weights(ids, decoder_input_ids, mask)
+        hidden, memory = model(ids, decoder_input_ids, mask)
+        return self.pointer.attend(hidden, self.pointer.source(ids, memory, mask))[0]
+
+    def attention_maps(self, data: TextData, split: str) -> list[dict[str, Any]]:
         return attention_maps(self, data, split) if self.paired else []
 
 

@@ -11,7 +11,8 @@ from groundup.data.facts import Facts
 from groundup.data.loading import Collate
 from groundup.metrics.language import MISSING_PARTS
 from groundup.models.backbone import Backbone
-from groundup.tasks.evaluated import Split
+from groundup.tasks.base import Optimize
+from groundup.tasks.evaluation import Split
 from groundup.tasks.language_model import LanguageModel
 from groundup.text.tokenizer import Tokenizer
 
@@ -30,14 +31,16 @@ class SpanCorruption(LanguageModel):
         self,
         model: Backbone,
         facts: Facts,
+        tokenizer: Tokenizer,
         noise_density: Annotated[float, Field(gt=0, lt=1)] = 0.15,
         mean_span_length: Annotated[float, Field(ge=1)] = 3.0,
         tied: bool = True,
+        optimize: Optimize | None = None,
     ) -> None:
-        super().__init__(model, facts, tied=tied)
+        super().__init__(model, facts, tokenizer, tied, optimize=optimize)
         self.noise_density, self.mean_span_length = noise_density, mean_span_length
 
-    def collator(self, tokenizer: Tokenizer) -> Collate:
+    def collator(self) -> Collate:
         return SpanCorruptionCollator(self.facts, self.noise_density, self.mean_span_length)
 
     def bytes_per_token(self, split: Split) -> float | None:

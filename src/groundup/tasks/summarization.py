@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from groundup.baselines.generation import summarization_baselines
-from groundup.data.datamodule import TextDataModule
+from groundup.data.text_data import TextData
 from groundup.metrics.estimate import Estimate
 from groundup.metrics.generation import SUMMARIZATION
 from groundup.metrics.language import CONDITIONAL
@@ -18,5 +18,5 @@ class Summarization(SequenceToSequence):
     ranked = ("Summaries", ROUGE_L, sentence_rouge)
     reports = (*SUMMARIZATION, *CONDITIONAL)
 
-    def baselines(self, data: TextDataModule, split: str) -> dict[str, dict[str, Estimate]]:
+    def baselines(self, data: TextData, split: str) -> dict[str, dict[str, Estimate]]:
         return summarization_baselines(data.texts(split), split)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from groundup.baselines.generation import translation_baselines
-from groundup.data.datamodule import TextDataModule
+from groundup.data.text_data import TextData
 from groundup.metrics.estimate import Estimate
 from groundup.metrics.generation import TRANSLATION
 from groundup.metrics.language import CONDITIONAL
@@ -18,5 +18,5 @@ class Translation(SequenceToSequence):
     ranked = ("Translations", CHRF, sentence_chrf)
     reports = (*TRANSLATION, *CONDITIONAL)
 
-    def baselines(self, data: TextDataModule, split: str) -> dict[str, dict[str, Estimate]]:
+    def baselines(self, data: TextData, split: str) -> dict[str, dict[str, Estimate]]:
         return translation_baselines(data.texts(split), split)

@@ -88,7 +88,7 @@ class _Stopwatch(Callback):
 
 def measure_seconds_per_step(
     trial: LightningModule,
-    data: Any,
+    batches: Any,
     build: Callable[..., Trainer],
     skip: int = 3,
     steps: int = 8,
@@ -97,16 +97,16 @@ def measure_seconds_per_step(
     """Median time of real optimizer steps on the first batches.
 
     Args:
-        trial: a deep copy of the task, with an optimizer for a long run; it is trained and thrown away.
+        trial: a task with an optimizer for a long run; it is trained and thrown away.
+        batches: a loader of micro-batches, more than will be needed.
         build: makes a trainer from keyword arguments.
         skip: first steps that do not count (allocation, compilation).
         steps, seconds: measures at least so many, and at least so long.
 
-    The run's own random numbers and data position are left as they were.
+    The process's own random numbers are left as they were.
     """
-    kept = data.total_batches, data.start_batch, random.getstate(), np.random.get_state()  # noqa: NPY002
+    kept = random.getstate(), np.random.get_state()  # noqa: NPY002
     watch = _Stopwatch(skip, steps, seconds)
-    data.total_batches, data.start_batch = 1_000_000, 0
     try:
         with torch.random.fork_rng(devices=[]):
             trainer = build(
@@ -120,9 +120,8 @@ def measure_seconds_per_step(
                 enable_model_summary=False,
             )
             with as_keyboard_interrupt():
-                trainer.fit(trial, train_dataloaders=data.train_dataloader())
+                trainer.fit(trial, train_dataloaders=batches)
     finally:
-        data.total_batches, data.start_batch = kept[:2]
-        random.setstate(kept[2])
-        np.random.set_state(kept[3])  # noqa: NPY002
+        random.setstate(kept[0])
+        np.random.set_state(kept[1])  # noqa: NPY002
     return watch.median()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -58,7 +58,7 @@ def count_processes(build: Callable[..., Trainer]) -> Processes:
 def make_trainer(
     build: Callable[..., Trainer],
     run: Path,
-    datamodule: Any,
+    order: str,
     checkpoints: Checkpoints,
     callbacks: Mapping[str, Callback | None],
     loggers: list[Logger],
@@ -71,7 +71,7 @@ def make_trainer(
     Args:
         build: makes the trainer from keyword arguments, e.g. ``partial(instantiate, cfg.trainer)``.
         run: the run folder; texts go to ``run/samples``.
-        datamodule: a LightningDataModule with ``total_batches``, ``start_batch`` and ``order_fingerprint``.
+        order: fingerprint of the data's order; a resumed run must find the same.
         checkpoints: which to keep, and where; no run goes without.
         callbacks: by name; None entries are left out.
         max_steps: optimizer steps after which training ends.
@@ -87,7 +87,7 @@ def make_trainer(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # the stream is split by rank already
         plugins=[AtomicIO()],
-        callbacks=[ExactResume(datamodule, seed), ValidateAtEnd(), *chosen, checkpoints],
+        callbacks=[ExactResume(order, seed), ValidateAtEnd(), *chosen, checkpoints],
         logger=loggers,
         enable_progress_bar=False,  # ours is a callback
         enable_model_summary=False,
@@ -95,22 +95,21 @@ def make_trainer(
     )
     steps = max_steps + 1 if validate_every is None else validate_every
     trainer.val_check_interval = steps * trainer.accumulate_grad_batches  # Lightning counts micro-batches
-    datamodule.total_batches = max_steps * trainer.accumulate_grad_batches
     return trainer
 
 
-def fit(trainer: Trainer, task: LightningModule, datamodule: Any, resume: Path | None = None) -> None:
+def fit(trainer: Trainer, task: LightningModule, batches: LightningDataModule, resume: Path | None = None) -> None:
     """Trains to the trainer's ``max_steps``; with ``resume`` it goes on from that checkpoint, exactly.
+
+    ``batches`` begin where the checkpoint left them: ``resume.saved_batches``.
 
     Raises:
         Interrupted (a SystemExit): a signal or Ctrl-C stopped it, after ``last.ckpt`` was written.
         KeyboardInterrupt: a second Ctrl-C stopped it at once.
     """
-    if resume is None:
-        datamodule.start_batch = 0
     try:
         with as_keyboard_interrupt():
-            trainer.fit(task, datamodule=datamodule, ckpt_path=resume and str(resume), weights_only=True)
+            trainer.fit(task, datamodule=batches, ckpt_path=resume and str(resume), weights_only=True)
     except BaseException as error:
         end_ranks(trainer, error)
         raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import torch
@@ -12,16 +11,12 @@ from groundup.errors import UserError
 from groundup.models.backbone import Backbone
 from groundup.models.heads import Head
 
-log = logging.getLogger(__name__)
-
 KINDS = ("matrix", "embedding", "head", "vector")
 DECAYED = ("matrix", "head")  # norms, biases and (tied) embeddings are never decayed
 RECURRENT_GATES = {nn.LSTM: 4, nn.GRU: 3, nn.RNN: 1}
 
 
-def parameter_groups(
-    module: nn.Module, lr: float, weight_decay: float = 0.0, layer_decay: float = 1.0, log_table: bool = True
-) -> list[dict]:
+def parameter_groups(module: nn.Module, lr: float, weight_decay: float = 0.0, layer_decay: float = 1.0) -> list[dict]:
     """Optimizer groups that hold every trainable parameter of ``module`` exactly once.
 
     The kind of a parameter: ``embedding`` (of an ``nn.Embedding``; a weight tied to one stays one), ``head`` (matrices
@@ -68,8 +63,6 @@ def parameter_groups(
             group["splits"][name] = splits[id(parameter)]
     ordered = sorted(groups.values(), key=lambda group: (KINDS.index(group["kind"]), group["lr_scale"]))
     _assert_complete(module, ordered)
-    if log_table:
-        log.info("%s", table(ordered))
     return ordered
 
 

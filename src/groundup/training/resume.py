@@ -28,19 +28,18 @@ log = logging.getLogger(__name__)
 
 
 class ExactResume(Callback):
-    """Counts micro-batches, seeds each one, and puts the data stream back where the checkpoint left it.
+    """Counts micro-batches, seeds each one, and checks that a resumed run goes on with the same stream of data.
 
     Args:
-        datamodule: its ``start_batch`` is set when a checkpoint is loaded, before the train loader is made;
-            its ``order_fingerprint`` is compared with the checkpoint's.
+        order: fingerprint of the data's order, compared with the checkpoint's.
         seed: of the run.
 
     Raises:
         UserError: the checkpoint was made with another seed, data, batching, accumulation or number of processes.
     """
 
-    def __init__(self, datamodule: Any, seed: int):
-        self.datamodule = datamodule
+    def __init__(self, order: str, seed: int):
+        self.order = order
         self.seed = seed
         self.batches = 0  # own counter: Lightning's batch_idx restarts in some resumes
         self._trainer: Trainer | None = None
@@ -83,7 +82,7 @@ class ExactResume(Callback):
         if state_dict["threads"] != torch.get_num_threads():
             log.info("resume: %d CPU threads, as before (another number changes the last bits)", state_dict["threads"])
             torch.set_num_threads(state_dict["threads"])
-        self.batches = self.datamodule.start_batch = state_dict["batches"]
+        self.batches = state_dict["batches"]
 
     def _stream(self) -> dict[str, int | str]:
         trainer = self._trainer
@@ -91,7 +90,7 @@ class ExactResume(Callback):
             raise RuntimeError("ExactResume is used through Trainer(callbacks=...)")
         return {
             "seed": self.seed,
-            "order": self.datamodule.order_fingerprint(),
+            "order": self.order,
             "accumulate": trainer.accumulate_grad_batches,
             "world": trainer.world_size,
         }
@@ -137,6 +136,11 @@ class AtomicIO(TorchCheckpointIO):
 def saved_step(path: str | Path) -> int:
     """Optimizer steps done when a checkpoint was saved; its tensors are not read."""
     return load_checkpoint(path, mmap=True)["global_step"]
+
+
+def saved_batches(path: str | Path) -> int:
+    """Micro-batches that each rank had seen when ``last.ckpt`` was saved."""
+    return load_checkpoint(path, mmap=True)["callbacks"][ExactResume.__name__]["batches"]
 
 
 def _keep_previous(last: Path) -> None:

@@ -15,7 +15,6 @@ from pydantic import Field
 from groundup.decoding.sampling import Sampler
 from groundup.ranges import Count
 from groundup.system.files import write_text
-from groundup.tasks.causal_lm import CausalLM
 from groundup.training.ema import EMA
 
 log = logging.getLogger(__name__)
@@ -50,8 +49,7 @@ class Samples(Callback):
         rows: Annotated[int, Field(ge=0)] = 3,
     ) -> None:
         self.prompts = list(prompts)
-        self.max_new_tokens = max_new_tokens
-        self.sampler = Sampler(temperature=temperature, top_p=0.95)
+        self.sampler = Sampler(temperature=temperature, top_p=0.95, max_new_tokens=max_new_tokens)
         self.seed = seed
         self.rows = rows
 
@@ -63,15 +61,15 @@ class Samples(Callback):
         if rows:
             self._write(trainer, [as_text(row) for row in rows])
             self._show(trainer, rows)
-        elif isinstance(pl_module, CausalLM) and pl_module.device_mesh is None:  # one process alone has not all weights
+        elif (
+            pl_module.writes == "continuation" and pl_module.device_mesh is None
+        ):  # one process alone has not all weights
             self._write(trainer, self._continuations(trainer, pl_module))
 
-    def _continuations(self, trainer: Trainer, task: CausalLM) -> list[str]:
-        tokenizer = trainer.datamodule.tokenizer  # type: ignore[attr-defined]
+    def _continuations(self, trainer: Trainer, task: Any) -> list[str]:
         with EMA.weights_for_use(trainer, task):
             return [
-                prompt
-                + "".join(task.write(tokenizer, prompt, self.max_new_tokens, self.sampler, seed=self.seed + number))
+                prompt + "".join(task.continuation(prompt, self.sampler, seed=self.seed + number))
                 for number, prompt in enumerate(self.prompts)
             ]
 
@@ -91,7 +89,7 @@ class Samples(Callback):
 
 def answered(task: Any) -> list[dict[str, Any]]:
     """Rows of the split last evaluated with what the task wrote for them; empty for other tasks."""
-    rows = [row for row in getattr(task, "predictions", []) if "hypothesis" in row and "source" in row]
+    rows = task.validation.predictions if task.writes == "answer" and task.validation else []
     return spread(rows, _KEPT)
 
 

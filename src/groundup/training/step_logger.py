@@ -65,10 +65,7 @@ class StepLogger(Callback):
         self._carried = self._loaded["real"] if self._loaded is not None else 0.0
         if self._loaded is not None and trainer.is_global_zero:  # the sums are of all ranks: one of them carries on
             self._real, self._positions = int(self._loaded["real"]), int(self._loaded["positions"])
-            self._task.step_statistics = {name: torch.as_tensor(self._loaded[name]) for name in ("loss", "count")}
-            self._task.step_statistics = {
-                name: value.to(pl_module.device) for name, value in self._task.step_statistics.items()
-            }
+            self._task.reset_statistics({name: self._loaded[name] for name in ("loss", "count")})
         self._loaded = None
 
     def on_before_optimizer_step(
@@ -100,7 +97,7 @@ class StepLogger(Callback):
         for logger in trainer.loggers:
             logger.log_metrics(row, step=trainer.global_step)
         self.latest = row
-        self._task.step_statistics = {}
+        self._task.reset_statistics()
         self._real, self._positions, self._carried = 0, 0, 0.0
         self._seconds, self._mark = 0.0, self.clock()
 

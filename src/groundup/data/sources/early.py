@@ -100,7 +100,7 @@ def check_columns(wanted: Sequence[str], named: Collection[str]) -> None:
 def _opened(node: Mapping[str, Any]) -> Files:
     """The source, which keeps to itself what the run will tell."""
     source = Files(**{name: value for name, value in node.items() if name not in ("_target_", "clean")})
-    source.told |= {"share", *SPLITS}
+    source.told.update(("share", *SPLITS))
     return source
 
 

@@ -13,16 +13,17 @@ import torch
 from groundup.config.build import instantiate
 from groundup.config.places import resolve
 from groundup.config.tree import Config
-from groundup.data.datamodule import TextDataModule
 from groundup.data.facts import Facts
 from groundup.data.seeding import mix
 from groundup.data.sources.source import Source
+from groundup.data.text_data import TextData
 from groundup.errors import UserError
 from groundup.models.backbone import Backbone
 from groundup.runs.folder import RunFolder
 from groundup.system.hardware import cores
-from groundup.tasks.base import Optimization, Task
+from groundup.tasks.base import Optimize, Task
 from groundup.text.tokenizer import Tokenizer
+from groundup.training.optimization import Optimization
 
 log = logging.getLogger(__name__)
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h of glibc
@@ -94,66 +95,48 @@ def build_data(
     cfg: Config,
     source: Source | None,
     tokenizer: Tokenizer | None = None,
-    facts: Facts | None = None,
     target_tokenizer: Tokenizer | None = None,
-) -> TextDataModule:
-    """Rows, tokenizers and batches, ready to use. Tokenizers and facts of an earlier run go before the config's."""
-    data = TextDataModule(
-        source=source,
-        tokenizer=tokenizer or instantiate(cfg.tokenizer, "tokenizer"),
-        target_tokenizer=target_tokenizer
-        or (instantiate(cfg.target_tokenizer, "target_tokenizer") if cfg.get("target_tokenizer") else None),
-        batching=instantiate(cfg.batching, "batching"),
+    facts: Facts | None = None,
+) -> TextData:
+    """The text of ``source`` (None: of rows that come later) as the config's task and model read it.
+
+    Tokenizers and facts of an earlier run go before the config's.
+    """
+    described = cfg.get("target_tokenizer")
+    return TextData(
+        source,
+        task_class(cfg).examples_for(model_class(cfg).kind),
+        tokenizer or instantiate(cfg.tokenizer, "tokenizer"),
+        instantiate(cfg.batching, "batching"),
         cache_dir=cfg.paths.cache,
         seed=cfg.seed,
-        num_workers=cfg.num_workers,
+        target_tokenizer=target_tokenizer or (instantiate(described, "target_tokenizer") if described else None),
+        facts=facts,
     )
-    data.form, data.known = task_class(cfg).form_for(model_class(cfg).kind), facts
-    if source is None:
-        data.setup("predict")  # rows come later
-    else:
-        data.prepare_data()
-    return data
 
 
-def build_task(cfg: Config, facts: Facts) -> Task:
+def build_task(cfg: Config, facts: Facts, tokenizer: Tokenizer, optimize: Optimize | None = None) -> Task:
     """A model with random weights that follow from the seed, in its task.
+
+    Args:
+        tokenizer: of what the task learns; of pairs, of the targets.
+        optimize: None: the task is not to be trained.
 
     Raises UserError when task, model and data do not fit each other.
     """
-    task = task_class(cfg)
-    if task.form == "labelled" and len(facts.labels) < 2:
-        found = f"only {facts.labels[0]!r}" if facts.labels else "no label"
-        raise UserError(
-            f"task={task_word(task)} needs at least two classes, but the training split has {found}. Try data.label=COLUMN"
-        )
+    task_class(cfg).check_facts(facts)
     torch.manual_seed(mix(cfg.seed, INITIALISATION))
     sizes: dict[str, int | None] = {"vocab_size": facts.vocab_size}
     if model_class(cfg).kind == "encoder_decoder":
         sizes["target_vocab_size"] = facts.target_vocab_size
     model = instantiate(cfg.model, "model", **sizes)
-    return instantiate(cfg.task, "task", model=model, facts=facts)
+    return instantiate(cfg.task, "task", model=model, facts=facts, tokenizer=tokenizer, optimize=optimize)
 
 
-def connect(task: Task, data: TextDataModule) -> None:
-    """Tells the data how the task makes batches, and the task how its output is spelled.
-
-    Raises UserError when the data has longer sequences than the model has positions for.
-    """
-    data.check_lengths(task.model.max_length)
-    data.collate = task.collator(data.tokenizer)
-    task.tokenizer = data.target_tokenizer
-
-
-def add_optimization(task: Task, cfg: Config, total_steps: int) -> None:
-    """Tells the task how it is to be optimized."""
-    task.optimization = Optimization(
-        optimizer=instantiate(cfg.optimizer, "optimizer"),
-        scheduler=instantiate(cfg.scheduler, "scheduler"),
-        total_steps=total_steps,
-        layer_decay=cfg.layer_decay,
-        l1=cfg.l1,
-    )
+def build_optimization(cfg: Config, total_steps: int) -> Optimization:
+    """How the config's task is trained for so many optimizer steps."""
+    optimizer, scheduler = instantiate(cfg.optimizer, "optimizer"), instantiate(cfg.scheduler, "scheduler")
+    return Optimization(optimizer, scheduler, total_steps, cfg.layer_decay, cfg.l1)
 
 
 def saved_tokenizers(folder: RunFolder) -> tuple[Tokenizer | None, Tokenizer | None]:

@@ -1,8 +1,7 @@
-"""The recipe of pretraining and fine-tuning: data, model, weights, training, evaluation, report."""
+"""Pretraining and fine-tuning: data, model, weights, training, evaluation, report. One recipe for both verbs."""
 
 from __future__ import annotations
 
-import copy
 import logging
 import time
 from functools import partial
@@ -12,68 +11,59 @@ from groundup.config.budget import named_budget
 from groundup.config.build import instantiate
 from groundup.config.tree import Config
 from groundup.data.datamodule import TextDataModule
-from groundup.jobs.job import Job
-from groundup.jobs.ranks import leave_process_group
+from groundup.data.text_data import TextData
 from groundup.runs.checkpoints import LAST, PREVIOUS, load_checkpoint
 from groundup.runs.folder import RunFolder
+from groundup.runs.job import Job
 from groundup.runs.loggers import close_loggers, open_loggers
 from groundup.runs.provenance import collect
 from groundup.runs.reference import best_checkpoint, last_checkpoint
-from groundup.stages.building import (
-    add_optimization,
+from groundup.stages.build import (
     build_data,
+    build_optimization,
     build_task,
     check_model_fits,
-    connect,
     prepare_process,
     quiet_lightning,
     saved_tokenizers,
 )
-from groundup.stages.evaluation import (
-    Evaluated,
-    compare_with_baselines,
-    evaluate,
-    limit_of,
-    print_results,
-    write_results,
-)
+from groundup.stages.evaluation import compare_with_baselines, limit_of, print_results, score, write_results
 from groundup.stages.inheritance import adopt_weights, inherit, inherited_tokenizers, open_parents
-from groundup.stages.stored import check_stored, check_tokenizers
+from groundup.stages.stored import check_stored
+from groundup.system.processes import leave_process_group
 from groundup.tasks.base import Task
 from groundup.training.budget import measure_seconds_per_step, to_steps
 from groundup.training.checkpoints import Checkpoints
 from groundup.training.fit import count_processes, fit, make_trainer
-from groundup.training.resume import saved_step
+from groundup.training.resume import saved_batches, saved_step
 from groundup.training.step_logger import FIGURES
 
 log = logging.getLogger(__name__)
 
 
-def train(cfg: Config, job: Job) -> float:
-    """Trains as the config says, evaluates the best checkpoint, and returns the monitored metric."""
+def run(cfg: Config, job: Job) -> float:
+    """Trains as the config says, evaluates the best checkpoint, and returns the monitored metric, for sweeps."""
     quiet_lightning()
     processes = count_processes(partial(instantiate, cfg.trainer, "trainer"))
     threads = prepare_process(cfg.threads, processes.here)
     # A run that died before its first checkpoint begins again, which gives the same weights.
     checkpoint = last_checkpoint(job.folder) if job.resuming and was_saved(job.folder) else None
     if checkpoint:
-        saved = load_checkpoint(checkpoint, mmap=True)
-        check_tokenizers(job.folder, saved, checkpoint)
-        check_stored(cfg, saved, checkpoint)
+        check_stored(job.folder, cfg, load_checkpoint(checkpoint, mmap=True), checkpoint)
     parents = open_parents(cfg) if checkpoint is None else {}
     inherit(cfg, parents, job.overrides)
     check_model_fits(cfg)
     cfg.budget = named_budget(cfg.budget, job.overrides)
     written = checkpoint is not None or not job.is_main
-    tokenizer, target = saved_tokenizers(job.folder) if written else inherited_tokenizers(cfg, parents)
-    data = build_data(cfg, instantiate(cfg.data, "data"), tokenizer, target_tokenizer=target)
-    task = build_task(cfg, data.facts)
-    connect(task, data)
+    tokenizers = saved_tokenizers(job.folder) if written else inherited_tokenizers(cfg, parents)
+
+    data = build_data(cfg, instantiate(cfg.data, "data"), *tokenizers)
+    data.prepare()
+    steps, budget = count_steps(cfg, data, processes.world)
+    task = build_task(cfg, data.facts, data.target_tokenizer, build_optimization(cfg, steps))
+    data.check_lengths(task.model.max_length)
     for line in adopt_weights(task, parents):
         log.info("%s", line)
-
-    steps, budget = count_steps(cfg, data, task, processes.world)
-    add_optimization(task, cfg, steps)
     cfg.threads, cfg.budget = threads, {"steps": steps, "tokens": None, "epochs": None, "minutes": None}
     if job.is_main and checkpoint is None:
         describe(cfg, job.folder, data, task)
@@ -98,18 +88,19 @@ def was_saved(folder: RunFolder) -> bool:
     return any((folder.checkpoints / name).exists() for name in (LAST, PREVIOUS))
 
 
-def count_steps(cfg: Config, data: TextDataModule, task: Task, world: int) -> tuple[int, str]:
+def count_steps(cfg: Config, data: TextData, world: int) -> tuple[int, str]:
     """The budget as optimizer steps, and a line that says how it was counted."""
 
     def seconds_per_step() -> float:
-        trial = copy.deepcopy(task)
-        add_optimization(trial, cfg, total_steps=10_000)
-        return measure_seconds_per_step(trial, data, partial(instantiate, cfg.trainer, "trainer"))
+        steps = 1_000_000  # more than will be made
+        trial = build_task(cfg, data.facts, data.target_tokenizer, build_optimization(cfg, total_steps=10_000))
+        batches = data.train_loader(trial.collator(), steps, num_workers=cfg.num_workers)
+        return measure_seconds_per_step(trial, batches, partial(instantiate, cfg.trainer, "trainer"))
 
     return to_steps(cfg.budget, cfg.trainer.accumulate_grad_batches, data, seconds_per_step, world)
 
 
-def describe(cfg: Config, folder: RunFolder, data: TextDataModule, task: Task) -> None:
+def describe(cfg: Config, folder: RunFolder, data: TextData, task: Task) -> None:
     """Writes what makes the folder enough to use the run, before the first step."""
     parameters = sum(p.numel() for p in task.parameters())
     folder.write_config(cfg)
@@ -141,7 +132,7 @@ def wanted_loggers(cfg: Config, job: Job) -> dict:
 def run_training(
     cfg: Config,
     folder: RunFolder,
-    data: TextDataModule,
+    data: TextData,
     task: Task,
     steps: int,
     loggers: list,
@@ -151,31 +142,35 @@ def run_training(
     callbacks = {name: instantiate(node, f"callbacks.{name}") for name, node in (cfg.callbacks or {}).items() if node}
     checkpoints = Checkpoints(folder.checkpoints, cfg.monitor, cfg.monitor_mode, cfg.checkpoint_every)
     build = partial(instantiate, cfg.trainer, "trainer")
+    order = data.order_fingerprint
     trainer = make_trainer(
-        build, folder.path, data, checkpoints, callbacks, loggers, steps, cfg.validate_every, cfg.seed
+        build, folder.path, order, checkpoints, callbacks, loggers, steps, cfg.validate_every, cfg.seed
     )
     if cfg.compile:
         task.model.compile()
     if checkpoint:
         log.info("resuming at step %d", saved_step(checkpoint))
+    total = steps * trainer.accumulate_grad_batches
+    start = saved_batches(checkpoint) if checkpoint else 0
+    batches = TextDataModule(data, task.collator(), total, start, cfg.num_workers)
     begun = time.perf_counter()
-    fit(trainer, task, data, checkpoint)
+    fit(trainer, task, batches, checkpoint)
     log.info("trained to step %d in %.1f s", trainer.global_step, time.perf_counter() - begun)
 
 
-def conclude(cfg: Config, folder: RunFolder, data: TextDataModule) -> float:
+def conclude(cfg: Config, folder: RunFolder, data: TextData) -> float:
     """Evaluates the best checkpoint on every split it did not train on, and writes and prints the results."""
-    task = build_task(cfg, data.facts)  # the trained one may be spread over processes, or compiled
-    connect(task, data)
+    task = build_task(
+        cfg, data.facts, data.target_tokenizer
+    )  # the trained one may be spread over processes, or compiled
     task.load_state_dict(load_checkpoint(best_checkpoint(folder))["state_dict"])
-    present = [split for split in ("validation", "test") if split in data.source.splits()]
-    splits = [split for split in present if limit_of(split, cfg.trainer) != 0]
+    splits = [split for split in data.source.splits() if split != "train" and limit_of(split, cfg.trainer) != 0]
     if not splits:
         log.warning("nothing is evaluated: trainer.limit_val_batches and trainer.limit_test_batches are 0")
         return float("nan")
-    results: dict[str, Evaluated] = {split: evaluate(task, data, split, cfg.trainer) for split in splits}
+    results = {split: score(task, data, split, cfg.trainer) for split in splits}
     write_results(folder, task, data, results)
     baselines = compare_with_baselines(folder, task, data, splits[-1], cfg.baselines)
     print_results(results, baselines, type(task.model).__name__)
     split, _, metric = cfg.monitor.partition("/")
-    return results[split][0][metric].value if split in results else float("nan")
+    return results[split].metrics[metric].value if split in results else float("nan")

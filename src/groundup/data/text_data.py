@@ -1,0 +1,268 @@
+"""The text of a run: rows, tokenizers, what models must know of them, and splits as examples."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from groundup.data.batching import Batching, BatchStream, EvaluationBatches, padding_share
+from groundup.data.examples import Examples
+from groundup.data.facts import Facts
+from groundup.data.loading import Collate, StreamLoader
+from groundup.data.roles import Row, running_text
+from groundup.data.sources.source import GivenRows, Source, alike
+from groundup.errors import UserError
+from groundup.system.cache import Cache, code_version
+from groundup.text.tokenizer import Tokenizer, TokenizerSpec
+
+log = logging.getLogger(__name__)
+_CLASSES = 10  # shown with their counts
+_SPECIAL = ("pad_id", "unk_id", "bos_id", "eos_id", "sep_id", "mask_id", "cls_id")
+
+
+class TextData:
+    """Rows in, examples out; batches of them by ``train_loader``, ``loader`` and ``rows_loader``.
+
+    Everything is made when it is first asked for, and kept. ``tokenizer`` is that of all text; with a
+    ``target_tokenizer``, for pairs, each is of its own side only. ``facts``, of a finished run, are given together with
+    its Tokenizers: then nothing is learned. Without a ``source`` there are only rows that come later.
+
+    Attributes: ``report``, counts and shares of each split that was opened.
+
+    Raises UserError when batching, tokenizers or columns do not fit what the task trains on.
+    """
+
+    def __init__(
+        self,
+        source: Source | None,
+        examples: type[Examples],
+        tokenizer: TokenizerSpec | Tokenizer,
+        batching: Batching,
+        cache_dir: str | None,
+        seed: int,
+        target_tokenizer: TokenizerSpec | Tokenizer | None = None,
+        facts: Facts | None = None,
+    ) -> None:
+        self.source: Source = GivenRows({}) if source is None else source
+        self.batching, self.seed, self.cache = batching, seed, Cache(Path(cache_dir) if cache_dir else None)
+        self.report: dict[str, dict[str, float]] = {}
+        self._make, self._given, self._given_target, self._known = examples, tokenizer, target_tokenizer, facts
+        self._examples: dict[str, Examples] = {}
+        self._rows: dict[str, list[Row]] = {}
+        self._fingerprints: dict[str, str] = {}
+        if not isinstance(batching, examples.batchings):
+            choice = "batching=packed" if len(examples.batchings) == 1 else "batching=bucketed or batching=token_budget"
+            name = type(batching).__name__
+            raise UserError(f"this task reads {examples.__name__}, which batching {name} does not make: try {choice}")
+        if target_tokenizer is not None and not examples.two_vocabularies:
+            raise UserError(
+                "a target_tokenizer is for encoder-decoders that read pairs, and this task reads one sequence: "
+                "try target_tokenizer=null"
+            )
+        if self.source.columns:
+            examples.check_columns(self.source.columns)
+
+    # What is known of the data
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """As given, or learned from the train split; of pairs with two, that of the source."""
+        roles = self._make.learned_roles(self.source)
+        return self._learned(self._given, roles if self._given_target is None else roles[:1])
+
+    @cached_property
+    def target_tokenizer(self) -> Tokenizer:
+        """That of what a task writes: the same one, if no other was given."""
+        if self._given_target is None:
+            return self.tokenizer
+        return self._learned(self._given_target, self._make.learned_roles(self.source)[1:])
+
+    @cached_property
+    def facts(self) -> Facts:
+        """What models and tasks must know of the data."""
+        names, counts = self._labels
+        target = None if self._given_target is None else self.target_tokenizer.vocab_size
+        known = self._known
+        if known is not None:
+            ratio = known.length_ratio
+        else:
+            ratio = self.examples("train").length_ratio if "train" in self.source.splits() else None
+        special = {name: getattr(self.tokenizer, name) for name in _SPECIAL}
+        sizes = {"vocab_size": self.tokenizer.vocab_size, "target_vocab_size": target}
+        facts = Facts(**sizes, **special, labels=names, label_counts=counts, length_ratio=ratio)  # type: ignore[arg-type]
+        if known is not None:
+            _check_sizes(known, facts)
+        return facts
+
+    # Splits
+
+    def prepare(self) -> None:
+        """Trains the tokenizers and encodes every split into the cache, which shows what is wrong before any training."""
+        for split in self.source.splits() if self._known is None else ():
+            self.examples(split)
+        _ = self.facts
+
+    def examples(self, split: str) -> Examples:
+        """The encoded split. Raises ``UserError`` if there is none."""
+        if split not in self._examples:
+            if split not in self.source.splits():
+                next(iter(self.source.rows(split)), None)  # the source's own message says what to set
+                raise UserError(f"the data has no {split} split, only {', '.join(self.source.splits())}")
+            self.fingerprint(split)
+            self._examples[split] = examples = self._encoded(self.source, split, self.cache)
+            self.report[split] = {**examples.report, "padding_share": self._padding(examples, split)}
+            _log_report(split, self.report[split])
+        return self._examples[split]
+
+    def texts(self, split: str) -> list[Row]:
+        """The rows of ``split`` as the source gives them, in order (kept in memory from the first call on)."""
+        if split not in self._rows:
+            self._rows[split] = list(self.source.rows(split))
+        return self._rows[split]
+
+    def fingerprint(self, split: str) -> str:
+        """Hex digest of the rows of ``split`` as they were when it was opened: a file may change or go after that."""
+        if split not in self._fingerprints:
+            self._fingerprints[split] = self.source.fingerprint(split)
+        return self._fingerprints[split]
+
+    @cached_property
+    def order_fingerprint(self) -> str:
+        """Hex digest of all that decides the training order but the ranks: a resumed run must find the same."""
+        settings = {name: value for name, value in vars(self.batching).items() if name != "evaluation_batch_size"}
+        parts = (type(self.batching).__name__, settings, self.seed, self.fingerprint("train"))
+        digest = hashlib.sha256(repr(parts).encode())
+        digest.update(self.examples("train").lengths(training=True).astype("<i8").tobytes())
+        return digest.hexdigest()
+
+    def check_lengths(self, max_length: int | None) -> None:
+        """Raises ``UserError`` for an open split with an example, or a masked document, that the model has no room for."""
+        for split, examples in self._examples.items():
+            if max_length is not None and examples.longest > max_length:
+                raise UserError(
+                    f"{split} has a sequence of {examples.longest} tokens, but model.max_length={max_length}: "
+                    f"try model.max_length={examples.longest}"
+                )
+
+    # Batches
+
+    @cached_property
+    def batches_per_epoch(self) -> int:
+        """Micro-batches of the first epoch, all ranks together."""
+        return len(self._first_plan)
+
+    @cached_property
+    def tokens_per_batch(self) -> float:
+        """Real tokens of a micro-batch, of pairs on both sides, mean over the first epoch."""
+        return float(self.examples("train").lengths(training=True).sum()) / self.batches_per_epoch
+
+    def train_loader(
+        self,
+        collate: Collate,
+        total: int | None = None,
+        start: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        num_workers: int = 0,
+    ) -> StreamLoader:
+        """Micro-batches ``start`` to ``total`` of one rank, over as many epochs as it takes; None: one epoch."""
+        examples = self.examples("train")
+        total = total or max(1, self.batches_per_epoch // world)
+        plan = partial(self.batching.plan, examples.lengths(training=True), self.seed)
+        stream = BatchStream(plan, total, rank, world, start, constant=self.batching.constant)
+        return StreamLoader(examples, collate, self.seed, stream, num_workers)
+
+    def loader(self, split: str, collate: Collate, rank: int = 0, world: int = 1, num_workers: int = 0) -> StreamLoader:
+        """Each example of ``split`` once, on one of the ranks; ``index`` restores the order."""
+        examples = self.examples(split)
+        plan = self.batching.evaluation_plan(examples.lengths(training=False))
+        return StreamLoader(examples, collate, self.seed, EvaluationBatches(plan, rank, world), num_workers)
+
+    def rows_loader(
+        self, rows: Sequence[Row], collate: Collate, batch_size: int | None = None
+    ) -> tuple[StreamLoader, Examples]:
+        """Raw rows (role -> text; no labels, no targets) as batches to answer, and as examples.
+
+        ``index`` is the place in ``rows``.
+        """
+        given = [{role: row[role] for role in self._make.reads if role in row} for row in rows]
+        examples = self._encoded(GivenRows({"predict": given}), "predict", None)
+        plan = self.batching.evaluation_plan(examples.lengths(training=False), batch_size)
+        return StreamLoader(examples, collate, self.seed, EvaluationBatches(plan)), examples
+
+    # Inside
+
+    @cached_property
+    def _labels(self) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        if self._known is not None:
+            return self._known.labels, self._known.label_counts
+        names, counts = self._make.label_names(self.source)
+        if names:
+            _log_classes(names, counts)
+        return names, counts
+
+    def _learned(self, given: TokenizerSpec | Tokenizer, roles: tuple[str, ...]) -> Tokenizer:
+        if isinstance(given, Tokenizer):
+            return given
+
+        def texts() -> Iterator[str]:
+            for row in self.source.rows("train"):
+                for role in roles:
+                    text = row.get(role)
+                    if text:
+                        yield from text if self._make.words_apart else [running_text(text)]
+
+        content = (code_version(self.source), self.source.fingerprint("train"), roles)
+        return given.build(texts, self.cache, self.cache.key(*content))
+
+    def _encoded(self, source: Source, split: str, cache: Cache | None) -> Examples:
+        make: Any = self._make
+        target = self.target_tokenizer if self._make.two_vocabularies else None
+        return make(self.tokenizer, source, split, self.batching, cache, self.seed, self._labels[0], target)
+
+    @cached_property
+    def _first_plan(self) -> list:
+        return self.batching.plan(self.examples("train").lengths(training=True), self.seed, 0)
+
+    def _padding(self, examples: Examples, split: str) -> float:
+        lengths = examples.lengths(training=split == "train")
+        plan = self._first_plan if split == "train" else self.batching.evaluation_plan(lengths)
+        return padding_share(plan, lengths)
+
+
+def _check_sizes(known: Facts, found: Facts) -> None:
+    """Raises ``UserError`` when the tokenizers at hand are not those that a run was trained with."""
+    for name, told, seen in (
+        ("tokenizer", known.vocab_size, found.vocab_size),
+        ("target tokenizer", known.target_vocab_size, found.target_vocab_size),
+    ):
+        if told != seen:
+            raise UserError(f"the run knows {told or 'no'} tokens, but the {name} has {seen or 'none'}")
+
+
+@rank_zero_only
+def _log_classes(names: Sequence[str], counts: Sequence[int]) -> None:
+    common = sorted(zip(counts, names, strict=True), key=lambda pair: -pair[0])
+    rest = f", ... ({len(names):,} in all)" if len(names) > _CLASSES else ""
+    log.info("classes of train: %s%s", ", ".join(f"{name} {count:,}" for count, name in common[:_CLASSES]), rest)
+    for spellings in alike(names):
+        log.warning("classes %s differ in their spelling only: are they one?", " and ".join(map(repr, spellings)))
+
+
+@rank_zero_only
+def _log_report(split: str, report: dict[str, float]) -> None:
+    counts = f"{report['rows']:,} rows, {report['tokens']:,} tokens, {report['bytes_per_token']:.2f} bytes a token"
+    shares = ", ".join(f"{report[f'{name}_share']:.1%} {name}" for name in ("unknown", "truncated", "padding"))
+    names = {
+        "source_truncated_rows": "cut sources",
+        "target_truncated_rows": "cut targets",
+        "empty_rows": "empty sides",
+    }
+    sides = [f"{report[key]:,} rows with {name}" for key, name in names.items() if report.get(key)]
+    log.info("%s: %s; %s", split, counts, ", ".join([shares, *sides]))
