@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from typing import Any, Protocol
 
 from groundup.data.roles import Row, check_tags, roles
 from groundup.errors import UserError
-from groundup.system.cache import Cache
+from groundup.system.cache import Cache, code_version
 from groundup.text.clean import Clean
 
 SPLITS = ("train", "validation", "test")
@@ -55,7 +54,7 @@ def place(content: str) -> float:
 
 
 class Generated(Source):
-    """Rows that code makes, once: they are kept in the cache, and follow from ``key`` and the code of the module alone.
+    """Rows that code makes, once: they are kept in the cache, and follow from ``key`` and the code alone.
 
     name: of the data set, one of those that ``make`` gives. A subclass also sets ``columns``, and ``labels`` if it has any.
     """
@@ -82,8 +81,7 @@ class Generated(Source):
         if split not in SPLITS:
             raise UserError(f"the data has no {split} split; it has {', '.join(SPLITS)}")
         if split not in self._rows:
-            code = Path(str(sys.modules[type(self).__module__].__file__)).read_bytes()
-            key = Cache.key(type(self).__name__, hashlib.sha256(code).hexdigest(), self.key())
+            key = Cache.key(type(self).__name__, code_version(self), self.key())
             with open(Cache().get(key, self._write) / f"{self.name}.{split}.jsonl", encoding="utf-8") as file:
                 raw = [json.loads(line) for line in file]
             columns = {role: column for role, column in self.columns.items() if column in raw[0]}
