@@ -6,7 +6,13 @@ import math
 
 import pytest
 
-from groundup.metrics.generation import exact_match, generation_metrics, references_of, text_statistics
+from groundup.metrics.generation import (
+    exact_match,
+    references_of,
+    summarization_metrics,
+    text_statistics,
+    translation_metrics,
+)
 from groundup.metrics.overlap import bleu, chrf, rouge, script
 
 HYPOTHESES = ["the dog runs", "A cat!", ""]
@@ -16,15 +22,13 @@ ABOUT = ["length_ratio", "copy_rate", "repetition_rate", "distinct_1", "distinct
 
 
 def test_one_function_gives_all_metrics_of_a_task():
-    found = generation_metrics(HYPOTHESES, SOURCES, REFERENCES, "translation")
+    found = translation_metrics(HYPOTHESES, SOURCES, REFERENCES)
     assert list(found) == ["bleu", "chrf", "exact_match", *ABOUT]
     assert found["bleu"] == bleu(HYPOTHESES, REFERENCES)
     assert found["chrf"] == chrf(HYPOTHESES, REFERENCES)
-    found = generation_metrics(HYPOTHESES, SOURCES, REFERENCES, "summarization")
+    found = summarization_metrics(HYPOTHESES, SOURCES, REFERENCES)
     assert list(found) == ["rouge_1", "rouge_2", "rouge_l", *ABOUT]
     assert found["rouge_2"] == rouge(HYPOTHESES, REFERENCES)["rouge_2"]
-    with pytest.raises(ValueError, match="translation or summarization"):
-        generation_metrics(HYPOTHESES, SOURCES, REFERENCES, "poetry")
 
 
 def test_text_is_counted_over_all_rows():
@@ -70,7 +74,7 @@ def test_intervals_cover_the_value_and_can_be_left_out():
     for name in ("length_ratio", "copy_rate", "repetition_rate"):
         assert found[name].low <= found[name].value <= found[name].high
     assert found["length_ratio"].value == 1
-    quick = generation_metrics(texts, texts, [[text] for text in texts], "translation", resamples=0)
+    quick = translation_metrics(texts, texts, [[text] for text in texts], resamples=0)
     assert [name for name, e in quick.items() if e.low is not None] == ["exact_match"]  # by formula
 
 

@@ -12,7 +12,13 @@ from groundup import cli
 from groundup.errors import UserError
 from groundup.metrics.classification import ACCURACY, CLASSIFICATION, classification_metrics
 from groundup.metrics.estimate import LOSS, Estimate, Metric, check_monitor, direction, labelled
-from groundup.metrics.generation import EXACT_MATCH, SUMMARIZATION, TRANSLATION, generation_metrics
+from groundup.metrics.generation import (
+    EXACT_MATCH,
+    SUMMARIZATION,
+    TRANSLATION,
+    summarization_metrics,
+    translation_metrics,
+)
 from groundup.metrics.language import CONDITIONAL, LANGUAGE, MISSING_PARTS, language_metrics
 
 TASKS = {
@@ -44,8 +50,8 @@ def test_each_list_is_what_is_measured():
         (language_metrics(*scored, resamples=0), LANGUAGE),
         (language_metrics([1.0, 2.0], [1, 2], None, [1, 1], resamples=0), MISSING_PARTS),
         (language_metrics(*scored, metrics=CONDITIONAL, resamples=0), CONDITIONAL),
-        (generation_metrics(*texts, "translation", resamples=0), TRANSLATION),
-        (generation_metrics(*texts, "summarization", resamples=0), SUMMARIZATION),
+        (translation_metrics(*texts, resamples=0), TRANSLATION),
+        (summarization_metrics(*texts, resamples=0), SUMMARIZATION),
     ]
     for measured, declared in found:
         assert list(measured) == [metric.name for metric in declared]

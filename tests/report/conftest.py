@@ -16,8 +16,9 @@ from groundup.metrics.generation import (
     SUMMARIZATION,
     TRANSLATION,
     attention_sections,
-    generation_metrics,
     references_of,
+    summarization_metrics,
+    translation_metrics,
     written_sections,
 )
 from groundup.metrics.language import PERPLEXITY
@@ -35,6 +36,7 @@ TEXTS = [
 ]
 
 
+MEASURES = {"translation": translation_metrics, "summarization": summarization_metrics}
 RANKED = {"translation": (CHRF, sentence_chrf), "summarization": (ROUGE_L, sentence_rouge)}
 
 
@@ -118,7 +120,7 @@ def fabricate_written(folder, kind: str = "translation", rows: int = 60) -> RunF
     written[9]["references"] = ["another right answer"]
     run.write_predictions(written)
     columns = zip(*((row["hypothesis"], row["source"], references_of(row)) for row in written), strict=True)
-    results = generation_metrics(*map(list, columns), kind)
+    results = MEASURES[kind](*map(list, columns))
     scored = {PERPLEXITY: Estimate(4.48, 4.06, 4.95, 900), LOSS: Estimate(1.5, 1.4, 1.6, 900)}
     results |= labelled(scored)
     if kind == "translation":

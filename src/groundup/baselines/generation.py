@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
 from groundup.metrics.estimate import Estimate
-from groundup.metrics.generation import generation_metrics, references_of
+from groundup.metrics.generation import references_of, summarization_metrics, translation_metrics
 from groundup.metrics.overlap import tokens
 
 COPY = "copy of the source"
@@ -27,7 +26,7 @@ def translation_baselines(rows: Iterable[Mapping], split: str) -> dict[str, dict
         split: prefix of the metric names.
     """
     rows = list(rows)
-    return _measured({COPY: [row["source"] for row in rows]}, rows, split, "translation")
+    return _measured({COPY: [row["source"] for row in rows]}, rows, split, translation_metrics)
 
 
 def summarization_baselines(rows: Iterable[Mapping], split: str, seed: int = 0) -> dict[str, dict[str, Estimate]]:
@@ -41,7 +40,7 @@ def summarization_baselines(rows: Iterable[Mapping], split: str, seed: int = 0) 
         LEAD: [lead_sentence(row["source"]) for row in rows],
         RANDOM: [random_words(row["source"], length, seed, number) for number, row in enumerate(rows)],
     }
-    return _measured(written, rows, split, "summarization")
+    return _measured(written, rows, split, summarization_metrics)
 
 
 def lead_sentence(text: str) -> str:
@@ -59,8 +58,8 @@ def random_words(text: str, length: int, *seed: int) -> str:
 
 
 def _measured(
-    written: Mapping[str, list[str]], rows: list[Mapping], split: str, names: Literal["translation", "summarization"]
+    written: Mapping[str, list[str]], rows: list[Mapping], split: str, measure: Callable[..., dict[str, Estimate]]
 ) -> dict[str, dict[str, Estimate]]:
     sources, references = [row["source"] for row in rows], [references_of(row) for row in rows]
-    measured = {name: generation_metrics(texts, sources, references, names) for name, texts in written.items()}
+    measured = {name: measure(texts, sources, references) for name, texts in written.items()}
     return {name: {f"{split}/{metric}": value for metric, value in found.items()} for name, found in measured.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from dataclasses import replace
 
 import numpy as np
 
@@ -27,39 +27,41 @@ _STATUS = {"truncated": "source cut to fit", "empty": "source empty"}
 _MAPS = 12
 
 
-def generation_metrics(
+def translation_metrics(
     hypotheses: Sequence[str],
     sources: Sequence[str],
     references: Sequence[Sequence[str]],
-    names: Literal["translation", "summarization"],
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> dict[str, Estimate]:
-    """What was written (N,) against its sources (N,) and one or more references for each row (N,).
+    """``TRANSLATION``: BLEU and chrF (0..100), exact match (share), and ``text_statistics``.
 
-    * translation: ``bleu``, ``chrf`` (0..100), ``exact_match`` (share);
-    * summarization: ``rouge_1``, ``rouge_2``, ``rouge_l`` (F1, 0..1);
-    * both, on the tokens of ROUGE: ``length_ratio``, and the shares ``copy_rate``, ``repetition_rate``, ``distinct_1``,
-      ``distinct_2``. They tell what kind of text it is, not how good.
-
-    ``resamples=0`` leaves bootstrap intervals out.
+    Args:
+        hypotheses, sources: (N,) what was written for what.
+        references: (N,) one or more right answers for each row.
+        resamples: of the bootstrap; 0 leaves its intervals out.
 
     Raises:
         ValueError: no rows, numbers of rows that differ, or a row without a reference.
     """
-    if names == "translation":
-        main = labelled(
-            {
-                BLEU: bleu(hypotheses, references, seed=seed, resamples=resamples),
-                CHRF: chrf(hypotheses, references, seed=seed, resamples=resamples),
-                EXACT_MATCH: exact_match(hypotheses, references),
-            }
-        )
-    elif names == "summarization":
-        main = rouge(hypotheses, references, seed, resamples)
-    else:
-        raise ValueError(f"names={names!r}: translation or summarization")
-    return {**main, **text_statistics(hypotheses, sources, references, seed, resamples)}
+    return {
+        "bleu": bleu(hypotheses, references, seed=seed, resamples=resamples),
+        "chrf": chrf(hypotheses, references, seed=seed, resamples=resamples),
+        "exact_match": exact_match(hypotheses, references),
+        **text_statistics(hypotheses, sources, references, seed, resamples),
+    }
+
+
+def summarization_metrics(
+    hypotheses: Sequence[str],
+    sources: Sequence[str],
+    references: Sequence[Sequence[str]],
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> dict[str, Estimate]:
+    """``SUMMARIZATION``: ROUGE (F1, 0..1) and ``text_statistics``. Arguments as for ``translation_metrics``."""
+    scores = rouge(hypotheses, references, seed, resamples)
+    return {**scores, **text_statistics(hypotheses, sources, references, seed, resamples)}
 
 
 def references_of(row: Mapping) -> list[str]:
@@ -70,7 +72,7 @@ def references_of(row: Mapping) -> list[str]:
 def exact_match(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Estimate:
     """Share of rows that equal one of their references, blanks aside (a run of any counts as one space). Wilson interval."""
     hits = sum(_blanks_aside(text) in map(_blanks_aside, row) for text, row in zip(hypotheses, references, strict=True))
-    return wilson(hits, len(hypotheses))
+    return replace(wilson(hits, len(hypotheses)), metric=EXACT_MATCH)
 
 
 def text_statistics(

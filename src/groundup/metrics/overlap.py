@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
@@ -50,18 +51,19 @@ def bleu(
 
     Source: Papineni et al. 2002; Post 2018, "A call for clarity in reporting BLEU scores".
     """
-    from sacrebleu.metrics import BLEU
+    from sacrebleu import metrics as sacrebleu
 
     written_in = script(text for row in references for text in row)
     tokenize = tokenize or _TOKENIZERS[written_in]
-    if tokenize not in BLEU.TOKENIZERS:
-        raise UserError(f"BLEU has no tokenizer {tokenize}, but {', '.join(BLEU.TOKENIZERS)}")
+    if tokenize not in sacrebleu.BLEU.TOKENIZERS:
+        raise UserError(f"BLEU has no tokenizer {tokenize}, but {', '.join(sacrebleu.BLEU.TOKENIZERS)}")
     if written_in == "zh" and tokenize != "zh":
         raise UserError(
             f"BLEU with tokenizer {tokenize} takes a Chinese sentence for one or two words, and its figure says nothing. "
             "Try tokenize=zh"
         )
-    return _estimate(BLEU(tokenize=tokenize, force=True), _bleu_of, hypotheses, references, seed, resamples)
+    scorer = sacrebleu.BLEU(tokenize=tokenize, force=True)
+    return replace(_estimate(scorer, _bleu_of, hypotheses, references, seed, resamples), metric=BLEU)
 
 
 def chrf(
@@ -71,20 +73,20 @@ def chrf(
 
     Source: Popović 2015, "chrF: character n-gram F-score for automatic MT evaluation".
     """
-    from sacrebleu.metrics import CHRF
+    from sacrebleu import metrics as sacrebleu
 
-    return _estimate(CHRF(), _chrf_of, hypotheses, references, seed, resamples)
+    return replace(_estimate(sacrebleu.CHRF(), _chrf_of, hypotheses, references, seed, resamples), metric=CHRF)
 
 
 def sentence_chrf(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarray:
     """chrF2 of each row by itself (N,), 0..100: what rows are ranked by."""
-    from sacrebleu.metrics import CHRF
+    from sacrebleu import metrics as sacrebleu
 
-    return _chrf_of(_statistics(CHRF(), hypotheses, references))
+    return _chrf_of(_statistics(sacrebleu.CHRF(), hypotheses, references))
 
 
 def _estimate(
-    metric,
+    scorer,
     score: Callable[[np.ndarray], np.ndarray],
     hypotheses: Sequence[str],
     references: Sequence[Sequence[str]],
@@ -92,13 +94,13 @@ def _estimate(
     resamples: int,
 ) -> Estimate:
     """``score`` turns summed statistics (R, K) into values (R,); the value without resampling is sacreBLEU's own."""
-    rows = _statistics(metric, hypotheses, references)
-    value = metric._compute_score_from_stats(rows.sum(axis=0).astype(int).tolist()).score
+    rows = _statistics(scorer, hypotheses, references)
+    value = scorer._compute_score_from_stats(rows.sum(axis=0).astype(int).tolist()).score
     drawn = bootstrap(lambda weights: score(weights.T @ rows), len(rows), seed, resamples, columns=rows.shape[1])
-    return Estimate(value, drawn.low, drawn.high, len(rows), metric.get_signature().format())
+    return Estimate(value, drawn.low, drawn.high, len(rows), scorer.get_signature().format())
 
 
-def _statistics(metric, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarray:
+def _statistics(scorer, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarray:
     """sacreBLEU's counts of each row (N, K); those of a corpus are their sums."""
     if len(hypotheses) != len(references) or not hypotheses or not all(references):
         raise ValueError(
@@ -107,7 +109,7 @@ def _statistics(metric, hypotheses: Sequence[str], references: Sequence[Sequence
         )
     most = max(len(row) for row in references)
     streams = [[row[i] if i < len(row) else None for row in references] for i in range(most)]
-    return np.array(metric._extract_corpus_statistics(hypotheses, streams), dtype=np.float64)
+    return np.array(scorer._extract_corpus_statistics(hypotheses, streams), dtype=np.float64)
 
 
 def _bleu_of(statistics: np.ndarray) -> np.ndarray:
@@ -148,12 +150,12 @@ def rouge(
 ) -> dict[str, Estimate]:
     """``rouge_1``, ``rouge_2`` and ``rouge_l``: mean F1 over rows, 0..1, with bootstrap intervals. Arguments as for ``rouge_scores``."""
     means = {}
-    for metric, scores in rouge_scores(hypotheses, references).items():
+    for metric, scores in zip((ROUGE_1, ROUGE_2, ROUGE_L), rouge_scores(hypotheses, references).values(), strict=True):
         means[metric] = bootstrap(partial(_weighted_mean, scores), len(scores), seed, resamples)
     return labelled(means)
 
 
-def rouge_scores(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> dict[Metric, np.ndarray]:
+def rouge_scores(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:
     """F1 of each row (N,). Of several references the one that fits best counts, for each score by itself.
 
     Tokens are lower-cased words without stemming, and characters in Chinese, Japanese and Korean.
@@ -173,20 +175,20 @@ def rouge_scores(hypotheses: Sequence[str], references: Sequence[Sequence[str]])
         )
     ours = [tokens(text) for text in hypotheses]
     theirs = [[tokens(text) for text in row] for row in references]
-    scores: dict[Metric, Callable[[Tokens, Tokens], float]] = {
-        ROUGE_1: lambda a, b: _overlap(a, b, 1),
-        ROUGE_2: lambda a, b: _overlap(a, b, 2),
-        ROUGE_L: lambda a, b: _f1(common_subsequence(a, b), len(a), len(b)),
+    scores: dict[str, Callable[[Tokens, Tokens], float]] = {
+        "rouge_1": lambda a, b: _overlap(a, b, 1),
+        "rouge_2": lambda a, b: _overlap(a, b, 2),
+        "rouge_l": lambda a, b: _f1(common_subsequence(a, b), len(a), len(b)),
     }
     return {
-        metric: np.array([max(score(a, b) for b in row) for a, row in zip(ours, theirs, strict=True)])
-        for metric, score in scores.items()
+        name: np.array([max(score(a, b) for b in row) for a, row in zip(ours, theirs, strict=True)])
+        for name, score in scores.items()
     }
 
 
 def sentence_rouge(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarray:
     """ROUGE-L of each row by itself (N,), 0..1."""
-    return rouge_scores(hypotheses, references)[ROUGE_L]
+    return rouge_scores(hypotheses, references)["rouge_l"]
 
 
 def common_subsequence(a: Tokens, b: Tokens) -> int:

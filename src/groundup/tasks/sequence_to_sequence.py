@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +27,6 @@ from groundup.metrics.generation import (
     EXACT_MATCH,
     attention_sections,
     exact_match,
-    generation_metrics,
     references_of,
     written_sections,
 )
@@ -63,7 +62,7 @@ class SequenceToSequence(Task):
     columns = ("source", "target")
     writes = "answer"
     accepts = ("encoder_decoder", "decoder")
-    kind: ClassVar[Literal["translation", "summarization"]]  # which metrics
+    measured: ClassVar[Callable[..., dict[str, Estimate]]]  # metrics of hypotheses, sources and references
     ranked: ClassVar[tuple]  # title of the report's section, and the metric and function by which its rows are ranked
     answers = ("prediction", "score", "log_probability", "finished", "n_best")
     baselines_are_trained = False
@@ -288,16 +287,15 @@ class SequenceToSequence(Task):
         for group in sorted({row["group"] for row in rows if row.get("group")}):
             chosen = [row for row in rows if row.get("group") == group]
             found = exact_match([row["hypothesis"] for row in chosen], [references_of(row) for row in chosen])
-            results[f"{EXACT_MATCH.name}_{group}"] = replace(found, metric=EXACT_MATCH, group=group)
+            results[f"{EXACT_MATCH.name}_{group}"] = replace(found, group=group)
         return results
 
     def measure(self, rows: Sequence[dict[str, Any]], resamples: int = 0) -> dict[str, Estimate]:
         """Metrics of hypotheses, against the raw references."""
-        return generation_metrics(
+        return type(self).measured(
             [row["hypothesis"] for row in rows],
             [row["source"] for row in rows],
             [references_of(row) for row in rows],
-            self.kind,
             resamples=resamples,
         )
 

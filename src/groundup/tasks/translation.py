@@ -5,7 +5,7 @@ from __future__ import annotations
 from groundup.baselines.generation import translation_baselines
 from groundup.data.text_data import TextData
 from groundup.metrics.estimate import Estimate
-from groundup.metrics.generation import TRANSLATION
+from groundup.metrics.generation import TRANSLATION, translation_metrics
 from groundup.metrics.language import CONDITIONAL
 from groundup.metrics.overlap import CHRF, sentence_chrf
 from groundup.tasks.sequence_to_sequence import SequenceToSequence
@@ -14,7 +14,7 @@ from groundup.tasks.sequence_to_sequence import SequenceToSequence
 class Translation(SequenceToSequence):
     """Metrics: BLEU and chrF of the detokenised text against raw references, exact match, loss, perplexity."""
 
-    kind = "translation"
+    measured = staticmethod(translation_metrics)
     ranked = ("Translations", CHRF, sentence_chrf)
     reports = (*TRANSLATION, *CONDITIONAL)
 
