@@ -142,7 +142,7 @@ def check_monitor(config: Mapping[str, Any]) -> None:
     reports: Sequence[Metric] = reported(config)
     watching = {"monitor": (config.get("monitor"), config.get("monitor_mode"))}
     for name, node in (config.get("callbacks") or {}).items():
-        if str((node or {}).get("_target_")).startswith("groundup."):
+        if isinstance(node, Mapping) and str(node.get("_target_")).startswith("groundup."):
             watching[f"callbacks.{name}.monitor"] = (node.get("monitor"), node.get("mode"))
     for key, (monitor, mode) in watching.items():
         if not config.get("task") or not monitor:
