@@ -10,10 +10,12 @@ import pytest
 from report_page import Page, page
 
 from groundup.metrics.classification import classification_sections
+from groundup.metrics.estimate import Estimate, Metric, labelled
 from groundup.metrics.sections import Cell, Matrix, Section, Table
 from groundup.report import page as page_module
 from groundup.report.charts import line_chart, number, short, thin
 from groundup.report.page import environment, write_report
+from groundup.report.table import show_table
 from groundup.runs.folder import RunFolder
 from groundup.training.step_logger import FIGURES
 
@@ -94,6 +96,7 @@ def test_text_of_users_is_never_markup(tmp_path):
     tags = Page(write_report(run).read_text(encoding="utf-8"))
     assert "script" not in tags.tags
     assert "img" not in tags.tags
+    assert not [name for name, _ in tags.attributes if name.startswith("on") or name in ("src", "href")]
     assert evil in tags.sections["Wrong predictions"]
 
 
@@ -145,6 +148,29 @@ def test_a_language_model_has_curves_and_results_without_classes(tmp_path):
     assert "42.5" in sections["Results"]
     assert "40.0 – 45.0" in sections["Results"]
     assert "Confusion matrix" not in sections
+
+
+def test_what_a_new_task_declares_and_shows_needs_no_word_here(tmp_path):
+    entity_f1 = Metric("entity_f1", "max", "entity F1", "table")
+    spurious = Metric("spurious", shown="list")
+    measured = labelled({entity_f1: Estimate(0.75, 0.7, 0.8, 40), spurious: Estimate(0.125, None, None, 40)})
+    baseline = labelled({entity_f1: Estimate(0.5, 0.4, 0.6, 40)})
+    run = RunFolder(tmp_path)
+    run.write_json("measures.json", {metric.name: metric for metric in (entity_f1, spurious)})
+    run.write_json("metrics.json", {f"test/{name}": one for name, one in measured.items()})
+    run.write_json("baselines.json", {"rules": {f"test/{name}": one for name, one in baseline.items()}})
+    run.metrics_csv.write_text("step,validation/entity_f1,validation/spurious\n1,0.2,0.5\n2,0.75,0.25\n3,0.5,0.125\n")
+    table = Table({"sentence": "text", "found": "mistake"}, [[Cell("Guido left CWI", "cut", ["B-PER O O"]), "O"]])
+    run.write_json("sections.json", [Section("Entities", "One sentence.", [table])])
+    html = write_report(run).read_text(encoding="utf-8")
+    found = Page(html).sections
+    assert re.search(r"entity F1 this run 0\.7500 +0\.700 – 0\.800", " ".join(found["Results"].split()))
+    assert "what the outputs are like spurious" in " ".join(found["Results"].split())
+    assert re.findall(r"<figcaption><b>(.*?)</b>", html) == ["entity F1"]
+    assert "best validation: 0.75 at step 2" in html
+    assert found["Entities"].split() == "One sentence. sentence found Guido left CWI cut B-PER O O O".split()
+    rows = {"rules": run.read_json("baselines.json")["rules"], "ours": run.read_json("metrics.json")}
+    assert "**0.7500 [0.7000, 0.8000]**" in show_table(rows)
 
 
 def test_curves_survive_constants_gaps_and_one_point():

@@ -55,8 +55,7 @@ def limit_of(split: str, hardware: Config) -> int | float | None:
 
 
 def write_results(folder: RunFolder, task: Task, data: TextData, results: Mapping[str, Results]) -> None:
-    """metrics.json for all splits; predictions.jsonl, with the texts, for the last of them, and what the
-    report shows of them."""
+    """Metrics of all splits; of the last of them every prediction with its texts, and what the report shows of it."""
     folder.write_json("metrics.json", flat(results.items()))
     for split, found in results.items():
         log_statuses(Counter(row.get("status", "ok") for row in found.predictions), f"{split} rows")
