@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import json
 import math
 import random
 from functools import partial
@@ -62,6 +62,7 @@ TASKS = {  # task -> models and batchings that go with it
     "masked_lm": (ENCODERS, PACKED),
     "causal_lm": (DECODERS, PACKED),
     "classification": ({**ENCODERS, **DECODERS}, LABELLED),
+    "tagging": ({**ENCODERS, **DECODERS}, LABELLED),
     "span_corruption": (ENCODER_DECODERS, {"packed": PACKED["packed"]}),
     "denoising": (ENCODER_DECODERS, {"packed": PACKED["packed"]}),
     "translation": (WRITERS, LABELLED),
@@ -69,7 +70,8 @@ TASKS = {  # task -> models and batchings that go with it
 }
 STEPS = 4
 PAIRS = ["data.source=text", "data.target=text", "task.decoding.max_new_tokens=8"]
-GIVEN = {"translation": PAIRS, "summarization": PAIRS}  # what else a task must be told
+WORDS = ["data.label=null", "data.tokens=tokens", "data.tags=tags"]
+GIVEN = {"translation": PAIRS, "summarization": PAIRS, "tagging": WORDS}  # what else a task must be told
 LEGAL = {
     f"{task}, {model}, {batching}": [f"task={task}", *GIVEN.get(task, ()), *models[model], *batchings[batching]]
     for task, (models, batchings) in TASKS.items()
@@ -87,13 +89,13 @@ def base(tmp_path_factory) -> list[str]:
     words = "the sea garden kitchen tide soil oven roses anchor flour gulls seeds whisk".split()
     generator = random.Random(0)
     for split in ("train", "dev"):
-        with open(folder / f"{split}.csv", "w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["text", "label"])
+        with open(folder / f"{split}.jsonl", "w") as file:
             for number in range(60):
-                writer.writerow([" ".join(generator.choices(words, k=generator.randint(3, 20))), "abc"[number % 3]])
+                tokens = generator.choices(words, k=generator.randint(3, 20))
+                row = {"text": " ".join(tokens), "label": "abc"[number % 3], "tokens": tokens}
+                file.write(json.dumps({**row, "tags": [f"B-{token[0]}" for token in tokens]}) + "\n")
     return [
-        "data=files", f"data.train={folder / 'train.csv'}", f"data.validation={folder / 'dev.csv'}", "data.label=label",
+        "data=files", f"data.train={folder / 'train.jsonl'}", f"data.validation={folder / 'dev.jsonl'}", "data.label=label",
         "tokenizer=word", "size=nano", "wandb.mode=disabled", f"seed={SEED}",
     ]  # fmt: skip
 

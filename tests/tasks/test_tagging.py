@@ -1,0 +1,126 @@
+"""Tags of words: at the first token of each, for whole words only, the same for any batch."""
+
+from __future__ import annotations
+
+import random
+from functools import partial
+
+import pytest
+import torch
+from seed import SEED
+
+from groundup.data.batching import Bucketed
+from groundup.data.collate import IGNORE
+from groundup.data.sources.source import GivenRows
+from groundup.data.text_data import TextData
+from groundup.errors import UserError
+from groundup.models.transformer import TransformerDecoder, TransformerEncoder
+from groundup.tasks.evaluation import evaluate
+from groundup.tasks.tagging import TaggedText, Tagging
+from groundup.text.tokenizer import TokenizerSpec
+from groundup.training.optimization import Optimization
+from groundup.training.schedules import Constant
+
+KINDS = {"fern": "B-plant", "oak": "B-plant", "tree": "I-plant", "crow": "B-animal", "and": "O", "海": "O"}
+
+
+def make_rows(count: int, seed: int) -> list[dict[str, list[str]]]:
+    draw = random.Random(seed)
+    sentences = [draw.choices(list(KINDS), k=draw.randint(1, 15)) for _ in range(count)]
+    return [{"tokens": words, "tags": [KINDS[word] for word in words]} for words in sentences]
+
+
+def make_data(tokenizer: str = "char", validation=None, **batching) -> TextData:
+    splits = {"train": make_rows(40, 1), "validation": validation or make_rows(20, 2)}
+    made = Bucketed(**{"batch_size": 8, "max_length": 128, **batching})
+    return TextData(GivenRows(splits), TaggedText, TokenizerSpec(tokenizer, 300), made, None, seed=1)
+
+
+def make_task(data: TextData, model=TransformerEncoder) -> Tagging:
+    torch.manual_seed(SEED)
+    optimize = Optimization(partial(torch.optim.Adam, lr=3e-3), Constant(), total_steps=1000)
+    made = model(data.facts.vocab_size, width=32, layers=2, heads=2, dropout=0.0)
+    return Tagging(made, data.facts, data.tokenizer, dropout=0.0, optimize=optimize)
+
+
+@pytest.mark.parametrize("tokenizer", ["char", "byte_bpe", "wordpiece", "word", "unigram"])
+@pytest.mark.parametrize("max_length", [16, 128])
+def test_a_tag_stands_at_the_first_token_of_its_word_and_words_stay_whole(tokenizer, max_length):
+    data = make_data(tokenizer, max_length=max_length)
+    examples, rows = data.examples("train"), data.texts("train")
+    for index, row in enumerate(rows):
+        example = examples[(0, index)]
+        ids, places = example["input_ids"], example["first"].nonzero()[0].tolist()
+        assert len(ids) == examples.lengths(training=True)[index] <= max_length
+        kept = len(places)
+        assert (kept < len(row["tokens"])) == examples.truncated_rows[index]
+        assert [data.facts.labels[label] for label in example["labels"][places]] == row["tags"][:kept]
+        assert (example["labels"] != IGNORE).sum() == kept
+        pieces = [ids[begin:end] for begin, end in zip(places, [*places[1:], len(ids) - 1])]
+        assert [piece.tolist() for piece in pieces] == [data.tokenizer.encode(word) for word in row["tokens"][:kept]]
+
+
+def test_labels_begin_with_o_and_are_counted():
+    facts = make_data().facts
+    assert facts.labels == ("O", "B-animal", "B-plant", "I-plant")
+    assert sum(facts.label_counts) == sum(len(row["tags"]) for row in make_rows(40, 1))
+
+
+@pytest.mark.parametrize("model", [TransformerEncoder, TransformerDecoder])
+def test_figures_do_not_depend_on_the_batch_and_cut_words_count(model):
+    found = []
+    for size in (1, 7):
+        data = make_data(max_length=24, evaluation_batch_size=size)
+        found.append(evaluate(make_task(data, model), data, "validation"))
+    assert found[0].predictions == found[1].predictions
+    words = sum(len(row["tags"]) for row in data.texts("validation"))
+    assert found[0].metrics["accuracy"].n == words > found[0].metrics["loss"].n
+    for name, one in found[0].metrics.items():
+        assert found[1].metrics[name].value == pytest.approx(one.value, abs=1e-6)
+    assert {row["status"] for row in found[0].predictions} == {"ok", "truncated"}
+    for row, said in zip(data.texts("validation"), found[0].predictions, strict=True):
+        assert len(said["predicted"]) == len(row["tags"])
+
+
+def test_it_learns_and_beats_nothing_by_chance(learn):
+    data = make_data()
+    task = make_task(data)
+    (batch,) = data.train_loader(task.collator(), total=1)
+
+    def certain(task) -> bool:
+        loss = task.loss(batch)
+        return loss.total / loss.count < 0.02
+
+    learn(task, batch, certain)
+    results = evaluate(task, data, "validation")
+    assert results.metrics["entity_f1"].value > 0.9  # each word has one tag
+    (frequent,) = task.baselines(data, "validation").values()
+    assert frequent["validation/accuracy"].value == 1
+
+
+def test_a_tag_that_training_lacks_is_wrong_and_costs_no_loss():
+    rows = [{"tokens": ["fern", "crow"], "tags": ["B-stone", "B-animal"]}]
+    data = make_data(validation=rows)
+    results = evaluate(make_task(data), data, "validation")
+    assert results.metrics["loss"].n == 1 and results.metrics["accuracy"].n == 2
+
+
+def test_answers_have_a_tag_for_each_word_that_was_read():
+    data = make_data(max_length=16)
+    task = make_task(data).eval()
+    rows = [{"tokens": ["oak", "tree"]}, {"tokens": []}, {"tokens": ["crow"] * 30}]
+    loader, examples = data.rows_loader(rows, task.collator())
+    with torch.inference_mode():
+        answers = {
+            index: row for batch in loader for index, row in zip(batch["index"].tolist(), task.predict_batch(batch))
+        }
+    assert [len(answers[index]["predicted"]) for index in range(3)] == [2, 0, 3]
+    assert examples.statuses(rows) == ["ok", "empty", "truncated"]
+
+
+def test_texts_without_words_are_refused():
+    splits = {"train": [{"text": "fern", "label": "x"}]}
+    with pytest.raises(UserError, match=r"Try data\.tokens=COLUMN data\.tags=COLUMN"):
+        TextData(GivenRows(splits), TaggedText, TokenizerSpec("char", 30), Bucketed(), None, seed=1)
+    with pytest.raises(UserError, match=r"truncation=tail"):
+        make_data(truncation="tail").prepare()
