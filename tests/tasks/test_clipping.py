@@ -40,6 +40,25 @@ def step(make_data, make_task, train):
     return run
 
 
+@pytest.mark.parametrize("split", [1, 2])
+def test_the_gradient_of_a_step_is_that_of_the_mean_over_its_scored_positions(make_data, make_task, train, split):
+    data = make_data("causal_lm")
+    trained, by_hand = make_task("causal_lm", data), make_task("causal_lm", data)
+    batch = next(iter(data.train_loader(trained.collator())))
+    rows = [
+        {name: value[part] for name, value in batch.items()}
+        for part in torch.arange(len(batch["input_ids"])).chunk(split)
+    ]
+    train(trained, rows, 1, accumulate_grad_batches=split, gradient_clip_val=None)
+    loss = by_hand.loss(batch)
+    (loss.total / loss.count).backward()
+    gradients = {name: parameter.grad for name, parameter in by_hand.named_parameters()}
+    for name, parameter in trained.named_parameters():
+        torch.testing.assert_close(parameter.grad, gradients[name], atol=1e-6, rtol=1e-4)
+    norm = torch.cat([one.flatten() for one in gradients.values()]).norm()
+    assert float(trained.grad_norm) == pytest.approx(float(norm), rel=1e-4)
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_half_precision_is_unscaled_before_it_is_clipped(step, optimizer):
     full, _ = step(optimizer, gradient_clip_val=0.1)
