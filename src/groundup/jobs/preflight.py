@@ -13,8 +13,8 @@ from groundup.data.sources.early import check_data
 from groundup.errors import UserError
 from groundup.jobs.steps import changed, compose_steps, references
 from groundup.metrics.estimate import check_monitor
-from groundup.runs.outputs import check_input, check_output
 from groundup.runs.reference import Use, find_run, unfit
+from groundup.stages.outputs import check_input, check_output
 from groundup.system.hardware import check_hardware
 
 

@@ -13,7 +13,7 @@ from groundup.data.text_data import TextData
 from groundup.metrics.estimate import Estimate
 from groundup.report.table import show_table
 from groundup.runs.folder import RunFolder
-from groundup.runs.outputs import log_statuses
+from groundup.stages.outputs import log_statuses
 from groundup.system.hardware import SHORT, accelerator_here
 from groundup.system.signals import as_keyboard_interrupt
 from groundup.tasks.base import Task

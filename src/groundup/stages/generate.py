@@ -14,9 +14,9 @@ from groundup.data.seeding import mix
 from groundup.decoding.decoding import Decoding
 from groundup.errors import UserError
 from groundup.runs.job import Job
-from groundup.runs.outputs import json_line, lines_of
 from groundup.stages.build import prepare_process
 from groundup.stages.loading import LoadedRun, load_run
+from groundup.stages.outputs import json_line, lines_of
 from groundup.system import streams
 from groundup.system.streams import visible
 

@@ -20,9 +20,9 @@ from groundup.data.sources.early import READING, for_predict
 from groundup.data.sources.files import FILES
 from groundup.errors import UserError
 from groundup.runs.job import Job
-from groundup.runs.outputs import json_line, lines_of, log_statuses
 from groundup.stages.build import prepare_process
 from groundup.stages.loading import LoadedRun, load_run
+from groundup.stages.outputs import json_line, lines_of, log_statuses
 from groundup.system.hardware import accelerator_here
 from groundup.tasks.sequence_to_sequence import status_of
 
