@@ -174,11 +174,11 @@ def test_a_longer_text_wins_with_a_greater_length_penalty(build):
 @pytest.mark.parametrize(
     ("words", "try_this"),
     [
-        ({"beam_size": 2, "n_best": 3}, "decoding.beam_size=3"),
-        ({"beam_size": 5, "groups": 2}, "decoding.beam_size=6"),
-        ({"diversity": 1.0}, "decoding.groups=5"),
-        ({"beam_size": 4, "groups": 2}, "decoding.diversity=0.5"),
-        ({"min_new_tokens": 9, "max_new_tokens": 9}, "decoding.max_new_tokens=18"),
+        ({"beam_size": 2, "n_best": 3}, "Try beam_size=3"),
+        ({"beam_size": 5, "groups": 2}, "Try beam_size=6"),
+        ({"diversity": 1.0}, "Try groups=5"),
+        ({"beam_size": 4, "groups": 2}, "Try diversity=0.5"),
+        ({"min_new_tokens": 9, "max_new_tokens": 9}, "Try max_new_tokens=18"),
     ],
 )
 def test_words_that_do_not_fit_together_are_told(words, try_this):

@@ -176,7 +176,7 @@ def test_encoder_and_decoder_come_from_runs_of_their_own(pairs, data, groundup, 
 MISTAKES = {
     "no target column": (["data.target=de"], "data.target=zh"),
     "an encoder for a text": (["model=transformer_encoder"], "model=transformer_encoder_decoder"),
-    "words on Chinese": (["task.decoding.beam_size=2", "task.decoding.n_best=3"], "n_best"),
+    "words on Chinese": (["task.decoding.beam_size=2", "task.decoding.n_best=3"], "Try task.decoding.beam_size=3"),
     "sharing two vocabularies": (["tokenizer@target_tokenizer=char"], "model.shared_embedding=false"),
     "copying without an encoder": (["model=transformer_decoder", "task.pointer=true"], "task.pointer=false"),
     "copying into another vocabulary": (

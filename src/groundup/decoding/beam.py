@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from groundup.decoding.decoding import Decoding, Hypothesis, OrOff
 from groundup.decoding.logits import NEVER, Rules, largest, normalizer
 from groundup.decoding.rows import Rows
-from groundup.errors import UserError
+from groundup.errors import ArgumentError
 from groundup.ranges import Count
 
 Weight = Annotated[float, Field(ge=0)]
@@ -62,16 +62,14 @@ class Beam(Decoding):
     ):
         super().__init__(repetition_penalty, no_repeat_ngram, min_new_tokens, max_new_tokens)
         if n_best > beam_size:
-            raise UserError(f"n_best={n_best} needs a beam as large. Try decoding.beam_size={n_best}")
+            raise ArgumentError(f"n_best={n_best} needs a beam as large", f"beam_size={n_best}")
         if beam_size % groups:
             fits = -(-beam_size // groups) * groups
-            raise UserError(
-                f"beam_size={beam_size} cannot be split into groups={groups}. Try decoding.beam_size={fits}"
-            )
+            raise ArgumentError(f"beam_size={beam_size} cannot be split into groups={groups}", f"beam_size={fits}")
         if diversity and groups == 1:
-            raise UserError(f"diversity={diversity} is between groups of beams. Try decoding.groups={beam_size}")
+            raise ArgumentError(f"diversity={diversity} is between groups of beams", f"groups={beam_size}")
         if groups > 1 and not diversity:
-            raise UserError(f"groups={groups} without diversity all find the same texts. Try decoding.diversity=0.5")
+            raise ArgumentError(f"groups={groups} without diversity all find the same texts", "diversity=0.5")
         self.beam_size, self.groups, self.width = beam_size, groups, beam_size // groups
         self.length_penalty, self.n_best, self.diversity = length_penalty, n_best, diversity
 

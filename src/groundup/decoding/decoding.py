@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from groundup.errors import UserError
+from groundup.errors import ArgumentError
 
 OrOff = Annotated[int, Field(ge=0)]  # 0: off, as None
 
@@ -40,9 +40,9 @@ class Decoding:
         self, repetition_penalty: float, no_repeat_ngram: int | None, min_new_tokens: int, max_new_tokens: int
     ):
         if min_new_tokens >= max_new_tokens and min_new_tokens:
-            raise UserError(
-                f"min_new_tokens={min_new_tokens} leaves no room for an end within max_new_tokens={max_new_tokens}. "
-                f"Try decoding.max_new_tokens={2 * min_new_tokens}"
+            raise ArgumentError(
+                f"min_new_tokens={min_new_tokens} leaves no room for an end within max_new_tokens={max_new_tokens}",
+                f"max_new_tokens={2 * min_new_tokens}",
             )
         self.repetition_penalty = repetition_penalty
         self.no_repeat_ngram = no_repeat_ngram or None
