@@ -42,7 +42,7 @@ def test_what_is_missing_is_named(model, told):
     with pytest.raises(UserError, match=told):
         check_backbone(model())
     with pytest.raises(UserError, match=told):
-        CausalLM(model(), facts=None)
+        CausalLM(model(), facts=None, tokenizer=None)
 
 
 def test_what_has_a_default_may_be_left_alone():
