@@ -94,7 +94,7 @@ def test_a_picture_leaves_nothing_behind():
 def test_layers_stand_in_the_order_of_reading_and_learn_slower_the_lower_they_are():
     model = composed("model.encoder.layers=3", "model.decoder.layers=2")
     assert model.blocks == [*model.encoder.blocks, *model.decoder.blocks] and len(model.blocks) == 5
-    groups = parameter_groups(model, lr=1.0, layer_decay=0.5, log_table=False)
+    groups = parameter_groups(model, lr=1.0, layer_decay=0.5)
     rates = {name: group["lr"] for group in groups for name in group["names"]}
     assert rates["decoder.blocks.1.attention.out.weight"] == 0.5
     assert rates["decoder.blocks.0.attention.out.weight"] == 0.25
@@ -111,7 +111,7 @@ def test_matrices_fused_in_one_are_known_to_the_optimizer_and_all_move(choice):
     for parameter in model.parameters():
         if parameter.ndim > 1 and not parameter.any():  # the last matrix of each branch starts at zero
             nn.init.normal_(parameter, std=0.1)
-    groups = parameter_groups(model, lr=0.1, log_table=False)
+    groups = parameter_groups(model, lr=0.1)
     splits = {name: rows for group in groups for name, rows in group["splits"].items()}
     if choice == "transformer_encoder_decoder":
         assert splits["decoder.blocks.0.cross_attention.kv.weight"] == [32, 32]

@@ -237,7 +237,7 @@ def test_every_parameter_is_in_exactly_one_optimizer_group(name):
     model = build(name)
     both = nn.ModuleDict({"model": model, "head": LanguageModelHead(model, tied=False)})
     for layer_decay in (1.0, 0.5):
-        groups = parameter_groups(both, lr=1.0, layer_decay=layer_decay, log_table=False)
+        groups = parameter_groups(both, lr=1.0, layer_decay=layer_decay)
         held = [id(parameter) for group in groups for parameter in group["params"]]
         assert sorted(held) == sorted({id(parameter) for parameter in both.parameters()})
         scales = {id(parameter): group["lr_scale"] for group in groups for parameter in group["params"]}
