@@ -217,7 +217,7 @@ def test_first_position_of_a_one_way_reader_cannot_stand_for_the_text(model, bas
 @pytest.mark.parametrize("model", ["transformer_encoder", "bilstm_encoder"])
 def test_every_pooling_reads_the_whole_text(model, pooling, base):
     _, data, task = build([*base, f"model={model}", f"task.pooling={pooling}"])
-    batch = next(iter(data.val_dataloader()))
+    batch = next(iter(data.loader("validation", task.collator())))
     ids = batch["input_ids"][:1, batch["attention_mask"][0]]
     changed = ids.clone()
     changed[0, 2] = changed[0, 3] + 1 if changed[0, 2] != changed[0, 3] + 1 else changed[0, 3] + 2
