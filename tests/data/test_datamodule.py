@@ -311,13 +311,13 @@ def test_a_batching_of_the_other_form_is_refused(cache):
         (
             "paired",
             ("text", "label"),
-            r"needs pairs, but the data has text and label\. Try data\.source=COLUMN data\.target",
+            r"needs source and target, but the data has text and label\. Try data\.source=COLUMN data\.target",
         ),
-        ("prompted", ("source",), r"needs pairs, but the data has source\. Try data\.target=COLUMN"),
+        ("prompted", ("source",), r"needs source and target, but the data has source\. Try data\.target=COLUMN"),
         (
             "bucketed",
             ("source", "target"),
-            r"needs labelled text, but the data has source and target\. Try data\.text=",
+            r"needs text and label, but the data has source and target\. Try data\.text=",
         ),
     ],
 )

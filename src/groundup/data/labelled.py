@@ -10,7 +10,8 @@ import numpy as np
 from groundup.data.batching import Bucketed, TokenBudget
 from groundup.data.encoding import TEXT_ROLES, EncodedText
 from groundup.data.examples import Examples
-from groundup.data.sources.source import Source, check_roles, label_names
+from groundup.data.roles import check_columns
+from groundup.data.sources.source import Source, label_names
 from groundup.errors import UserError
 from groundup.system.cache import Cache
 from groundup.text.tokenizer import Tokenizer
@@ -30,7 +31,7 @@ class LabelledText(Examples):
 
     @classmethod
     def check_columns(cls, columns: Collection[str]) -> None:
-        check_roles("labelled", columns)
+        check_columns(("text", "label"), columns)
 
     @classmethod
     def label_names(cls, source: Source) -> tuple[tuple[str, ...], tuple[int, ...]]:

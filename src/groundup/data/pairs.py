@@ -14,7 +14,8 @@ from groundup.data.batching import Bucketed, TokenBudget, Truncation
 from groundup.data.collate import IGNORE
 from groundup.data.encoding import PAIR_ROLES, EncodedText
 from groundup.data.examples import Examples
-from groundup.data.sources.source import Source, check_roles
+from groundup.data.roles import check_columns
+from groundup.data.sources.source import Source
 from groundup.errors import UserError
 from groundup.system.cache import Cache
 from groundup.text.tokenizer import Tokenizer
@@ -79,7 +80,7 @@ class PairedText(Examples):
 
     @classmethod
     def check_columns(cls, columns: Collection[str]) -> None:
-        check_roles("paired", columns)
+        check_columns(PAIR_ROLES, columns)
 
     @classmethod
     def learned_roles(cls, source: Source) -> tuple[str, ...]:

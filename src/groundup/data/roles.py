@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,13 +53,27 @@ ROLES: dict[str, Role] = {
 KINDS = (("source", "target", "references"), ("tokens", "tags"), ("text", "text_pair"))
 
 
+def kind_of(columns: Collection[str]) -> tuple[str, ...] | None:
+    """The roles that go with those of ``columns``: pairs before tokens, these before texts. None: there is no text at all."""
+    return next((kind for kind in KINDS if {*kind} & {*columns}), None)
+
+
+def check_columns(wanted: Sequence[str], columns: Collection[str]) -> None:
+    """Raises UserError for data that lacks what a task reads: its first role, and others that need a value in each row."""
+    missing = [role for role in wanted if role not in columns and (role == wanted[0] or not ROLES[role].optional)]
+    if missing and len(wanted) > 1:  # a language model reads any text
+        kind, present = " and ".join(wanted), " and ".join(columns)
+        options = " ".join(f"data.{role}=COLUMN" for role in wanted if role not in columns)
+        raise UserError(f"this task needs {kind}, but the data has {present}. Try {options}")
+
+
 def columns_by_role(named: Mapping[str, str | None]) -> dict[str, str]:
-    """Role -> column for those that are ``named``. Pairs go before tokens, these before texts, called so by default.
+    """Role -> column for those that are ``named``, of one kind; a text is called so by default.
 
     Raises UserError for one side of a pair, or tags alone.
     """
     given = {role: column for role, column in named.items() if column is not None}
-    kind = next((kind for kind in KINDS if given.keys() & {*kind}), KINDS[-1])
+    kind = kind_of(given) or KINDS[-1]
     if kind[0] == "text":
         given.setdefault("text", "text")
     for role in kind[:2] if kind[0] == "source" else kind[:1]:

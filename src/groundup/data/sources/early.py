@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from groundup.data.reading import Reading, format_of, read
-from groundup.data.roles import KINDS, ROLES, in_row, usual_column
+from groundup.data.roles import ROLES, check_columns, in_row, kind_of, usual_column
 from groundup.data.sources.files import FILES, Files, with_other_files
 from groundup.data.sources.source import SPLITS
 from groundup.errors import UserError
@@ -49,7 +49,9 @@ def check_data(plain: Mapping[str, Any], stage: str, run: Mapping[str, Any] | No
     if not source.files:
         return []
     wanted = columns_of_task(((plain if "task" in plain else run).get("task") or {}).get("_target_", ""))
-    check_columns(wanted, [role for role in ROLES if node.get(role) is not None])
+    named = [role for role in ROLES if node.get(role) is not None]
+    if (kind := kind_of(named)) and wanted[0] not in kind:  # else what is missing may yet be found
+        check_columns(wanted, named)
     first = next(iter(source.files))
     path = source.paths(first)[0]
     _, row = next(read(path, replace(source.reading, txt="line")))
@@ -85,16 +87,6 @@ def columns_of_task(target: str) -> tuple[str, ...]:
     homes = {alias.asname or alias.name: str(node.module) for node in imports for alias in node.names}
     bases = [ast.unparse(base) for base in found.bases] if found else []
     return next((columns_of_task(f"{homes.get(base, module)}.{base}") for base in bases), ("text",))
-
-
-def check_columns(wanted: Sequence[str], named: Collection[str]) -> None:
-    """Raises UserError where a task reads pairs, say, and the columns of something else were named."""
-    kinds = [kind for kind in KINDS if {*kind} & {*named}]
-    if len(wanted) > 1 and kinds and not any(wanted[0] in kind for kind in kinds):
-        options = " ".join(f"data.{role}=COLUMN" for role in wanted)
-        raise UserError(
-            f"this task needs {' and '.join(wanted)}, but the data has {' and '.join(named)}. Try {options}"
-        )
 
 
 def _opened(node: Mapping[str, Any]) -> Files:

@@ -7,7 +7,7 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -123,21 +123,6 @@ class GivenRows:
 
     def fingerprint(self, split: str) -> str:
         return hashlib.sha256(repr(self.rows(split)).encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def check_roles(form: str, columns: Collection[str]) -> None:
-    """Raises UserError for pairs where a task reads texts, or texts where it reads pairs."""
-    pairs = ("source", "target")
-    if not columns:
-        return  # nothing was given: rows come later
-    if form in ("paired", "prompted") and (missing := [role for role in pairs if role not in columns]):
-        words = " ".join(f"data.{role}=COLUMN" for role in missing)
-        raise UserError(f"this task needs pairs, but the data has {' and '.join(columns)}. Try {words}")
-    if form == "labelled" and "text" not in columns and "source" in columns:
-        raise UserError(
-            f"this task needs labelled text, but the data has {' and '.join(columns)}. "
-            f"Try data.text=COLUMN data.label=COLUMN, or task=translation"
-        )
 
 
 def label_names(source: Source) -> tuple[tuple[str, ...], tuple[int, ...]]:
