@@ -136,7 +136,7 @@ def test_rows_to_predict_need_no_target_and_all_come_out(tokenizer, form):
     assert [set(example) for example in dataset.__getitems__([(0, 0), (0, 2)])] == [{"input_ids", "index"}] * 2
     assert dataset.lengths(training=False).tolist() == [len(text) for text in expected]
     assert dataset.truncated_rows.tolist() == [False, True, False, False]
-    assert dataset.unknown_sources.tolist() == [0, 0, 2, 0]
+    assert dataset.unknown_tokens.tolist() == [0, 0, 2, 0]
     assert dataset.bytes_per_token is None
     assert len(paired(tokenizer, [], split="predict", form=form)) == 0
 
@@ -154,7 +154,7 @@ def test_each_side_may_have_its_own_vocabulary(tokenizer):
     assert targets.vocab_size == 17 and dataset[(0, 0)]["labels"].max() < 17
     swapped = paired(targets, target=sources)
     assert shown(targets, swapped) == ["???]", "]", "???]"]
-    assert swapped.report["unknown_share"] == 1.0 and swapped.unknown_sources.tolist() == [3, 0, 3]
+    assert swapped.report["unknown_share"] == 1.0 and swapped.unknown_tokens.tolist() == [3, 0, 3]
 
 
 def test_bytes_are_those_of_the_target(tokenizer):
