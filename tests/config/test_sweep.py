@@ -6,7 +6,8 @@ import csv
 
 import pytest
 
-from groundup.jobs.sweep import Ranking, Row, as_text, over_seeds, summarise
+from groundup.jobs.sweep import Ranking, Row, as_text, over_seeds, read, summarise
+from groundup.metrics.estimate import Estimate, Metric
 from groundup.runs.folder import RunFolder
 
 
@@ -119,6 +120,19 @@ def test_killed_job_is_in_the_table(tmp_path):
     run.write_json("status.json", {**run.read_json("status.json"), "pid": 2**22 + 1})
     assert summarise(tmp_path) == 1
     assert "killed?" in (tmp_path / "results.md").read_text()
+
+
+@pytest.mark.parametrize(("better", "first"), [("max", 1), ("min", 0), (None, 0)])
+def test_the_order_is_the_direction_that_the_results_keep(tmp_path, better, first):
+    for number, value in enumerate((0.25, 0.5)):
+        run = RunFolder(tmp_path / str(number))
+        run.write_config({"monitor": "validation/mine", "monitor_mode": None})
+        run.write_json(
+            "metrics.json", {"validation/mine": Estimate(value, None, None, 9, metric=Metric("mine", better))}
+        )
+        run.set_status("done", job_num=number, overrides=[f"seed={number}"])
+    rows, ranking = read(tmp_path)
+    assert [row.number for row in rows] == [first, 1 - first] and ranking.monitor == "validation/mine"
 
 
 def test_a_narrow_terminal_shows_the_first_metrics_whole():

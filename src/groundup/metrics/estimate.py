@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from groundup.config.suggest import meant_metric, reported
@@ -21,8 +21,8 @@ class Metric:
         name: as in ``metrics.json``, without the split.
         better: whether a lower (``min``) or a higher (``max``) value is better; None: it tells what kind, not how good.
         title: what people call it; by default the name with blanks.
-        shown: ``table``: a column of every table, and a learning curve; ``curve``: a learning curve; ``list``: only in
-            the list of all metrics.
+        shown: ``table``: a column of every table, and a learning curve; ``curve``: a learning curve; ``list``: neither.
+            The report lists all metrics, and has a table of those without a better value.
         percent: it runs from 0 to 100 and is printed with two digits; other figures have four.
         also: names that others have for it, so that a wrong one leads here.
         by_group: it is measured on groups of rows, too: ``exact_match_new_years``.
@@ -41,7 +41,7 @@ class Metric:
 
     def as_dict(self) -> dict[str, Any]:
         """What a reader of the files has to know of it: all that is no default, without the name."""
-        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name in _SAVED}
+        values = {name: getattr(self, name) for name in _SAVED}
         return {name: value for name, value in values.items() if value != getattr(Metric, name)}
 
     @classmethod
