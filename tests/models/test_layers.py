@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from groundup.models.heads import LanguageModelHead, Pooling, SequenceHead
+from groundup.models.heads import ClassificationHead, LanguageModelHead, Pooling
 from groundup.models.layers import FeedForward, initialize, make_norm
 from groundup.models.recurrent import RecurrentDecoder
 from groundup.models.transformer import TransformerDecoder
@@ -53,7 +53,7 @@ def test_a_tied_head_trains_the_embedding():
 
 
 def test_sequence_head_starts_close_to_uniform():
-    logits = SequenceHead(64, 5, dropout=0.5).eval()(torch.randn(100, 64))
+    logits = ClassificationHead(64, 5, dropout=0.5).eval()(torch.randn(100, 64))
     assert logits.shape == (100, 5) and logits.abs().max() < 1
 
 

@@ -252,6 +252,17 @@ def test_every_parameter_is_in_exactly_one_optimizer_group(name):
                 assert rows is None or sum(rows) == len(parameter)
 
 
+@pytest.mark.parametrize("name", [f"{kind}: {name}" for kind in ("encoder", "decoder") for name in names_of(kind)])
+def test_free_arguments_change_no_tensor(name):
+    usual = build(name)
+    values = {"max_length": 7, "locked_dropout": True} | dict.fromkeys(
+        ("dropout", "embedding_dropout", "weight_drop"), 0.4
+    )
+    other = build(name, **{argument: values[argument] for argument in usual.free_arguments})
+    shapes = [{name: tensor.shape for name, tensor in model.state_dict().items()} for model in (usual, other)]
+    assert shapes[0] == shapes[1]
+
+
 @pytest.mark.parametrize(
     "name", [*(f"decoder: {name}" for name in names_of("decoder")), "decoder: transformer_decoder everything"]
 )

@@ -23,6 +23,7 @@ class Backbone(nn.Module):
     """Token ids in, hidden vectors out; the task brings the head. The constructor takes ``vocab_size`` by this name."""
 
     kind: ClassVar[Kind]
+    free_arguments: ClassVar[frozenset[str]] = frozenset({"dropout", "max_length"})  # change no tensor of the model
     vocab_size: int  # V, of the tokens that it reads (an encoder-decoder: that it writes)
     width: int  # D, of the hidden vectors
     embedding: nn.Embedding  # V rows of any width; a tied head multiplies by them

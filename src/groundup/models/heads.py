@@ -55,18 +55,18 @@ class LanguageModelHead(Head):
         return F.linear(self.features(hidden), self.matrix)
 
 
-class SequenceHead(Head):
-    """Dropout and a linear map: pooled (B, D) -> logits (B, outputs), close to uniform at the start."""
+class ClassificationHead(Head):
+    """Dropout and a linear map: hidden (..., D) -> logits (..., classes), close to uniform at the start."""
 
-    def __init__(self, width: int, outputs: int, dropout: Rate = 0.0):
+    def __init__(self, width: int, classes: int, dropout: Rate = 0.0):
         super().__init__()
         self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(width, outputs)
+        self.linear = nn.Linear(width, classes)
         nn.init.normal_(self.linear.weight, std=0.02)
         nn.init.zeros_(self.linear.bias)
 
-    def forward(self, pooled: Tensor) -> Tensor:
-        return self.linear(self.dropout(pooled))
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.linear(self.dropout(hidden))
 
 
 class Pooling(nn.Module):

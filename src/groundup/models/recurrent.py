@@ -30,6 +30,8 @@ class Recurrent(Backbone):
     Raises ArgumentError for a width that two directions cannot share.
     """
 
+    free_arguments = Backbone.free_arguments | {"locked_dropout", "embedding_dropout", "weight_drop"}
+
     def __init__(
         self,
         vocab_size: int,

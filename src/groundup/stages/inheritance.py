@@ -24,7 +24,6 @@ from groundup.tasks.base import Task
 from groundup.text.tokenizer import Tokenizer
 
 INHERITED = ("size", "model", "tokenizer", "target_tokenizer")
-FREE = ("dropout", "locked_dropout", "embedding_dropout", "weight_drop", "max_length")  # change no tensor's shape
 WHOLE = ""  # the part that is the whole model
 PARTS = ("encoder", "decoder")
 Parents = dict[str, RunFolder]  # part -> the run it comes from
@@ -94,7 +93,7 @@ def adopt_weights(task: Task, parents: Parents) -> list[str]:
 
 
 def _take(cfg: Config, coming: Mapping[str, tuple[RunFolder, Any]], overrides: Sequence[str]) -> None:
-    """Puts what comes from runs into ``cfg`` (key -> its run and its value), and keeps what is ``FREE`` to be set.
+    """Puts what comes from runs into ``cfg`` (key -> its run and its value), and keeps the free arguments of a model.
 
     Raises UserError where the command line asks for something else.
     """
@@ -109,9 +108,10 @@ def _take(cfg: Config, coming: Mapping[str, tuple[RunFolder, Any]], overrides: S
         if place is None:
             continue
         parent, value = coming[place]
-        if key.startswith("model.") and key.rpartition(".")[2] in FREE:
+        free = _free_arguments(value) if key.startswith("model") else frozenset()
+        if key.rpartition(".")[2] in free:
             kept[key] = cfg.at(key)
-        elif _differs(cfg.at(place), value):
+        elif _differs(cfg.at(place), value, free):
             raise UserError(
                 f"{override}: init_from={parent.path} comes with its own {place}, which differs. Leave out {override}, "
                 "or train from random weights without init_from"
@@ -220,11 +220,21 @@ def _of_part(weights: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
     }
 
 
-def _differs(mine: Any, theirs: Any) -> bool:
+def _free_arguments(model: Any) -> frozenset[str]:
+    """Arguments of a model and of its sides, as a config describes them, that change no tensor."""
+    if not isinstance(model, Mapping):
+        return frozenset()
+    own = (
+        cast(type[Backbone], resolve(model["_target_"], "model")).free_arguments if "_target_" in model else frozenset()
+    )
+    return own.union(*map(_free_arguments, model.values()))
+
+
+def _differs(mine: Any, theirs: Any, free: frozenset[str]) -> bool:
     if not (isinstance(mine, Mapping) and isinstance(theirs, Mapping)):
         return bool(mine != theirs)
-    names = (mine.keys() | theirs.keys()) - set(FREE)
-    return any(_differs(mine.get(name), theirs.get(name)) for name in names)
+    names = (mine.keys() | theirs.keys()) - free
+    return any(_differs(mine.get(name), theirs.get(name), free) for name in names)
 
 
 def _names(names: list[str], most: int = 4) -> str:

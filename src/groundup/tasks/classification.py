@@ -20,7 +20,7 @@ from groundup.metrics.classification import CLASSIFICATION, classification_metri
 from groundup.metrics.estimate import Estimate
 from groundup.metrics.sections import Section
 from groundup.models.backbone import Backbone
-from groundup.models.heads import Pooling, SequenceHead
+from groundup.models.heads import ClassificationHead, Pooling
 from groundup.ranges import Rate
 from groundup.tasks.base import Loss, Optimize, Task
 from groundup.tasks.evaluation import Split
@@ -60,7 +60,7 @@ class Classification(Task):
                 "has seen nothing of the text there. Try task.pooling=last or task.pooling=mean"
             )
         self.pooling = Pooling(pooling, model.width)
-        self.head = SequenceHead(model.width, len(facts.labels), dropout=dropout)
+        self.head = ClassificationHead(model.width, len(facts.labels), dropout=dropout)
         self.label_smoothing = label_smoothing
         self.register_buffer("class_weights", _class_weights(class_weights, facts), persistent=False)
 

@@ -24,7 +24,7 @@ from groundup.metrics.estimate import Estimate
 from groundup.metrics.sections import Section
 from groundup.metrics.tagging import TAGGING, tagging_metrics, tagging_sections
 from groundup.models.backbone import Backbone
-from groundup.models.heads import SequenceHead
+from groundup.models.heads import ClassificationHead
 from groundup.ranges import Rate
 from groundup.system.cache import Cache
 from groundup.tasks.base import Loss, Optimize, Task
@@ -171,7 +171,7 @@ class Tagging(Task):
         optimize: Optimize | None = None,
     ) -> None:
         super().__init__(model, facts, tokenizer, optimize)
-        self.head = SequenceHead(model.width, len(facts.labels), dropout=dropout)
+        self.head = ClassificationHead(model.width, len(facts.labels), dropout=dropout)
 
     @classmethod
     def check_facts(cls, facts: Facts) -> None:
