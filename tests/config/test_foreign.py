@@ -75,7 +75,7 @@ ENDS = {
     "trainer.val_check_interval=0.5": "count optimizer steps; the last step is always validated and saved",
     "budget=20 budget.steps=2": "budget=20: budget has keys of its own, such as budget.steps. Leave out budget=20",
     "model=transformer": "Try model=transformer_encoder",
-    "data=_of_run": "wikitext103, wikitext2",
+    "data=_same_as_run": "wikitext103, wikitext2",
     "budget.epochs=1 budget.steps=2": "a budget has one unit. Try budget.steps=2 or budget.epochs=1",
 }
 

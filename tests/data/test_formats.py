@@ -10,9 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from groundup.data import formats
+from groundup.data import formats, precheck
 from groundup.data.reading import Reading, all_formats, format_of, read
-from groundup.data.sources import early
 from groundup.data.sources.files import FILES, Files
 from groundup.errors import UserError
 from groundup.stages.predict import columns_of
@@ -90,14 +89,16 @@ def test_errors_list_the_new_format(folder):
 def test_columns_are_found_before_torch_is_imported(folder, monkeypatch):
     (folder / "tasks").mkdir()
     (folder / "tasks" / "tagging.py").write_text(TASK)
-    monkeypatch.setattr(early, "_PACKAGE", folder)
+    monkeypatch.setattr(precheck, "_PACKAGE", folder)
     data = {"_target_": FILES, "train": "a.vert", "validation": "b.vrt.gz"}
-    told = early.check_data(plain := {"data": data, "task": {"_target_": "groundup.tasks.tagging.Tagging"}}, "finetune")
+    told = precheck.check_data(
+        plain := {"data": data, "task": {"_target_": "groundup.tasks.tagging.Tagging"}}, "finetune"
+    )
     assert told == ["a.vert: tokens from column 'tokens', tags from column 'tags'"]
     assert (plain["data"]["tokens"], plain["data"]["tags"]) == ("tokens", "tags")
     (folder / "b.vrt.gz").write_bytes(b"not packed")
     with pytest.raises(UserError, match="is not packed, or damaged"):
-        early.check_data(plain, "finetune")
+        precheck.check_data(plain, "finetune")
 
 
 def test_a_command_says_at_once_which_columns_there_are(folder):
@@ -114,7 +115,7 @@ def test_predict_takes_the_columns_that_the_format_has(folder):
     assert columns_of(Path("new.jsonl"), run, {"tokens": None}) == {"tokens": "words"}
     assert columns_of(Path("a.vert"), run, {"tokens": "tags"}) == {"tokens": "tags"}
     asked = {"input": "b.vrt.gz", "encoding": None, "delimiter": None, "columns": None}
-    assert early.check_data(asked, "predict", {"data": trained}) == []
+    assert precheck.check_data(asked, "predict", {"data": trained}) == []
 
 
 def test_every_suffix_belongs_to_one_format():

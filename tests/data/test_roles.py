@@ -39,7 +39,7 @@ def message(call, *arguments, **options):
 
 def test_every_role_can_be_named_everywhere(repository):
     assert set(ROLES) <= set(inspect.signature(Files).parameters)
-    for name in ("data/files", "data/_of_run"):
+    for name in ("data/files", "data/_same_as_run"):
         assert set(ROLES) <= set(yaml.safe_load((repository / "conf" / f"{name}.yaml").read_text()))
     given = {role for role, about in ROLES.items() if about.given}
     assert given <= set(yaml.safe_load((repository / "conf" / "predict.yaml").read_text()))

@@ -76,7 +76,7 @@ def run_name(*, _root_: DictConfig) -> str:
     choices = _root_.hydra.runtime.choices
     chosen = [choices.get(group) for group in ("data", "model")]
     name = named or choices.get("experiment") or "_".join(str(word) for word in chosen if word) or "run"
-    return str(name).replace("/", "-").lstrip("_")  # evaluate's data=_of_run
+    return str(name).replace("/", "-").lstrip("_")  # evaluate's data=_same_as_run
 
 
 def run_time() -> str:

@@ -9,7 +9,7 @@ from typing import cast
 from groundup.config.budget import named_budget, one_unit
 from groundup.config.check import check, check_keys, node_mistakes, refuse
 from groundup.config.files import conf_dir
-from groundup.data.sources.early import check_data
+from groundup.data.precheck import check_data
 from groundup.errors import UserError
 from groundup.jobs.steps import changed, compose_steps, references
 from groundup.metrics.estimate import check_monitor

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 
 from groundup.config.tree import Config
+from groundup.data.precheck import READING, for_predict
 from groundup.data.reading import Reading, format_of, read
 from groundup.data.roles import Row, roles
 from groundup.data.seeding import mix
-from groundup.data.sources.early import READING, for_predict
 from groundup.data.sources.files import FILES
 from groundup.errors import UserError
 from groundup.runs.job import Job

@@ -18,7 +18,7 @@ from groundup.data.sources.source import SPLITS
 from groundup.errors import UserError
 
 READING = ("encoding", "delimiter", "columns")
-_PACKAGE = Path(__file__).parents[2]
+_PACKAGE = Path(__file__).parents[1]
 _NAMED = 6  # names in a hint, at most
 _SECONDS = 0.7  # for reading rows: small files to their end
 _COMPARED = 1 << 26  # bytes of files that are compared, at most

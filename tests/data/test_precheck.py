@@ -10,8 +10,8 @@ import sys
 import pytest
 
 import groundup.tasks
+from groundup.data.precheck import check_data, columns_of_task
 from groundup.data.roles import ROLES
-from groundup.data.sources.early import check_data, columns_of_task
 from groundup.data.sources.files import FILES
 from groundup.errors import UserError
 from groundup.tasks.base import Task
