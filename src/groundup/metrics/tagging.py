@@ -51,7 +51,7 @@ def tagging_metrics(
         found[LOSS] = replace(loss, n=int(scored.sum()))
     if are_entities([*{tag for row in gold for tag in row}]):
         found |= _entities(gold, predicted, resamples)
-    return labelled(found)
+    return labelled({metric: found.get(metric) for metric in TAGGING})  # in this order in every table
 
 
 def _entities(
