@@ -94,6 +94,18 @@ def test_what_is_no_list_is_told(tmp_path):
     assert "(data.tokens) holds a list, not a text" in message(tagged(path).rows, "train")
 
 
+def test_a_list_is_not_proposed_for_a_text_nor_a_text_for_a_list(tmp_path):
+    path = write(tmp_path / "a.jsonl", [{"body": "EU rejects", **ROWS[0]}])
+    assert message(Files(train=str(path), text="words2").rows, "train").endswith("try data.text=body")
+    assert message(tagged(path, tokens="bodies").rows, "train").endswith("try data.tokens=words")
+    path = write(tmp_path / "b.jsonl", ROWS)
+    assert message(Files(train=str(path)).rows, "train").endswith("no column 'text'; it has words, names")
+    (tmp_path / "a.csv").write_text("text,label\nEU rejects,B-ORG O\n")
+    assert message(tagged(tmp_path / "a.csv", tags=None).rows, "train").endswith(
+        'it has text, label. Give a .jsonl or .parquet with lists, as in {"words": ["a", "b"]}'
+    )
+
+
 def test_sentences_are_held_out_by_their_tokens(tmp_path):
     rows = [{"words": ["row", str(i % 100)], "names": ["O", str(i)]} for i in range(400)]
     data = tagged(write(tmp_path / "a.jsonl", rows), validation_share=0.2)

@@ -143,7 +143,7 @@ def _without_header(
 ) -> UserError:
     """The error, with a hint where the first row of a table may be no header: none of its names is known, or fit to be one."""
     odd = not all(name.isidentifier() for name in row)
-    if len(row) < len(wanted) or (known and not odd):
+    if len(row) < len(wanted) or (known and not odd) or any(ROLES[role].many for role in wanted):
         return error
     names = [*wanted, *(f"column{number}" for number in range(len(wanted) + 1, len(row) + 1))]
     said = str(error).partition("; try ")[0] if odd else str(error)

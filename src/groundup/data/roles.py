@@ -14,6 +14,7 @@ from groundup.errors import UserError
 from groundup.text.clean import Clean, valid_unicode
 
 Row = dict[str, Any]  # role -> text, or a list of texts
+_ADVICE = 'Give a .jsonl or .parquet with lists, as in {{"{0}": ["a", "b"]}}'
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,10 @@ def lookup(row: Mapping[str, Any], column: str) -> Any:
 def missing_column(
     role: str, column: str, present: Mapping[str, Any], where: str, taken: Iterable[str] = ()
 ) -> UserError:
-    """The columns that exist, nested ones as paths; the nearest that no other role has ``taken`` is proposed."""
+    """The columns that exist, nested ones as paths; of those that could be meant the nearest is proposed.
+
+    Not meant are those that another role has ``taken``, lists for a text, and texts for a list.
+    """
     names = list(_paths(present))
     if names == ["text"] and role in ("source", "target") and ".txt" in where:
         return UserError(
@@ -165,8 +169,9 @@ def missing_column(
         return UserError(
             f"{where}: column '{column}' has another role; it has {shortened(names)}. Name data.{role}=COLUMN"
         )
-    near = difflib.get_close_matches(column, free, n=1, cutoff=0.5) or free[:1]
-    hint = f"; try data.{role}={near[0]}" if near else ""
+    fit = [name for name in free if _holds_lists(present.get(name)) == ROLES[role].many or role == "references"]
+    near = difflib.get_close_matches(column, fit, n=1, cutoff=0.5) or fit[:1]
+    hint = f"; try data.{role}={near[0]}" if near else f". {_ADVICE.format(column)}" if ROLES[role].many else ""
     return UserError(f"{where}: no column '{column}'; it has {shortened(names) or 'none'}{hint}")
 
 
@@ -192,6 +197,11 @@ def label_text(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return unicodedata.normalize("NFC", valid_unicode(str(value))).strip()
+
+
+def _holds_lists(value: Any) -> bool:
+    """Whether a value is a list, or the type of a column of lists on the hub."""
+    return isinstance(value, list) or hasattr(value, "feature")
 
 
 def _paths(row: Mapping[str, Any]) -> Iterator[str]:
@@ -222,10 +232,7 @@ def _items(value: Any, role: str, column: str, where: str) -> list[Any]:
         return [one for one in values if one is not None and one != ""]
     if not isinstance(value, list | tuple):
         kind = "no value" if _is_missing(value) else "a dict" if isinstance(value, Mapping) else "one text"
-        raise UserError(
-            f"{where}: column '{column}' (data.{role}) holds {kind}, not a list. "
-            f'Give a .jsonl or .parquet with lists, as in {{"{column}": ["a", "b"]}}'
-        )
+        raise UserError(f"{where}: column '{column}' (data.{role}) holds {kind}, not a list. {_ADVICE.format(column)}")
     if gap := next((number for number, one in enumerate(value, 1) if _is_missing(one)), None):
         raise UserError(
             f"{where}: no value at place {gap} of column '{column}' (data.{role}): mend the row, or remove it"
