@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from groundup.errors import UserError
-from groundup.runs.folder import RunFolder
+from groundup.runs.folder import FORMAT, RunFolder
 from groundup.runs.reference import best_checkpoint, last_checkpoint, newest_runs, open_run, unfit
 
 
@@ -15,7 +15,8 @@ def make(folder, started, stage="pretrain", state="done", weights=True, task="Ca
     trained = stage in ("pretrain", "finetune")
     model = {"model": {}, "task": {"_target_": f"groundup.tasks.any.{task}"}} if trained else {}
     run.write_config({"seed": 1, **model})
-    run.write_json("status.json", {"state": state, "stage": stage, "started": started})
+    writes = {} if task == "CausalLM" else {"writes": None}
+    run.write_json("status.json", {"format": FORMAT, "state": state, "stage": stage, "started": started, **writes})
     if weights and trained:
         save(run, "best.ckpt")
     return run
@@ -45,6 +46,24 @@ def flip_a_bit(path):
     data = bytearray(path.read_bytes())
     data[data.find(b"\x00\x00\x80?" * 8) + 101] ^= 128  # a mantissa bit in the tensor of ones
     path.write_bytes(data)
+
+
+@pytest.mark.parametrize("use", ["evaluate", "predict", "generate", "init_from", "resume"])
+def test_a_folder_of_another_format_is_refused_in_one_line(use, logs):
+    newest = RunFolder(logs / "pretrain/default/b")
+    status = newest.read_json("status.json")
+    for told, told_as in ((FORMAT + 1, FORMAT + 1), (None, 1)):
+        changed = {name: value for name, value in status.items() if name != "format"} | (
+            {"format": told} if told else {}
+        )
+        newest.write_json("status.json", {**changed, "state": "interrupted"})
+        with pytest.raises(
+            UserError, match=rf"b has the format {told_as} of run folders, and this groundup reads {FORMAT}"
+        ) as error:
+            open_run(newest.path, logs, use)
+        assert "\n" not in str(error.value)
+        if use != "resume":  # passed over
+            assert open_run("last", logs, use).path != newest.path
 
 
 def test_last_is_the_run_that_was_started_last(logs):

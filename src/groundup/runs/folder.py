@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from groundup.metrics.sections import Section
 
 GROUPS = ("data", "model", "task", "paths")  # keys that are looked into before a configuration is checked
+FORMAT = 2  # of run folders; 1 had no number. A change that older or newer code would misread makes it one more
 State = Literal["running", "done", "failed", "interrupted"]
 
 
@@ -101,7 +102,7 @@ class RunFolder:
         """
         now = time.time()
         old = self._read_status()
-        new = {**old, **more, "state": state, "why": why, **this_process()}
+        new = {"format": FORMAT, **old, **more, "state": state, "why": why, **this_process()}
         new.setdefault("started", now)
         if state == "running" and self._since is None:
             new["resumed"], self._since = now, time.monotonic()
@@ -119,6 +120,17 @@ class RunFolder:
         if status.get("state") == "running" and not lives(status):
             status |= {"state": "interrupted", "why": f"process {status.get('pid')} ended without a word (killed?)"}
         return status
+
+    def foreign_format(self) -> str | None:
+        """Why this version cannot use the folder, as the end of a sentence; None when it can."""
+        status = self._read_status()
+        if not status or status.get("format") == FORMAT:
+            return None
+        told = status.get("format", 1)
+        return (
+            f"has the format {told} of run folders, and this groundup reads {FORMAT}. Use it with the version that made "
+            "it (provenance.json names the commit), or train it again"
+        )
 
     def _read_status(self) -> dict:
         try:

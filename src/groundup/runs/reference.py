@@ -16,14 +16,15 @@ from groundup.runs.folder import RunFolder
 log = logging.getLogger(__name__)
 Use = Literal["evaluate", "predict", "generate", "init_from", "resume"]  # what a run is opened for
 RESUMABLE = ("pretrain", "finetune", "evaluate", "pipeline")  # stages that can go on where they stopped
-WITHOUT_TEXT = ("MaskedLM", "Classification")  # tasks that write none
 CHECKPOINTS = (BEST, LAST, PREVIOUS)
 _NOT_RUNS = {"checkpoints", "wandb", "tensorboard", "samples"}
 
 
 def open_run(ref: str | os.PathLike[str], logs: Path, use: Use = "evaluate") -> RunFolder:
-    """``find_run``; says which run ``last`` is."""
+    """``find_run``; says which run ``last`` is. Raises UserError also for a folder of another version's format."""
     run, said = find_run(ref, logs, use)
+    if why := run.foreign_format():
+        raise UserError(f"{run.path} {why}")
     if said:
         log.info("%s", said)
     return run
@@ -58,6 +59,8 @@ def find_run(ref: str | os.PathLike[str], logs: Path, use: Use) -> tuple[RunFold
 
 def unfit(run: RunFolder, use: Use) -> str | None:
     """Why a run cannot serve ``use``, as the end of a sentence; None when it can. Reads no tensor."""
+    if why := run.foreign_format():
+        return why
     status = run.status()
     stage, state = status.get("stage"), status.get("state", "interrupted")
     kept = run.checkpoint is not None or any((run.checkpoints / name).exists() for name in CHECKPOINTS)
@@ -78,8 +81,8 @@ def unfit(run: RunFolder, use: Use) -> str | None:
     if not kept:
         why = f": {status['why']}" if status.get("why") else ""
         return f"holds no checkpoint (it is {state}{why}). Train it first, or choose another run"
-    task = str((config.get("task") or {}).get("_target_")).rpartition(".")[2]
-    if use == "generate" and task in WITHOUT_TEXT:
+    if use == "generate" and status.get("writes", "text") is None:
+        task = str((config.get("task") or {}).get("_target_")).rpartition(".")[2]
         return f"was trained for {task}, which writes no text. Use a run of `groundup pretrain task=causal_lm`"
     return None
 

@@ -104,6 +104,7 @@ def describe(cfg: Config, folder: RunFolder, data: TextData, task: Task) -> None
     """Writes what makes the folder enough to use the run, before the first step."""
     parameters = sum(p.numel() for p in task.parameters())
     folder.write_config(cfg)
+    folder.set_status("running", writes=task.writes)
     data.tokenizer.save(folder.tokenizer)
     if data.facts.target_vocab_size is not None:
         data.target_tokenizer.save(folder.target_tokenizer)
