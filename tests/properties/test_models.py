@@ -24,6 +24,7 @@ from families import (
 from torch import nn
 from torch.nn import functional as F
 
+from groundup.config.signatures import parameters_of
 from groundup.models.heads import LanguageModelHead
 from groundup.models.transformer import TransformerDecoder, TransformerEncoder
 from groundup.training.groups import parameter_groups
@@ -255,10 +256,9 @@ def test_every_parameter_is_in_exactly_one_optimizer_group(name):
 @pytest.mark.parametrize("name", [f"{kind}: {name}" for kind in ("encoder", "decoder") for name in names_of(kind)])
 def test_free_arguments_change_no_tensor(name):
     usual = build(name)
-    values = {"max_length": 7, "locked_dropout": True} | dict.fromkeys(
-        ("dropout", "embedding_dropout", "weight_drop"), 0.4
-    )
-    other = build(name, **{argument: values[argument] for argument in usual.free_arguments})
+    defaults = {name: parameter.default for name, parameter in parameters_of(type(usual))[0].items()}
+    changed = {bool: True, float: 0.4, int: 7}  # of the types of defaults
+    other = build(name, **{free: changed[type(defaults[free])] for free in usual.free_arguments & defaults.keys()})
     shapes = [{name: tensor.shape for name, tensor in model.state_dict().items()} for model in (usual, other)]
     assert shapes[0] == shapes[1]
 
