@@ -3,6 +3,7 @@
 import gzip
 import importlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -122,3 +123,9 @@ def test_every_suffix_belongs_to_one_format():
     modules = {id(module): module for module in all_formats().values()}.values()
     assert sorted(suffix for module in modules for suffix in module.SUFFIXES) == list(all_formats())
     assert {option for module in modules for option in module.OPTIONS} == set(vars(Reading()))
+
+
+@pytest.mark.parametrize("document", ["README.md", "conf/data/files.yaml", "conf/predict.yaml"])
+def test_the_formats_that_ship_are_named_where_files_are_asked_for(repository, document):
+    text = (repository / document).read_text(encoding="utf-8")
+    assert [suffix for suffix in all_formats() if not re.search(rf"\{suffix}\b", text)] == []
