@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from groundup import cli
 from groundup.config.compose import compose
 from groundup.data.sources.files import Files
 from groundup.decoding.sampling import Sampler
+from groundup.runs.folder import RunFolder
 from groundup.stages.evaluate import with_other_data
 from groundup.stages.loading import load_run
 from groundup.stages.predict import ABOUT, predict_rows
@@ -244,3 +246,27 @@ def test_weights_that_are_no_numbers_are_refused_before_any_work(use, lower, low
     told = capsys.readouterr().err.splitlines()[-1]
     assert told.startswith("error: ") and "model.embedding.weight holds NaN" in told
     assert not texts.with_name("out.jsonl").exists() and not (new / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("output", "more", "advice"),
+    [
+        ("out.txt", [], r"Try output=\S*out\.jsonl"),
+        ("out.jsonl", ["prefix=Dear"], "prefix=Dear is for tasks that write"),
+    ],
+)
+def test_what_a_classifier_cannot_write_is_said_before_its_model_is_read(
+    output, more, advice, lower, texts, monkeypatch, capsys
+):
+    monkeypatch.setattr("groundup.stages.predict.load_run", lambda *_, **__: pytest.fail("the model was read"))
+    assert cli.run(["predict", f"run={lower}", f"input={texts}", f"output={texts.parent / output}", *more]) == 2
+    assert re.search(advice, capsys.readouterr().err)
+
+
+def test_a_file_in_the_place_of_a_folder_of_the_run_is_named(lower_writer, tmp_path, capsys):
+    run = RunFolder(shutil.copytree(lower_writer, tmp_path / "run"))
+    run.set_status("interrupted")
+    shutil.rmtree(run.samples, ignore_errors=True)
+    run.samples.write_text("")
+    assert cli.run(["resume", f"run={run.path}"]) == 2
+    assert re.search(r"samples is damaged: a file where a folder belongs", capsys.readouterr().err)

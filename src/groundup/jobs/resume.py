@@ -16,7 +16,7 @@ from groundup.runs.folder import RunFolder
 from groundup.runs.job import Job
 from groundup.runs.lock import check_unlocked
 from groundup.runs.reference import RESUMABLE, open_run, unfit
-from groundup.system.files import require_own_files
+from groundup.system.files import damaged, require_own_files
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,9 @@ def resume_folder(folder: RunFolder, stage: str, paths: Config) -> float | None:
         UserError: the folder holds links or anything but files, which would be written through.
     """
     require_own_files(folder.path)
+    for inner in (folder.checkpoints, folder.samples):
+        if inner.is_file():
+            raise damaged(inner, "a file where a folder belongs")
     saved = folder.read_config() | {"paths": paths}
     overrides = [word for word in folder.status().get("overrides") or [] if isinstance(word, str)]
     for line in drift(saved, stage, overrides):

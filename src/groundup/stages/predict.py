@@ -19,11 +19,14 @@ from groundup.data.roles import Row, roles
 from groundup.data.seeding import mix
 from groundup.data.sources.files import FILES
 from groundup.errors import UserError
+from groundup.runs.folder import RunFolder
 from groundup.runs.job import Job
-from groundup.stages.build import prepare_process
+from groundup.runs.reference import open_run
+from groundup.stages.build import prepare_process, task_class
 from groundup.stages.loading import LoadedRun, load_run
 from groundup.stages.outputs import json_line, lines_of, log_statuses
 from groundup.system.hardware import accelerator_here
+from groundup.tasks.base import Task
 from groundup.tasks.sequence_to_sequence import status_of
 
 log = logging.getLogger(__name__)
@@ -37,8 +40,9 @@ def run(cfg: Config, job: Job) -> None:
     prepare_process(cfg.threads)
     source, output = Path(cfg.input), Path(cfg.output)
     with lines_of(output) as write:  # what cannot be written shows before the model is loaded
-        loaded = load_run(cfg.run, cfg.paths.logs, decoding=cfg.get("decoding"))
-        check_task(loaded, output, cfg.prefix)
+        folder = open_run(cfg.run, Path(cfg.paths.logs), "predict")
+        check_task(task_class(Config(folder.read_config())), folder, output, cfg.prefix)
+        loaded = load_run(folder.checkpoint or folder.path, cfg.paths.logs, decoding=cfg.get("decoding"))
         columns = columns_of(source, loaded, {role: cfg.get(role) for role in loaded.reads})
         reading = reading_of(loaded, cfg)
         check_rows(source, reading, columns)  # a broken last line shows before the first answer
@@ -61,13 +65,12 @@ def run(cfg: Config, job: Job) -> None:
     log_statuses(counts, "rows")
 
 
-def check_task(loaded: LoadedRun, output: Path, prefix: str) -> None:
+def check_task(task: type[Task], folder: RunFolder, output: Path, prefix: str) -> None:
     """Raises UserError for a task that has no answer, none that ``output`` can hold, or none to begin with ``prefix``."""
-    task = loaded.task
     if not task.answers:
         raise UserError(
-            f"{loaded.folder.path} was trained for {type(task).__name__}, which has no answer for a text. "
-            f"Fine-tune it first: groundup finetune init_from={loaded.folder.path} data=NAME"
+            f"{folder.path} was trained for {task.__name__}, which has no answer for a text. "
+            f"Fine-tune it first: groundup finetune init_from={folder.path} data=NAME"
         )
     if output.suffix == ".txt" and task.writes != "answer":
         raise UserError(
