@@ -5,7 +5,7 @@ PYTHON ?= python3
 # e.g. make install PIP_ARGS="--index-url ..." for a mirror, or for another build of torch
 PIP_ARGS ?=
 # worker processes: one a core; each takes about 1 GB
-PYTEST_ARGS ?= -n 2
+PYTEST_ARGS ?= -n 2 --dist worksteal
 # threads of each worker; the tests hold for any number
 THREADS ?= 1
 
