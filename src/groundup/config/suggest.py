@@ -18,7 +18,6 @@ from groundup.config import files
 from groundup.config.files import WITHOUT_FOLDER, conf_dir
 from groundup.config.foreign import CHOICES, KEYS, NOTES, Template, by_name, normalised
 from groundup.config.places import resolve
-from groundup.config.signatures import SET_BY_CODE, parameters_of
 from groundup.config.spelling import closest
 
 KINDS = {"causal_lm": "decoder", "masked_lm": "encoder", "classification": "encoder"}  # of models, by task
@@ -180,6 +179,8 @@ def elsewhere(key: str) -> list[str]:
 
 def unlisted(key: str, stage: str, others: Sequence[str]) -> str | None:
     """An argument of the key's class that no file lists: ``optimizer.amsgrad``, ``trainer.profiler``."""
+    from groundup.config.signatures import SET_BY_CODE, parameters_of  # needs pydantic
+
     parent, _, name = key.rpartition(".")
     node: Any = composed(stage, tuple(others))
     for part in parent.split("."):
