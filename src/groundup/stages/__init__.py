@@ -1,1 +1,1 @@
-"""One file a verb of the command; each reads as a recipe. ``building`` and ``loading`` hold the steps they share."""
+"""One file a verb of the command; each reads as a recipe. ``build``, ``loading`` and ``evaluation`` hold the steps they share."""
