@@ -24,6 +24,7 @@ os.environ.update(
     NO_COLOR="1",
 )
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # test workers share the cores; more threads only wait for each other
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # and while they wait, they leave the core to others
 os.environ.pop("WANDB_API_KEY", None)
 os.environ.pop("COLUMNS", None)
 
