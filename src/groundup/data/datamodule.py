@@ -41,9 +41,6 @@ class TextDataModule(LightningDataModule):
     def val_dataloader(self) -> StreamLoader:
         return self.data.loader("validation", self.collate, *self._place(), self.num_workers)
 
-    def test_dataloader(self) -> StreamLoader:
-        return self.data.loader("test", self.collate, *self._place(), self.num_workers)
-
     def _place(self) -> tuple[int, int]:
         """(rank, number of ranks)."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)

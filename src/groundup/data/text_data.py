@@ -58,8 +58,7 @@ class TextData:
         self._fingerprints: dict[str, str] = {}
         if not isinstance(batching, examples.batchings):
             choice = "batching=packed" if len(examples.batchings) == 1 else "batching=bucketed or batching=token_budget"
-            name = type(batching).__name__
-            raise UserError(f"this task reads {examples.__name__}, which batching {name} does not make: try {choice}")
+            raise UserError(f"{type(batching).__name__} makes no batches for this task: try {choice}")
         if target_tokenizer is not None and not examples.two_vocabularies:
             raise UserError(
                 "a target_tokenizer is for encoder-decoders that read pairs, and this task reads one sequence: "

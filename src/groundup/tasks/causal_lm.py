@@ -10,16 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from groundup.data.collate import IGNORE, CausalCollator
-from groundup.data.facts import Facts
 from groundup.data.loading import Collate
 from groundup.decoding.decoding import Decoding
 from groundup.decoding.generate import stream
 from groundup.decoding.sampling import Sampler
 from groundup.errors import UserError
-from groundup.models.backbone import Backbone, DecoderBackbone
-from groundup.tasks.base import Loss, Optimize, Read
+from groundup.models.backbone import DecoderBackbone
+from groundup.tasks.base import Loss, Read
 from groundup.tasks.language_model import LanguageModel
-from groundup.text.tokenizer import Tokenizer
 
 
 class CausalLM(LanguageModel):
@@ -32,16 +30,6 @@ class CausalLM(LanguageModel):
     accepts = ("decoder",)
     writes = "continuation"
     answers = ("loss", "perplexity", "tokens")
-
-    def __init__(
-        self,
-        model: Backbone,
-        facts: Facts,
-        tokenizer: Tokenizer,
-        tied: bool = True,
-        optimize: Optimize | None = None,
-    ) -> None:
-        super().__init__(model, facts, tokenizer, tied, optimize=optimize)
 
     def collator(self) -> Collate:
         return CausalCollator(self.facts)

@@ -39,7 +39,7 @@ class Denoising(LanguageModel):
         tied: bool = True,
         optimize: Optimize | None = None,
     ) -> None:
-        super().__init__(model, facts, tokenizer, tied, optimize=optimize)
+        super().__init__(model, facts, tokenizer, tied, optimize)
         self.noise: dict[str, Any] = {
             "mask_ratio": mask_ratio,
             "poisson_lambda": poisson_lambda,

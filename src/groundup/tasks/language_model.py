@@ -24,6 +24,7 @@ class LanguageModel(Task):
     """Base of tasks that predict tokens; which ones, their collators decide."""
 
     examples = PackedText
+    transform: ClassVar[bool] = False  # of hidden vectors before the output matrix, see ``LanguageModelHead``
     reports: ClassVar[tuple[Metric, ...]] = LANGUAGE
 
     def __init__(
@@ -32,11 +33,10 @@ class LanguageModel(Task):
         facts: Facts,
         tokenizer: Tokenizer,
         tied: bool = True,
-        transform: bool = False,
         optimize: Optimize | None = None,
     ) -> None:
         super().__init__(model, facts, tokenizer, optimize)
-        self.head = LanguageModelHead(model, tied=tied, transform=transform)
+        self.head = LanguageModelHead(model, tied=tied, transform=self.transform)
 
     def scored(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Logits (N, V) and targets (N,) of the N scored tokens, and which they are (B, T).

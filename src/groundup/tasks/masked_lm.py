@@ -26,6 +26,7 @@ class MaskedLM(LanguageModel):
 
     reports = MISSING_PARTS
     accepts = ("encoder",)
+    transform = True  # as BERT
 
     def __init__(
         self,
@@ -36,7 +37,7 @@ class MaskedLM(LanguageModel):
         tied: bool = False,
         optimize: Optimize | None = None,
     ) -> None:
-        super().__init__(model, facts, tokenizer, tied, transform=True, optimize=optimize)
+        super().__init__(model, facts, tokenizer, tied, optimize)
         self.mask_rate = mask_rate
 
     def collator(self) -> Collate:

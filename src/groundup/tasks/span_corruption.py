@@ -37,7 +37,7 @@ class SpanCorruption(LanguageModel):
         tied: bool = True,
         optimize: Optimize | None = None,
     ) -> None:
-        super().__init__(model, facts, tokenizer, tied, optimize=optimize)
+        super().__init__(model, facts, tokenizer, tied, optimize)
         self.noise_density, self.mean_span_length = noise_density, mean_span_length
 
     def collator(self) -> Collate:
