@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -72,6 +72,25 @@ def stream(
                 tokens[origin] = token
             if any(token is not None for token in tokens):
                 yield tokens
+
+
+def spelled(
+    tokens: Iterable[list[int | None]], spell: Callable[[Sequence[int]], str], written: list[int]
+) -> Iterator[str]:
+    """The text of a ``stream`` of one row, in pieces as they become certain: none ends within a character of several bytes.
+
+    ``spell``: the text of tokens. ``written``: those before, whose text is not yielded; the stream's are appended to it.
+    """
+    text = shown = spell(written)
+    for (token,) in tokens:
+        assert token is not None  # the stream ends with its only row
+        written.append(token)
+        text = spell(written)
+        if not text.endswith("\ufffd"):
+            yield text[len(shown) :]
+            shown = text
+    if text != shown:  # it ended within a character
+        yield text[len(shown) :]
 
 
 def begin(

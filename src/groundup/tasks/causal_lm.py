@@ -12,7 +12,7 @@ from torch import Tensor
 from groundup.data.collate import IGNORE, CausalCollator
 from groundup.data.loading import Collate
 from groundup.decoding.decoding import Decoding
-from groundup.decoding.generate import stream
+from groundup.decoding.generate import spelled, stream
 from groundup.decoding.sampling import Sampler
 from groundup.errors import UserError
 from groundup.models.backbone import DecoderBackbone
@@ -62,9 +62,8 @@ class CausalLM(LanguageModel):
         """What comes after ``prompt``, in pieces: a piece ends where no later token can change it."""
         tokenizer = self.tokenizer
         start = [self.facts.eos_id, *tokenizer.encode(prompt)]  # training saw each document begin after <eos>
-        written: list[int] = []
-        text = shown = ""
-        for (token,) in stream(
+        read = len(tokenizer.decode(start[1:]))
+        tokens = stream(
             self.model,
             self.head,
             [start],
@@ -73,16 +72,8 @@ class CausalLM(LanguageModel):
             eos_id=self.facts.eos_id,
             forbidden_ids=self.unwritten,
             seed=seed,
-        ):
-            assert token is not None  # the stream ends with its only row
-            written.append(token)
-            text = tokenizer.decode(start[1:] + written)[len(tokenizer.decode(start[1:])) :]
-            if text.endswith("\ufffd"):  # half of a character of several bytes
-                continue
-            yield text[len(shown) :]
-            shown = text
-        if text != shown:  # it ended within a character
-            yield text[len(shown) :]
+        )
+        yield from spelled(tokens, lambda written: tokenizer.decode([*start[1:], *written])[read:], [])
 
     @property
     def unwritten(self) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ from groundup.data.loading import Collate
 from groundup.data.pairs import ROOM, PairedText, PromptedText
 from groundup.data.text_data import TextData
 from groundup.decoding.decoding import Decoding, Hypothesis
-from groundup.decoding.generate import decode, stream
+from groundup.decoding.generate import decode, spelled, stream
 from groundup.decoding.sampling import Greedy, Sampler
 from groundup.errors import UserError
 from groundup.metrics.estimate import Estimate
@@ -219,17 +219,9 @@ class SequenceToSequence(Task):
             return
         start, (longest,) = self.start(batch, decoding, prefix)
         longest = min(longest, decoding.max_new_tokens)
-        written, text = list(prefix), self.spell(prefix)
-        yield (shown := text)  # also where nothing comes after it
-        for (token,) in stream(sampler=decoding, seed=seed, max_lengths=[longest], **start):
-            assert token is not None  # the stream ends with its only row
-            written.append(token)
-            text = self.spell(written)
-            if not text.endswith("\ufffd"):  # half of a character of several bytes
-                yield text[len(shown) :]
-                shown = text
-        if text != shown:  # it ended within a character
-            yield text[len(shown) :]
+        written = list(prefix)
+        yield self.spell(written)  # also where nothing comes after it
+        yield from spelled(stream(sampler=decoding, seed=seed, max_lengths=[longest], **start), self.spell, written)
         if len(written) - len(prefix) == longest:
             log.warning(CUT, longest)
 
