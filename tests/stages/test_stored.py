@@ -21,8 +21,10 @@ from groundup.stages.loading import load_run
 def changed(pretrained, language_model, tmp_path):
     """A copy of a run with other values in its config."""
 
-    def copy(run: str = "pretrained", **model) -> RunFolder:
-        folder = RunFolder(shutil.copytree({"pretrained": pretrained, "lstm": language_model}[run], tmp_path / "copy"))
+    def copy(run: str = "pretrained", copy_name: str = "copy", **model) -> RunFolder:
+        folder = RunFolder(
+            shutil.copytree({"pretrained": pretrained, "lstm": language_model}[run], tmp_path / copy_name)
+        )
         config = folder.read_config()
         config["model"] |= model
         folder.write_config(config)
@@ -86,7 +88,10 @@ def test_a_checkpoint_without_what_it_is_for_is_refused(changed):
 
 
 def test_dropout_and_a_longer_table_are_no_other_model(changed):
-    load_run(changed(dropout=0.3, max_length=2048).path)
+    before = load_run(changed().path).task.state_dict()
+    run = load_run(changed(dropout=0.3, max_length=2048, copy_name="other").path)
+    assert run.config.model.dropout == 0.3
+    assert all(torch.equal(value, before[name]) for name, value in run.task.state_dict().items())
 
 
 def extended(file) -> None:

@@ -152,7 +152,8 @@ class Tagging(Task):
     """One linear layer on the hidden state of each word's first token, cross-entropy.
 
     Metrics: word accuracy, loss a word and, where the tags are BIO, strict entity F1, precision and recall. A word beyond
-    ``max_length`` counts as tagged with the first class, which is ``O`` where there is one.
+    ``max_length`` counts as tagged with the first class, which is ``O`` where there is one; ``predict`` answers for the words
+    that were read alone, and says ``truncated``.
     """
 
     examples = TaggedText
