@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -61,3 +63,20 @@ def cache_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache for this test alone."""
     monkeypatch.setenv("GROUNDUP_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def write_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
+    """Writes a module of the user's own, by name and source, where Python finds it until the test ends."""
+    package, written = tmp_path / "package", []
+
+    def write(name: str, source: str) -> None:
+        package.mkdir(exist_ok=True)
+        (package / f"{name}.py").write_text(source, encoding="utf-8")
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        written.append(name)
+
+    monkeypatch.syspath_prepend(str(package))
+    yield write
+    for name in written:  # or the next test that writes one of this name would be given this one
+        sys.modules.pop(name, None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,17 +101,12 @@ class Toy:
 
 
 @pytest.fixture
-def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_module: Callable[[str, str], None]) -> Toy:
     from groundup import cli
 
     conf = tmp_path / "conf"
-    package = tmp_path / "package"
-    package.mkdir()
-    (package / "toy_parts.py").write_text(PARTS)
-    (package / "toy_stage.py").write_text(STAGE)
-    monkeypatch.syspath_prepend(str(package))
-    for name in ("toy_parts", "toy_stage"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
+    write_module("toy_parts", PARTS)
+    write_module("toy_stage", STAGE)
     monkeypatch.setenv("GROUNDUP_CONF", str(conf))
     monkeypatch.setenv("GROUNDUP_ALLOW", "toy_parts")
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
@@ -124,6 +118,4 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
     toy.write("model/big", "defaults: [small]\nwidth: 64\n")
     for group in ("hydra", "paths"):
         toy.write(f"{group}/default", (REPOSITORY / "conf" / group / "default.yaml").read_text())
-    yield toy
-    for name in ("toy_parts", "toy_stage"):
-        sys.modules.pop(name, None)
+    return toy

@@ -131,14 +131,14 @@ def test_right_names_pass():
     check_monitor(config("validation/exact_match_new", "Translation"))
 
 
-def test_a_task_of_ones_own_says_its_metrics_or_the_direction(tmp_path, monkeypatch):
-    (tmp_path / "mine.py").write_text(
+def test_a_task_of_ones_own_says_its_metrics_or_the_direction(write_module, monkeypatch):
+    write_module(
+        "mine",
         "from groundup.metrics.estimate import Metric\n"
         "from groundup.tasks.base import Task\n"
         "class Silent(Task):\n    pass\n"
-        "class Telling(Task):\n    reports = (Metric('speed', 'max'),)\n"
+        "class Telling(Task):\n    reports = (Metric('speed', 'max'),)\n",
     )
-    monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("GROUNDUP_ALLOW", "mine")
     silent, telling = {"_target_": "mine.Silent"}, {"_target_": "mine.Telling"}
     check_monitor({"monitor": "validation/loss", "task": silent})

@@ -12,9 +12,8 @@ from groundup.errors import UserError
 from groundup.stages.build import build_task, prepare_process
 
 
-def test_a_foreign_task_is_refused_before_it_is_imported(tmp_path, monkeypatch):
-    (tmp_path / "stranger.py").write_text("class Task: form = 'packed'\n")
-    monkeypatch.syspath_prepend(tmp_path)
+def test_a_foreign_task_is_refused_before_it_is_imported(write_module):
+    write_module("stranger", "class Task: form = 'packed'\n")
     cfg = Config({"seed": 1, "task": {"_target_": "stranger.Task"}})
     with pytest.raises(UserError, match="GROUNDUP_ALLOW=stranger"):
         build_task(cfg, Facts(9, 0, 1, 2, 3, 4, 5, 6), None)

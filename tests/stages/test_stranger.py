@@ -255,14 +255,12 @@ def test_reports_and_the_terminal_show_and_do_not_obey(attack, honest, tmp_path)
     assert "&lt;script&gt;alert(1)" in page and "<script>alert" not in page
 
 
-def test_classes_of_ones_own_by_the_shell_alone(attack, tmp_path, monkeypatch):
+def test_classes_of_ones_own_by_the_shell_alone(attack, write_module, monkeypatch):
     """The same folder is refused without, and used with, what the user has typed."""
-    package = tmp_path / "package"
-    package.mkdir()
-    (package / "mine.py").write_text(
-        "from groundup.models.transformer import TransformerEncoder\nclass Own(TransformerEncoder):\n    pass\n"
+    write_module(
+        "mine",
+        "from groundup.models.transformer import TransformerEncoder\nclass Own(TransformerEncoder):\n    pass\n",
     )
-    monkeypatch.syspath_prepend(str(package))
     code, err = attack(EVALUATE, "model._target_", "mine.Own")
     assert code == 2 and "GROUNDUP_ALLOW=mine.Own groundup" in err
     monkeypatch.setenv("GROUNDUP_ALLOW", "mine.Own")
