@@ -70,8 +70,7 @@ class MaskedCollator:
     ) -> None:
         self.pad_id, self.mask_id, self.cls_id = facts.pad_id, facts.mask_id, facts.cls_id
         self.mask_rate, self.cls_first = mask_rate, cls_first
-        special = (facts.pad_id, facts.unk_id, facts.bos_id, facts.eos_id, facts.sep_id, facts.mask_id, facts.cls_id)
-        self.first_word, self.vocab_size = max(special) + 1, facts.vocab_size  # special tokens have the lowest ids
+        self.first_word, self.vocab_size = facts.first_word, facts.vocab_size
 
     def __call__(self, examples: Sequence[dict[str, Any]], seeds: Sequence[int]) -> dict[str, Tensor]:
         batch = pad(

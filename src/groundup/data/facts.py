@@ -31,6 +31,11 @@ class Facts:
     target_vocab_size: int | None = None
     length_ratio: float | None = None
 
+    @property
+    def first_word(self) -> int:
+        """The lowest id that is no special token's."""
+        return max(self.pad_id, self.unk_id, self.bos_id, self.eos_id, self.sep_id, self.mask_id, self.cls_id) + 1
+
     def as_dict(self) -> dict[str, Any]:
         """Only ints, strings and lists: fit for JSON, YAML and checkpoints that load with ``weights_only=True``."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}

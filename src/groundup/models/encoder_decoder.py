@@ -81,7 +81,9 @@ class EncoderDecoder(EncoderDecoderBackbone):
     def levels(self) -> list[list[nn.Module]]:
         """All of the encoder lies below the blocks of the decoder."""
         source, target = self.encoder.levels(), self.decoder.levels()
-        return [[*source[0], *target[0]], *source[1:-1], [*source[-1], self.encoder], *target[1:]]
+        levels = [[*source[0], *target[0]], *source[1:], *target[1:]]
+        levels[len(source) - 1].append(self.encoder)
+        return levels
 
     def encode(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         return self.bridge(self.encoder(input_ids, attention_mask=attention_mask))

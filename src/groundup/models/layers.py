@@ -91,6 +91,24 @@ class Dropout(nn.Dropout):
         return F.dropout(x, self.p) if self.training else x
 
 
+class WordDropout(nn.Module):
+    """Replaces a share of the tokens by ``unk_id`` while training, each by itself: no single word decides, and what an
+    unknown one means is learned. Ids below ``first_word`` are special tokens, which stay.
+
+    Shapes: ids (B, T) -> (B, T). Source: Iyyer et al. 2015.
+    """
+
+    def __init__(self, rate: float, unk_id: int, first_word: int):
+        super().__init__()
+        self.rate, self.unk_id, self.first_word = rate, unk_id, first_word
+
+    def forward(self, ids: Tensor) -> Tensor:
+        if not self.training or not self.rate:
+            return ids
+        dropped = torch.rand(ids.shape, device=ids.device) < self.rate
+        return ids.masked_fill(dropped & (ids >= self.first_word), self.unk_id)
+
+
 def embedding_std(width: int) -> float:
     """Small enough that a tied head is close to uniform at the start, i.e. the first loss is close to ln(V).
 

@@ -156,6 +156,11 @@ class Ragged(NamedTuple):
             backwards,
         )
 
+    @property
+    def real(self) -> Tensor:
+        """(N, L) bool: which tokens are no padding."""
+        return torch.arange(self.tokens.shape[1], device=self.tokens.device) < self.lengths[:, None]
+
     def gather(self, ids: Tensor) -> Tensor:
         """(B, T) -> (N, L)."""
         return ids.flatten()[self.tokens]

@@ -21,6 +21,7 @@ from groundup.metrics.estimate import Estimate
 from groundup.metrics.sections import Section
 from groundup.models.backbone import Backbone
 from groundup.models.heads import ClassificationHead, Pooling
+from groundup.models.layers import WordDropout
 from groundup.ranges import Rate
 from groundup.tasks.base import Loss, Optimize, Task
 from groundup.tasks.evaluation import Split
@@ -49,6 +50,7 @@ class Classification(Task):
         tokenizer: Tokenizer,
         pooling: Literal["cls", "mean", "max", "last", "attention"] = "mean",
         dropout: Rate = 0.1,
+        word_dropout: Rate = 0.0,
         label_smoothing: Rate = 0.0,
         class_weights: Literal["balanced"] | list[float] | None = None,
         optimize: Optimize | None = None,
@@ -56,11 +58,12 @@ class Classification(Task):
         super().__init__(model, facts, tokenizer, optimize)
         if pooling == "cls" and not model.reads_both_ways:
             raise UserError(
-                f"task.pooling=cls takes the first position, and a {type(model).__name__} that reads from left to right "
-                "has seen nothing of the text there. Try task.pooling=last or task.pooling=mean"
+                f"task.pooling=cls takes the first position, and there a {type(model).__name__} has not seen the whole text. "
+                "Try task.pooling=mean or task.pooling=max; of a model that reads from left to right also task.pooling=last"
             )
         self.pooling = Pooling(pooling, model.width)
         self.head = ClassificationHead(model.width, len(facts.labels), dropout=dropout)
+        self.word_dropout = WordDropout(word_dropout, facts.unk_id, facts.first_word)
         self.label_smoothing = label_smoothing
         self.register_buffer("class_weights", _class_weights(class_weights, facts), persistent=False)
 
@@ -80,6 +83,7 @@ class Classification(Task):
         return self.head(self.pooling(self.hidden_states(batch), batch.get("attention_mask"))).float()
 
     def loss(self, batch: dict[str, Tensor]) -> Loss:
+        batch = {**batch, "input_ids": self.word_dropout(batch["input_ids"])}
         labels, weights, logits = batch["labels"], self.class_weights, self.logits(batch)
         cross_entropy = partial(F.cross_entropy, logits, labels, weight=weights, reduction="sum")
         count = torch.tensor(float(len(labels)), device=labels.device) if weights is None else weights[labels].sum()
