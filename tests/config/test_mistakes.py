@@ -23,6 +23,7 @@ COMMAND_LINE = {
     "--cgf": "--cgf: words are written KEY=VALUE, without dashes, and there is no key 'cgf'. `groundup pretrain --help` lists the keys",
     "+model=big": "model is chosen more than once. Write it once, without +: model=...",
 }
+BUDGET = "a budget is a number and its unit: whole steps or tokens, epochs or minutes"
 VALUES = {
     "model.dropout=1.5": "model.dropout = 1.5: must be less than 1. Try model.dropout=0.1",
     "model.width=0": "model.width = 0: must be at least 1. Try model.width=16",
@@ -42,7 +43,14 @@ VALUES = {
     "monitor_mode=maximum": "monitor_mode = maximum: must be one of min, max or null. Try monitor_mode=max",
     "budget.steps=0": "budget.steps = 0: must be at least 1. Try budget.steps=1",
     "+budget.hours=2": "budget.hours = 2: there is no such key. It has: steps, tokens, epochs, minutes",
-    "budget=20": "budget = 20: it has keys of its own: budget.steps, budget.tokens, budget.epochs, budget.minutes",
+    "budget=20": f"budget=20: {BUDGET}. Try budget=20steps or budget=20epochs",
+    "budget=fast": f"budget=fast: {BUDGET}. Try budget=5epochs",
+    "budget=null": f"budget=null: {BUDGET}. Try budget=5epochs",
+    "budget=20min": f"budget=20min: {BUDGET}. Try budget=20minutes",
+    "budget=10s": f"budget=10s: {BUDGET}. Try budget=5epochs",
+    "budget=0epochs": f"budget=0epochs: {BUDGET}. Try budget=5epochs",
+    "budget=1.5steps": f"budget=1.5steps: {BUDGET}. Try budget=5epochs",
+    "budget=1epochs,2steps": f"budget='1epochs,2steps': {BUDGET}. Try -m budget=1epochs,2steps",
     "budget.steps=1e3": "budget.steps = 1000: must be a whole number >= 1 or null. Try budget.steps=1000",
     "model.cell=lstm,gru": "model.cell = 'lstm,gru': must be one of lstm, gru. Try -m model.cell=lstm,gru",
     "model.cell=transformer": "model.cell = transformer: must be one of lstm, gru",

@@ -12,6 +12,7 @@ from groundup.config.files import conf_dir, experiment_stage, origin
 from groundup.config.help import manual
 from groundup.errors import UserError
 from groundup.jobs.launch import for_steps
+from groundup.jobs.preflight import preflight
 from groundup.jobs.steps import changed
 
 
@@ -124,6 +125,12 @@ def test_help_lists_the_experiments_of_the_verb_and_the_others_are_refused(verb,
     assert not list(tmp_path.iterdir())
 
 
+def test_a_budget_is_given_once():
+    cfg, choices = compose_with_choices("pretrain", words := ["budget.steps=3", "budget=5epochs"])
+    with pytest.raises(UserError, match=r"budget.steps=3 and budget=5epochs: .*Leave out budget.steps=3"):
+        preflight("pretrain", cfg, words, choices)
+
+
 def test_steps_of_a_pipeline_take_overrides_from_the_command_line():
     steps = compose_with_choices("pipeline", ["experiment=demo"])[0].steps
     words = ["pretrain.budget.steps=7", "finetune.size=nano", "+bilstm.trainer.profiler=simple"]
@@ -137,6 +144,8 @@ def test_steps_of_a_pipeline_take_overrides_from_the_command_line():
         len([word for word in changed(steps, ["finetune.budget.steps=3"])["bilstm"]["overrides"] if "budget" in word])
         == 1
     )
+    given = changed(steps, ["finetune.budget=2epochs"])["bilstm"]["overrides"]
+    assert [word for word in given if "budget" in word] == ["budget=2epochs"]
     with pytest.raises(UserError, match="STEP is one of pretrained, bilstm"):
         changed(steps, ["nobody.size=nano"])
     given = for_steps(["experiment=demo", "pretrain.data.root=a, b", "hydra.run.dir=x"])

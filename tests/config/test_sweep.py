@@ -31,6 +31,16 @@ def test_failed_jobs_do_not_stop_the_others(toy, capsys):
     assert printed.err.endswith("2 of 4 jobs did not finish\n")
 
 
+def test_budgets_in_one_word_are_swept(toy, capsys):
+    assert toy.groundup("pretrain", "-m", "budget=7steps,2e6tokens,0.5epochs") == 0
+    folder = sweep_of(toy)
+    saved = [RunFolder(folder / str(job)).read_config()["budget"] for job in range(3)]
+    given = [{unit: amount for unit, amount in budget.items() if amount is not None} for budget in saved]
+    assert given == [{"steps": 7}, {"tokens": 2_000_000}, {"epochs": 0.5}]
+    assert all(budget.keys() == {"steps", "tokens", "epochs", "minutes"} for budget in saved)
+    assert "| 2   | 0.5epochs " in capsys.readouterr().out
+
+
 def test_exit_codes_of_sweeps(toy):
     assert toy.groundup("pretrain", "-m", "seed=1,2") == 0
     assert toy.groundup("pretrain", "-m", "seed=1,3") == 2

@@ -53,7 +53,7 @@ def test_conversion_is_said() -> None:
     [
         ({}, "no budget: give one of budget.steps, "),
         ({"steps": 5, "epochs": 2}, "budget.steps=5 and budget.epochs=2: a budget has one unit"),
-        ({"epochs": 0}, "budget.epochs=0 must be positive"),
+        ({"epochs": 0}, "budget.epochs=0: must be a number above 0"),
     ],
 )
 def test_unclear_budget_is_refused(budget: dict, message: str) -> None:

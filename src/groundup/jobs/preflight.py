@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
-from groundup.config.budget import named_budget, one_unit
+from groundup.config.budget import budget_of, one_unit
 from groundup.config.check import check, check_keys, node_mistakes, refuse
 from groundup.config.files import conf_dir
 from groundup.data.precheck import check_data
@@ -20,14 +20,16 @@ from groundup.system.hardware import check_hardware
 
 def preflight(
     stage: str,
-    plain: Mapping,
+    plain: dict[str, Any],
     overrides: Sequence[str],
     choices: Mapping[str, str | None],
     *,
     resuming: bool = False,
     later: Sequence[Path] = (),
 ) -> list[str]:
-    """Check a resolved configuration (see ``compose.resolved``), and fill in the columns that its files turn out to have.
+    """Check a resolved configuration (see ``compose.resolved``), and fill in what it leaves open.
+
+    That is the unit of its budget, and the columns that its files turn out to have.
 
     ``overrides``, ``choices``, ``resuming``: as in ``Job``; what only the beginning of a run needs may be gone by now.
     ``later``: folders that earlier steps of a pipeline have yet to make.
@@ -37,9 +39,11 @@ def preflight(
         UserError: the first mistake; nothing was written.
     """
     check_choices(stage, overrides)
+    if "budget" in plain:
+        plain["budget"] = budget_of(plain["budget"], overrides)
     check_keys(plain, stage, overrides, choices)
-    if plain.get("budget"):
-        one_unit(named_budget(plain["budget"], overrides))
+    if "budget" in plain:
+        one_unit(plain["budget"])
     check_files(stage, plain)
     if not resuming:
         check_runs(stage, plain, later)

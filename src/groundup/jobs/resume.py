@@ -62,7 +62,7 @@ def drift(saved: Mapping, stage: str, overrides: list[str]) -> list[str]:
     except UserError as error:
         return [f"today's configuration no longer takes this command: {error}"]
     then, now = leaves(saved), leaves(today)
-    settled: tuple[str, ...] = ("budget.", "threads", "paths.")  # the run counted or chose these itself
+    settled: tuple[str, ...] = ("budget", "threads", "paths.")  # the run counted or chose these itself
     if stage == "evaluate":  # and took these from the run that it is of
         settled += ("data.", "run")
     if saved.get("init_from"):  # and took these from the run it began with

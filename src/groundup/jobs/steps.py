@@ -18,6 +18,7 @@ from groundup.config.tree import Config
 from groundup.errors import UserError
 
 NAME = re.compile(r"\w[\w-]*")
+BUDGET = re.compile(r"budget[.=]")
 REFERENCE = re.compile(r"\{([\w-]+)\}")  # {name} of an earlier step; {key: value} is left to Hydra
 
 
@@ -50,8 +51,8 @@ def changed(steps: Mapping[str, Mapping], overrides: Sequence[str]) -> dict[str,
             names = ", ".join(dict.fromkeys([*new, *(str(node.get("stage")) for node in new.values())]))
             raise UserError(f"{override}: a step's key is written STEP.KEY=VALUE, and STEP is one of {names}")
         for node in chosen:
-            if rest.startswith("budget."):  # a budget has one unit
-                node["overrides"] = [one for one in node["overrides"] if not one.startswith("budget.")]
+            if BUDGET.match(rest):  # a budget has one unit
+                node["overrides"] = [one for one in node["overrides"] if not BUDGET.match(one)]
             node["overrides"].append(sign + rest)
     return new
 

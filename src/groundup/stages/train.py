@@ -7,7 +7,6 @@ import time
 from functools import partial
 from pathlib import Path
 
-from groundup.config.budget import named_budget
 from groundup.config.build import instantiate
 from groundup.config.tree import Config
 from groundup.data.datamodule import TextDataModule
@@ -53,7 +52,6 @@ def run(cfg: Config, job: Job) -> float:
     parents = open_parents(cfg) if checkpoint is None else {}
     inherit(cfg, parents, job.overrides)
     check_model_fits(cfg)
-    cfg.budget = named_budget(cfg.budget, job.overrides)
     written = checkpoint is not None or not job.is_main
     tokenizers = saved_tokenizers(job.folder) if written else inherited_tokenizers(cfg, parents)
 
