@@ -17,8 +17,9 @@ from pathlib import Path
 
 from once import mean_and_range, metric, run_once
 
-from groundup.metrics.classification import paired_difference
+from groundup.metrics.classification import ACCURACY, judge_classes
 from groundup.metrics.estimate import Estimate
+from groundup.metrics.paired import difference
 from groundup.runs.folder import RunFolder
 
 TASKS = ("python_docs_topic", "trec6", "sst2_sentences", "ag_news")
@@ -78,7 +79,7 @@ def row(task: str, runs: list[dict[str, Path]]) -> str:
     means = {start: sum(values) / len(values) for start, values in scores.items()}
     gain, random = "-", "-"
     if "random" in scores:
-        paired = difference(runs[0])
+        paired = gain_of(runs[0])
         gain = f"{100 * (means['pretrained'] - means['random']):+.1f} "
         gain += f"(first seed [{100 * paired.low:+.1f}, {100 * paired.high:+.1f}])"
         random = mean_and_range(scores["random"])
@@ -86,16 +87,12 @@ def row(task: str, runs: list[dict[str, Path]]) -> str:
     return f"| {task} | {majority:.4f} | {bar:.4f} | {random} | {mean_and_range(scores['pretrained'])} | {gain} | {above} |"
 
 
-def difference(run: dict[str, Path]) -> Estimate:
+def gain_of(run: dict[str, Path]) -> Estimate:
     """Accuracy of the pretrained model minus that of the random one on the same rows, with its 95 % interval."""
-    rows = {start: RunFolder(folder).read_predictions() for start, folder in run.items()}
-    names = sorted(
-        {row["label"] for row in rows["random"]} | {row["predicted"] for found in rows.values() for row in found}
-    )
-    numbers = {name: number for number, name in enumerate(names)}
-    ours, theirs = ([numbers[row["predicted"]] for row in rows[start]] for start in ("pretrained", "random"))
-    labels = [numbers[row["label"]] for row in rows["random"]]
-    return paired_difference(ours, theirs, labels)["accuracy"]
+    ours, theirs = (RunFolder(run[start]).read_predictions() for start in ("pretrained", "random"))
+    everything = slice(0, len(ours))
+    sides = ([(everything, judge_classes(rows))] for rows in (ours, theirs))
+    return difference(*sides, ACCURACY, len(ours))
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from groundup.config.compose import compose
 from groundup.config.files import STAGES, conf_dir
-from groundup.jobs.launch import for_steps
+from groundup.jobs.launch import for_compare, for_steps
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / ".env.example", *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
@@ -65,4 +65,4 @@ def test_command_lines_compose(line, tmp_path, monkeypatch):
     stage, *words = shlex.split(line)
     if "-m" in words:  # a sweep: the first value of each
         words = [word.partition(",")[0] for word in words if word != "-m"]
-    compose(stage, for_steps(words) if stage == "pipeline" else words)
+    compose(stage, {"pipeline": for_steps, "compare": for_compare}.get(stage, list)(words))

@@ -20,6 +20,7 @@ STAGES = {  # stage -> what it cannot do without, beside the choice under test
     "pretrain": [],
     "finetune": [],
     "evaluate": ["run=x"],
+    "compare": ["runs=[x,y]"],
     "generate": ["run=x"],
     "predict": ["run=x", "input=a.txt", "output=b.jsonl"],
     "resume": ["run=x"],

@@ -17,12 +17,13 @@ STAGES: dict[str, tuple[str, str]] = {
     "finetune": ("groundup.stages.train", "train a task, from random weights or from init_from=RUN"),
     "evaluate": ("groundup.stages.evaluate", "score a finished run, on its own data or on other"),
     "predict": ("groundup.stages.predict", "answer for each row of a file: input=FILE output=FILE"),
+    "compare": ("groundup.stages.compare", "runs side by side, with paired tests: compare RUN RUN"),
     "generate": ("groundup.stages.generate", "continue a prompt: run=RUN prompt=TEXT"),
     "resume": ("groundup.jobs.resume", "go on with an interrupted run: run=RUN or run=last"),
     "pipeline": ("groundup.jobs.pipeline", "run several stages in order: experiment=demo"),
 }
 
-WITHOUT_FOLDER = ("predict", "generate", "resume")  # verbs that leave behind only what they are asked for
+WITHOUT_FOLDER = ("predict", "compare", "generate", "resume")  # verbs that leave behind only what they are asked for
 # Layers above the groups; the later ones win, so they are asked first.
 LAYERS = ("debug", "local", "experiment")
 

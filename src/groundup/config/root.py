@@ -114,6 +114,9 @@ class Root(Strict):
     precision: str | int | None = None
     prompt: str = ""
     samples: Annotated[int, Field(ge=0)] = 1
+    # Comparing runs.
+    runs: list[str] | None = None
+    format: Literal["md", "latex", "csv"] = "md"
     # Pipelines.
     steps: dict[str, Node] | None = None
     overrides: list[str] = []

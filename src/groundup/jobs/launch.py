@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from groundup.config.compose import resolved
 from groundup.config.mistakes import dashed, explain
-from groundup.config.quoting import OVERRIDE, literal
+from groundup.config.quoting import OVERRIDE, TAKE_A_WORD, literal
 from groundup.errors import UserError
 from groundup.jobs import gate, sweep
 from groundup.jobs.ranks import is_spawned_rank
@@ -89,6 +89,21 @@ def for_steps(arguments: list[str]) -> list[str]:
     return [word for word in arguments if word not in theirs] + listed
 
 
+def for_compare(arguments: list[str]) -> list[str]:
+    """``compare RUN RUN --format latex`` as keys: Hydra knows no word without one."""
+    words = re.sub(r"--format[\0=]", "format=", "\0".join(arguments)).split("\0")
+    runs = [
+        word
+        for before, word in zip(["", *words], words, strict=False)
+        if word
+        and word[0] != "-"
+        and before not in (*TAKE_A_WORD, "-c", "--cfg", "-i", "--info")
+        and (not OVERRIDE.fullmatch(word) or Path(word).is_dir())
+    ]
+    listed = [f"runs=[{','.join(literal(word) for word in runs)}]"] if runs else []
+    return [word for word in words if word and word not in runs] + listed
+
+
 def launch(stage: str, arguments: list[str]) -> int:
     """Run ``groundup STAGE ARGUMENTS`` and return its exit code: 0 done, 1 failed, 2 a user's mistake, 130 Ctrl-C.
 
@@ -102,6 +117,8 @@ def launch(stage: str, arguments: list[str]) -> int:
     full_error = os.environ.get(FULL_ERROR) == "1"
     if stage == "pipeline" and not {"-m", "--multirun"} & set(arguments):
         arguments = for_steps(arguments)
+    if stage == "compare":
+        arguments = for_compare(arguments)
     task = Task(stage, full_error)
     sweep.current.clear()
     gate.passed.clear()

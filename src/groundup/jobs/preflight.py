@@ -14,8 +14,11 @@ from groundup.errors import UserError
 from groundup.jobs.steps import changed, compose_steps, references
 from groundup.metrics.estimate import check_monitor
 from groundup.runs.reference import Use, find_run, unfit
+from groundup.runs.systems import find_systems
 from groundup.stages.outputs import check_input, check_output
 from groundup.system.hardware import check_hardware
+
+OUTPUTS = {"predict": (".jsonl", ".txt"), "compare": (".html", ".md", ".tex", ".csv")}  # suffixes
 
 
 def preflight(
@@ -77,11 +80,13 @@ def check_files(stage: str, plain: Mapping) -> None:
     if source is not None:
         check_input(source)
     if plain.get("output"):
-        check_output(Path(plain["output"]), (".jsonl", ".txt") if stage == "predict" else (".jsonl",), source)
+        check_output(Path(plain["output"]), OUTPUTS.get(stage, (".jsonl",)), source)
 
 
 def check_runs(stage: str, plain: Mapping, later: Sequence[Path] = ()) -> None:
     """Raises UserError for a run that is not there, or cannot do what is asked."""
+    if plain.get("runs"):
+        find_systems(plain["runs"], Path(plain["paths"]["logs"]))
     for key, reference, use in named_runs(stage, plain):
         if any(str(folder) in reference for folder in later):
             continue

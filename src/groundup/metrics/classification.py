@@ -16,6 +16,7 @@ from torchmetrics.functional.classification import binary_auroc, multiclass_accu
 
 from groundup.metrics.estimate import LOSS, Estimate, Metric, labelled
 from groundup.metrics.intervals import RESAMPLES, as_array, bootstrap, interval, wilson
+from groundup.metrics.paired import Judged, Statistic
 from groundup.metrics.sections import Cell, Content, Matrix, Section, Table
 
 ACCURACY = Metric("accuracy", "max", shown="table", also=("acc",))
@@ -135,12 +136,9 @@ def _by_class(counts: np.ndarray, numbers: np.ndarray, classes: int) -> np.ndarr
 
 def _macro_auroc(probabilities: np.ndarray, labels: np.ndarray, seed: int, resamples: int) -> Estimate | None:
     n, classes = probabilities.shape
-    counts = np.bincount(labels, minlength=classes)
-    known = [c for c in range(classes) if 0 < counts[c] < n]
+    known = _ranked_classes(labels, classes)
     if not known:
         return None
-    if classes == 2:  # both sides of a binary problem rank alike
-        known = known[1:]
     # Unlike torchmetrics' own mean over classes, classes without rows stay out instead of counting as 0.
     areas = [
         binary_auroc(
@@ -151,15 +149,26 @@ def _macro_auroc(probabilities: np.ndarray, labels: np.ndarray, seed: int, resam
     value = float(torch.stack(areas).double().mean())
     if resamples == 0 or n < 2 or n * len(known) > _AREA_CELLS:
         return Estimate(value, None, None, n)
+    drawn = bootstrap(_mean_area(probabilities, labels, known), n, seed, resamples, columns=2 * len(known))
+    return Estimate(value, drawn.low, drawn.high, n)
+
+
+def _ranked_classes(labels: np.ndarray, classes: int) -> list[int]:
+    """Those with rows on both sides, by whose scores rows can be ranked."""
+    counts = np.bincount(labels, minlength=classes)
+    known = [c for c in range(classes) if 0 < counts[c] < len(labels)]
+    return known[1:] if classes == 2 else known  # both sides of a binary problem rank alike
+
+
+def _mean_area(probabilities: np.ndarray, labels: np.ndarray, known: Sequence[int]) -> Statistic:
     ranked = [_Ranking(probabilities[:, c], labels == c) for c in known]
 
-    def macro(weights: np.ndarray) -> np.ndarray:
-        drawn = np.stack([ranking.area(weights) for ranking in ranked])
-        there = ~np.isnan(drawn)  # a resample may miss a rare class
-        return _ratio(np.where(there, drawn, 0).sum(axis=0), there.sum(axis=0), empty=np.nan)
+    def mean(weights: np.ndarray) -> np.ndarray:
+        areas = np.stack([ranking.area(weights) for ranking in ranked])
+        there = ~np.isnan(areas)  # a resample may miss a rare class
+        return _ratio(np.where(there, areas, 0).sum(axis=0), there.sum(axis=0), empty=np.nan)
 
-    drawn = bootstrap(macro, n, seed, resamples, columns=2 * len(ranked))
-    return Estimate(value, drawn.low, drawn.high, n)
+    return mean
 
 
 class _Ranking:
@@ -193,26 +202,40 @@ def _ratio(above: np.ndarray, below: np.ndarray, empty: float = 0.0) -> np.ndarr
     return np.divide(above, below, out=np.full(np.shape(above), empty, dtype=np.float64), where=np.asarray(below) > 0)
 
 
-def paired_difference(
-    predictions, baseline_predictions, labels, seed: int = 0, resamples: int = RESAMPLES
-) -> dict[str, Estimate]:
-    """Accuracy and macro-F1 of one set of predictions minus those of another, both (N,), for the same ``labels`` (N,).
+def judge_classes(rows: Sequence[Mapping]) -> Judged:
+    """Accuracy, macro F1 and, where probabilities of all classes are there, AUROC and the loss of prediction rows.
 
-    Both are resampled together, so what makes a row hard for both cancels out: the interval is narrower than two separate ones suggest.
-    A difference whose interval lies above 0 is a gain at the 95 % level. Source: Berg-Kirkpatrick et al. 2012, "An empirical
-    investigation of statistical significance in NLP".
+    Args:
+        rows: as in ``predictions.jsonl``, with ``label``, ``predicted`` and maybe ``probabilities``.
     """
-    ours, theirs, labels = (as_array(values, np.int64) for values in (predictions, baseline_predictions, labels))
-    n = len(labels)
-    outcomes, counts = np.unique(np.stack([labels, ours, theirs]), axis=1, return_counts=True)
-    label, our, their = outcomes
-    generator = np.random.default_rng(seed)
-    drawn = np.concatenate([counts[None], generator.multinomial(n, counts / n, size=resamples)])  # (1 + R, outcomes)
-    hit = (our == label).astype(np.float64) - (their == label)
-    accuracy = drawn @ hit / n
-    macro_f1 = np.subtract(*(macro_scores(drawn, label, said)["macro_f1"] for said in (our, their)))
-    differences = {"accuracy": accuracy, "macro_f1": macro_f1}
-    return {name: interval(values[0], values[1:], n) for name, values in differences.items()}
+    names = {name: number for number, name in enumerate(dict.fromkeys(n for row in rows for n in _named(row)))}
+    labels, said = (np.array([names[row[key]] for row in rows]) for key in ("label", "predicted"))
+    right = (labels == said).astype(np.float64)
+    statistics: dict[Metric, Statistic] = {
+        ACCURACY: lambda weights: right @ weights / weights.sum(axis=0),
+        MACRO_F1: _macro_f1(labels, said),
+    }
+    listed = [row.get("probabilities") or {} for row in rows]
+    if all(len(one) == len(names) for one in listed):
+        probabilities = np.array([[one[name] for name in names] for one in listed])
+        surprise = -np.log(np.maximum(probabilities[np.arange(len(rows)), labels], _TINY))
+        statistics[LOSS] = lambda weights: surprise @ weights / weights.sum(axis=0)
+        if known := _ranked_classes(labels, len(names)):
+            statistics[AUROC] = _mean_area(probabilities, labels, known)
+    return Judged(right, {metric: statistics[metric] for metric in CLASSIFICATION if metric in statistics})
+
+
+def _named(row: Mapping) -> list[str]:
+    return [*(row.get("probabilities") or ()), row["label"], row["predicted"]]
+
+
+def _macro_f1(labels: np.ndarray, said: np.ndarray) -> Statistic:
+    from scipy.sparse import csr_matrix
+
+    pairs, which = np.unique(np.stack([labels, said]), axis=1, return_inverse=True)
+    which = which.reshape(-1)
+    members = csr_matrix((np.ones(len(which)), (which, np.arange(len(which)))))  # (pairs, N)
+    return lambda weights: macro_scores((members @ weights).T, *pairs)["macro_f1"]
 
 
 def classification_sections(rows: Sequence[Mapping], labels: Sequence[str]) -> list[Section]:

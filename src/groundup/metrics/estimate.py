@@ -67,6 +67,7 @@ class Estimate:
 
     ``signature`` says how it was measured, where figures of others can only be compared when that agrees (BLEU, chrF).
     ``group`` names the rows it was measured on, where those are not all.
+    ``deviation``: of a mean over several runs, their sample standard deviation; its interval is unknown.
     """
 
     value: float
@@ -76,10 +77,11 @@ class Estimate:
     signature: str | None = None
     metric: Metric | None = None
     group: str | None = None
+    deviation: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """``{"value", "ci95": [low, high], "n"}``, the form of ``metrics.json``, and what is known of the metric."""
-        more = {"signature": self.signature, "group": self.group}
+        more = {"signature": self.signature, "group": self.group, "deviation": self.deviation}
         saved = {"value": self.value, "ci95": [self.low, self.high], "n": self.n}
         saved |= self.metric.as_dict() if self.metric else {}
         return saved | {key: value for key, value in more.items() if value is not None}
@@ -94,14 +96,18 @@ class Estimate:
         group = saved.get("group")
         metric = Metric.from_dict(base_name(name).removesuffix(f"_{group}"), saved) if name else None
         value = math.nan if value is None else value
-        return cls(value, low, high, saved.get("n", 0), saved.get("signature"), metric, group)
+        n, deviation = saved.get("n", 0), saved.get("deviation")
+        return cls(value, low, high, n, saved.get("signature"), metric, group, deviation)
 
     def __str__(self) -> str:
-        """``0.8920 [0.8617, 0.9163]``; two digits for a percentage; a dash for no number."""
+        """``0.8920 [0.8617, 0.9163]`` or, of several runs, ``0.8920 ± 0.0034``; two digits for a percentage; a dash for no
+        number."""
         if math.isnan(self.value):
             return "-"
         digits = 2 if self.metric is not None and self.metric.percent else 4
         value = f"{self.value:.{digits}f}"
+        if self.deviation is not None:
+            return f"{value} ± {self.deviation:.{digits}f}"
         if self.low is None or self.high is None:
             return value
         return f"{value} [{self.low:.{digits}f}, {self.high:.{digits}f}]"

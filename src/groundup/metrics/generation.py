@@ -10,7 +10,22 @@ import numpy as np
 
 from groundup.metrics.estimate import Estimate, Metric, labelled
 from groundup.metrics.intervals import RESAMPLES, bootstrap, wilson
-from groundup.metrics.overlap import BLEU, CHRF, ROUGE_1, ROUGE_2, ROUGE_L, bleu, chrf, ngrams, rouge, tokens
+from groundup.metrics.overlap import (
+    BLEU,
+    CHRF,
+    ROUGE_1,
+    ROUGE_2,
+    ROUGE_L,
+    bleu,
+    chrf,
+    ngrams,
+    overlap_statistics,
+    rouge,
+    rouge_scores,
+    sentence_chrf,
+    tokens,
+)
+from groundup.metrics.paired import Judged, Statistic
 from groundup.metrics.sections import Alignment, Cell, Content, Section, Table
 
 _REPEATED = 4  # length of the n-grams whose repetition counts
@@ -69,9 +84,28 @@ def references_of(row: Mapping) -> list[str]:
     return [row["target"], *(row.get("references") or ())]
 
 
+def judge_translations(rows: Sequence[Mapping]) -> Judged:
+    """BLEU, chrF and exact match of rows as in ``predictions.jsonl``; each row by its chrF."""
+    hypotheses, references = [row["hypothesis"] for row in rows], [references_of(row) for row in rows]
+    hits = np.array([_matches(*pair) for pair in zip(hypotheses, references, strict=True)], dtype=float)
+    statistics = overlap_statistics(hypotheses, references)
+    statistics[EXACT_MATCH] = lambda weights: hits @ weights / weights.sum(axis=0)
+    return Judged(sentence_chrf(hypotheses, references), statistics)
+
+
+def judge_summaries(rows: Sequence[Mapping]) -> Judged:
+    """ROUGE of rows as in ``predictions.jsonl``; each row by its ROUGE-L."""
+    scores = rouge_scores([row["hypothesis"] for row in rows], [references_of(row) for row in rows])
+
+    def mean(values: np.ndarray) -> Statistic:
+        return lambda weights: values @ weights / weights.sum(axis=0)
+
+    return Judged(scores["rouge_l"], {metric: mean(scores[metric.name]) for metric in (ROUGE_1, ROUGE_2, ROUGE_L)})
+
+
 def exact_match(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Estimate:
     """Share of rows that equal one of their references, blanks aside (a run of any counts as one space). Wilson interval."""
-    hits = sum(_blanks_aside(text) in map(_blanks_aside, row) for text, row in zip(hypotheses, references, strict=True))
+    hits = sum(_matches(*pair) for pair in zip(hypotheses, references, strict=True))
     return replace(wilson(hits, len(hypotheses)), metric=EXACT_MATCH)
 
 
@@ -126,6 +160,10 @@ def _ratio(counts: np.ndarray, seed: int, resamples: int) -> Estimate:
         return np.divide(above, below, out=np.zeros(len(above)), where=below > 0)
 
     return bootstrap(ratio, len(counts), seed, resamples)
+
+
+def _matches(hypothesis: str, references: Sequence[str]) -> bool:
+    return _blanks_aside(hypothesis) in map(_blanks_aside, references)
 
 
 def _blanks_aside(text: str) -> str:

@@ -19,6 +19,7 @@ import numpy as np
 from groundup.errors import UserError
 from groundup.metrics.estimate import Estimate, Metric, labelled
 from groundup.metrics.intervals import RESAMPLES, bootstrap
+from groundup.metrics.paired import Statistic
 
 BLEU = Metric("bleu", "max", "BLEU", "table", percent=True)
 CHRF = Metric("chrf", "max", "chrF", "table", percent=True)
@@ -51,6 +52,24 @@ def bleu(
 
     Source: Papineni et al. 2002; Post 2018, "A call for clarity in reporting BLEU scores".
     """
+    scorer = _bleu_scorer(references, tokenize)
+    return replace(_estimate(scorer, _bleu_of, hypotheses, references, seed, resamples), metric=BLEU)
+
+
+def overlap_statistics(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> dict[Metric, Statistic]:
+    """Corpus BLEU and chrF as functions of row weights. Arguments as for ``bleu``."""
+    from sacrebleu import metrics as sacrebleu
+
+    scorers = {BLEU: (_bleu_scorer(references, None), _bleu_of), CHRF: (sacrebleu.CHRF(), _chrf_of)}
+
+    def of(scorer, score: Callable[[np.ndarray], np.ndarray]) -> Statistic:
+        rows = _statistics(scorer, hypotheses, references)
+        return lambda weights: score(weights.T @ rows)
+
+    return {metric: of(*scorer) for metric, scorer in scorers.items()}
+
+
+def _bleu_scorer(references: Sequence[Sequence[str]], tokenize: str | None):
     from sacrebleu import metrics as sacrebleu
 
     written_in = script(text for row in references for text in row)
@@ -62,8 +81,7 @@ def bleu(
             f"BLEU with tokenizer {tokenize} takes a Chinese sentence for one or two words, and its figure says nothing. "
             "Try tokenize=zh"
         )
-    scorer = sacrebleu.BLEU(tokenize=tokenize, force=True)
-    return replace(_estimate(scorer, _bleu_of, hypotheses, references, seed, resamples), metric=BLEU)
+    return sacrebleu.BLEU(tokenize=tokenize, force=True)
 
 
 def chrf(

@@ -12,6 +12,7 @@ from seqeval.scheme import IOB2, Entities
 
 from groundup.metrics.estimate import LOSS, Estimate, Metric, labelled
 from groundup.metrics.intervals import RESAMPLES, bootstrap, wilson
+from groundup.metrics.paired import Judged, Statistic
 from groundup.metrics.sections import Cell, Content, Section, Table
 
 ENTITY_F1 = Metric("entity_f1", "max", "entity F1", "table", also=("f1", "seqeval_f1", "overall_f1"))
@@ -54,22 +55,44 @@ def tagging_metrics(
     return labelled({metric: found.get(metric) for metric in TAGGING})  # in this order in every table
 
 
+def judge_tags(rows: Sequence[Mapping]) -> Judged:
+    """Word accuracy and, where the tags are BIO, entity F1, precision and recall of sentences; each by its share of right words.
+
+    Args:
+        rows: as in ``predictions.jsonl``, with ``tags`` and ``predicted``.
+    """
+    gold, predicted = [row["tags"] for row in rows], [row["predicted"] for row in rows]
+    words = np.array([len(row) for row in gold], dtype=float)
+    right = np.array([sum(map(str.__eq__, *pair)) for pair in zip(gold, predicted, strict=True)], dtype=float)
+    parts = {WORD_ACCURACY: (right, words)}
+    if are_entities([*{tag for row in gold for tag in row}]):
+        parts |= _entity_counts(gold, predicted)
+    statistics: dict[Metric, Statistic] = {
+        metric: partial(_ratio, *parts[metric]) for metric in TAGGING if metric in parts
+    }
+    return Judged(right / np.maximum(words, 1), statistics)
+
+
 def _entities(
     gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], resamples: int
 ) -> dict[Metric, Estimate | None]:
+    counts = _entity_counts(gold, predicted)
+    n = int(counts[ENTITY_RECALL][1].sum())
+    return {
+        metric: replace(bootstrap(partial(_ratio, *parts), len(gold), resamples=resamples), n=n)
+        for metric, parts in counts.items()
+    }
+
+
+def _entity_counts(
+    gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]
+) -> dict[Metric, tuple[np.ndarray, np.ndarray]]:
+    """Metric -> two columns (sentences,): it is the sum of one / the sum of the other; 0/0 counts as 0."""
     pairs = zip(_spans(gold), _spans(predicted), strict=True)
     right, said, there = np.array(
         [(len(ours & theirs), len(theirs), len(ours)) for ours, theirs in pairs], dtype=float
     ).T
-    ratios = {  # each of sums over sentences; 0/0 counts as 0
-        ENTITY_F1: (2 * right, said + there),
-        ENTITY_PRECISION: (right, said),
-        ENTITY_RECALL: (right, there),
-    }
-    return {
-        metric: replace(bootstrap(partial(_ratio, *parts), len(right), resamples=resamples), n=int(there.sum()))
-        for metric, parts in ratios.items()
-    }
+    return {ENTITY_F1: (2 * right, said + there), ENTITY_PRECISION: (right, said), ENTITY_RECALL: (right, there)}
 
 
 def _ratio(above: np.ndarray, below: np.ndarray, weights: np.ndarray) -> np.ndarray:

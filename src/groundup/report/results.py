@@ -53,7 +53,7 @@ def results_of(run: RunFolder) -> list[SplitResults]:
     ours = run.read_json("metrics.json", {})
     rows = {OURS: ours, **run.read_json("baselines.json", {})} if ours else run.read_json("results.json", {})
     known = {label: estimates(results) for label, results in rows.items()}
-    return [found for split in _SPLITS if (found := _split_results(known, split))]
+    return [found for split in _SPLITS if (found := split_results(known, split))]
 
 
 def all_metrics(run: RunFolder) -> dict[str, tuple[Figure, int]]:
@@ -62,8 +62,8 @@ def all_metrics(run: RunFolder) -> dict[str, tuple[Figure, int]]:
     return {name: (_figure(estimate), estimate.n) for name, estimate in found.items()}
 
 
-def _split_results(known: _Rows, split: str) -> SplitResults | None:
-    """None where no system has a figure of the split."""
+def split_results(known: _Rows, split: str) -> SplitResults | None:
+    """Figures of a split: system -> metric name -> estimate; None where no system has any."""
     rows = {
         label: {base_name(name): one for name, one in row.items() if name.startswith(f"{split}/")}
         for label, row in known.items()
@@ -136,4 +136,6 @@ def _figure(estimate: Estimate, high: float | None = None, best: bool = False) -
     if estimate.low is not None and estimate.high is not None:
         digits = 3 if abs(estimate.high) < 10 else 1
         interval = f"{estimate.low:.{digits}f} – {estimate.high:.{digits}f}"
+    elif estimate.deviation is not None:
+        interval = f"± {estimate.deviation:.{digits}f}"
     return Figure(value, interval, None if high is None else bar(estimate, high), best)

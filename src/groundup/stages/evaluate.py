@@ -38,6 +38,7 @@ def run(cfg: Config, job: Job) -> float:
     cfg.data = trained.data
     job.folder.write_config(cfg)
     job.folder.write_json("labels.json", list(loaded.facts.labels))
+    job.folder.set_status("running", task=loaded.config.task["_target_"])  # for who has this folder alone
     data.examples(split)
     data.check_lengths(loaded.task.model.max_length)
     results = {split: score(loaded.task, data, split, cfg)}

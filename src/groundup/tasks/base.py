@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -22,6 +22,7 @@ from groundup.data.text_data import TextData
 from groundup.decoding.decoding import Decoding
 from groundup.errors import UserError
 from groundup.metrics.estimate import Estimate, Metric
+from groundup.metrics.paired import Judged
 from groundup.metrics.sections import Section
 from groundup.models.backbone import Backbone, check_backbone
 from groundup.tasks.evaluation import Evaluation, Results, Split
@@ -121,6 +122,14 @@ class Task(LightningModule):
     def describe(self, table: dict[str, Tensor], split: Split) -> list[dict[str, Any]]:
         """Predictions of an evaluated split, one plain dict a row; empty where a task has none."""
         return []
+
+    @classmethod
+    def judge(cls, rows: Sequence[Mapping[str, Any]]) -> Judged | None:
+        """What predictions are worth, row by row, for ``groundup compare``; None where a task has none.
+
+        ``rows``: as in ``predictions.jsonl``; those of several systems may stand one after the other.
+        """
+        return None
 
     def generate(self, prompt: str, prefix: str, read: Read, decoding: Decoding, seed: int) -> Iterator[str]:
         """A text for ``prompt`` in pieces, as they become certain. ``read`` makes a row to answer a batch.

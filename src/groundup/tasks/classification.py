@@ -16,7 +16,12 @@ from groundup.data.labelled import LabelledText
 from groundup.data.loading import Collate
 from groundup.data.text_data import TextData
 from groundup.errors import UserError
-from groundup.metrics.classification import CLASSIFICATION, classification_metrics, classification_sections
+from groundup.metrics.classification import (
+    CLASSIFICATION,
+    classification_metrics,
+    classification_sections,
+    judge_classes,
+)
 from groundup.metrics.estimate import Estimate
 from groundup.metrics.sections import Section
 from groundup.models.backbone import Backbone
@@ -41,6 +46,7 @@ class Classification(Task):
     reports = CLASSIFICATION
     answers = ("predicted", "probability", "probabilities")
     label_tensors = frozenset({"head.linear.weight", "head.linear.bias"})
+    judge = staticmethod(judge_classes)
     class_weights: Tensor | None  # (C,)
 
     def __init__(

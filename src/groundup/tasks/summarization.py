@@ -5,7 +5,7 @@ from __future__ import annotations
 from groundup.baselines.generation import summarization_baselines
 from groundup.data.text_data import TextData
 from groundup.metrics.estimate import Estimate
-from groundup.metrics.generation import SUMMARIZATION, summarization_metrics
+from groundup.metrics.generation import SUMMARIZATION, judge_summaries, summarization_metrics
 from groundup.metrics.language import CONDITIONAL
 from groundup.metrics.overlap import ROUGE_L, sentence_rouge
 from groundup.tasks.sequence_to_sequence import SequenceToSequence
@@ -15,6 +15,7 @@ class Summarization(SequenceToSequence):
     """Metrics: ROUGE-1, ROUGE-2 and ROUGE-L against one or several references, loss, perplexity."""
 
     measured = staticmethod(summarization_metrics)
+    judge = staticmethod(judge_summaries)
     ranked = ("Summaries", ROUGE_L, sentence_rouge)
     reports = (*SUMMARIZATION, *CONDITIONAL)
 

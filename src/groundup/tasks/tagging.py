@@ -22,7 +22,7 @@ from groundup.data.text_data import TextData
 from groundup.errors import UserError
 from groundup.metrics.estimate import Estimate
 from groundup.metrics.sections import Section
-from groundup.metrics.tagging import TAGGING, tagging_metrics, tagging_sections
+from groundup.metrics.tagging import TAGGING, judge_tags, tagging_metrics, tagging_sections
 from groundup.models.backbone import Backbone
 from groundup.models.heads import ClassificationHead
 from groundup.ranges import Rate
@@ -162,6 +162,7 @@ class Tagging(Task):
     answers = ("predicted",)
     label_tensors = frozenset({"head.linear.weight", "head.linear.bias"})
     baselines_are_trained = False
+    judge = staticmethod(judge_tags)
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from groundup.baselines.generation import translation_baselines
 from groundup.data.text_data import TextData
 from groundup.metrics.estimate import Estimate
-from groundup.metrics.generation import TRANSLATION, translation_metrics
+from groundup.metrics.generation import TRANSLATION, judge_translations, translation_metrics
 from groundup.metrics.language import CONDITIONAL
 from groundup.metrics.overlap import CHRF, sentence_chrf
 from groundup.tasks.sequence_to_sequence import SequenceToSequence
@@ -15,6 +15,7 @@ class Translation(SequenceToSequence):
     """Metrics: BLEU and chrF of the detokenised text against raw references, exact match, loss, perplexity."""
 
     measured = staticmethod(translation_metrics)
+    judge = staticmethod(judge_translations)
     ranked = ("Translations", CHRF, sentence_chrf)
     reports = (*TRANSLATION, *CONDITIONAL)
 
