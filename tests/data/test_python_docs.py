@@ -4,7 +4,17 @@ from collections import Counter
 
 import pytest
 
-from groundup.data.sources.python_docs import TOPICS, Docstring, PythonDocs, assign, extract, make, summaries, topic_of
+from groundup.data.sources.python_docs import (
+    TOPICS,
+    Docstring,
+    PythonDocs,
+    assign,
+    extract,
+    make,
+    qualified_name,
+    summaries,
+    topic_of,
+)
 from groundup.data.sources.source import SPLITS, label_names
 from groundup.errors import UserError
 from groundup.text.clean import Clean
@@ -23,6 +33,25 @@ def sets(docstrings):
 def contents(row):
     """The texts of a row of any set."""
     return " ".join(row[role] for role in ("text", "source", "target") if role in row)
+
+
+def test_related_pairs_are_balanced_and_score_what_their_names_share(docstrings, sets):
+    names = {(doc.module, doc.text): qualified_name(doc) for doc in docstrings[::-1]}  # of a text twice, the first
+    for split, least in (("train", 100), ("validation", 10), ("test", 50)):
+        rows = sets["related"][split]
+        counts = Counter(row["score"] for row in rows)
+        assert set(counts) == {0, 1, 2, 3, 4, 5} and min(counts.values()) >= least
+        assert max(counts.values()) < 0.35 * len(rows)
+        for row in rows:
+            one, other = names[row["module"], row["text"]], names[row["module_pair"], row["text_pair"]]
+            assert row["text"] != row["text_pair"]
+            assert row["score"] == max(
+                depth for depth in range(6) if one[:depth] == other[:depth] and len(one) >= depth
+            )
+        assert len({frozenset((row["text"], row["text_pair"])) for row in rows}) == len(rows)
+    test = {row[name] for row in sets["related"]["test"] for name in ("module", "module_pair")}
+    train = {row[name] for row in sets["related"]["train"] for name in ("module", "module_pair")}
+    assert not test & (train | {row["module"] for row in sets["text"]["train"]})
 
 
 def words(text):
@@ -153,12 +182,14 @@ def test_a_docstring_that_stands_for_two_topics_is_dropped():
 
 
 def test_rows_from_the_cache_are_those_of_a_new_extraction(sets):
-    topic, text, summary = (PythonDocs(name) for name in ("topic", "text", "summary"))
+    topic, text, summary, related = (PythonDocs(name) for name in ("topic", "text", "summary", "related"))
     for split in SPLITS:
         assert list(topic.rows(split)) == [{"text": r["text"], "label": r["label"]} for r in sets["topic"][split]]
         assert list(text.rows(split)) == [{"text": r["text"]} for r in sets["text"][split]]
         pairs = [{"source": r["source"], "target": r["target"]} for r in sets["summary"][split]]
         assert list(summary.rows(split)) == pairs
+        scored = [{role: r[role] for role in ("text", "text_pair", "score")} for r in sets["related"][split]]
+        assert list(related.rows(split)) == scored
 
 
 def test_rows_are_made_once_for_both_sets_and_cleaned_on_the_way(cache_dir, monkeypatch):

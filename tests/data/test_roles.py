@@ -8,7 +8,7 @@ import yaml
 
 from groundup.data.roles import ROLES, columns_by_role
 from groundup.data.sources.files import Files
-from groundup.data.sources.source import GivenRows
+from groundup.data.sources.source import GivenRows, label_names
 from groundup.errors import UserError
 from groundup.text.clean import Clean
 
@@ -112,3 +112,64 @@ def test_sentences_are_held_out_by_their_tokens(tmp_path):
     train, held_out = ([row["tokens"][1] for row in data.rows(split)] for split in ("train", "validation"))
     assert len(train) + len(held_out) == 400 and 40 < len(held_out) < 140
     assert not set(train) & set(held_out)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet", "a.csv"])
+def test_scores_are_numbers_however_they_are_written(tmp_path, name):
+    rows = [{"text": "one", "stars": 4}, {"text": "two", "stars": -0.5}]
+    if name == "a.csv":
+        (tmp_path / name).write_text("text,stars\none, 4\ntwo,-5e-1\n")
+    else:
+        write(tmp_path / name, [{**row, "stars": float(row["stars"])} for row in rows])
+    data = Files(train=str(tmp_path / name), score="stars", clean=Clean(html=True))
+    assert list(data.rows("train")) == [{"text": "one", "score": 4.0}, {"text": "two", "score": -0.5}]
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        (
+            "good",
+            "holds 'good', which is no finite number: mend the row, or remove it. Classes are for task=classification",
+        ),
+        ("3,5", "holds '3,5', which is no finite number: write 3.5"),
+        ("nan", "holds 'nan', which is no finite number"),
+        ("-inf", "holds '-inf', which is no finite number"),
+        ("1e999", "holds '1e999', which is no finite number"),
+        ("", "no value in column 'stars' (data.score): fill it in, or remove the row"),
+        ("  ", "no value in column 'stars' (data.score): fill it in, or remove the row"),
+    ],
+)
+def test_what_is_no_score_is_told_by_file_and_row(tmp_path, cell, said):
+    path = tmp_path / "a.csv"
+    path.write_text(f"text;stars\none;4\ntwo;{cell}\n")
+    assert message(Files(train=str(path), score="stars").rows, "train").startswith(f"{path} line 3: ")
+    assert said in message(Files(train=str(path), score="stars").rows, "train")
+
+
+@pytest.mark.parametrize("value", [None, True, [1], {"a": 1}, float("nan"), 10**400])
+def test_what_is_no_score_in_json_is_told_by_file_and_row(tmp_path, value):
+    path = write(tmp_path / "a.jsonl", [{"text": "one", "stars": 4}, {"text": "two", "stars": value}])
+    assert message(Files(train=str(path), score="stars").rows, "train").startswith(f"{path} line 2: ")
+
+
+def test_numbers_and_classes_are_told_apart(tmp_path):
+    path = write(tmp_path / "a.jsonl", [{"text": f"row {i}", "stars": i / 10} for i in range(1000)])
+    assert "task=regression data.score=stars" in message(Files(train=str(path), label="stars").rows, "train")
+    path = write(tmp_path / "b.jsonl", [{"text": f"row {i}", "stars": f"no {i}"} for i in range(1000)])
+    assert "regression" not in message(Files(train=str(path), label="stars").rows, "train")
+    path = write(tmp_path / "c.jsonl", [{"text": f"row {i}", "stars": i % 10 / 2} for i in range(1000)])
+    assert len({row["label"] for row in Files(train=str(path), label="stars").rows("train")}) == 10
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet", "a.csv"])
+def test_labels_may_be_lists(tmp_path, name):
+    if name == "a.csv":
+        (tmp_path / name).write_text("text,topics\none,sea; garden;sea\ntwo,\n")
+    else:
+        write(tmp_path / name, [{"text": "one", "topics": ["sea", " garden", "sea"]}, {"text": "two", "topics": []}])
+    data = Files(train=str(tmp_path / name), label="topics", label_separator=";" if name == "a.csv" else None)
+    rows = [{"text": "one", "label": ["sea", "garden"]}, {"text": "two", "label": []}]
+    assert list(data.rows("train")) == rows
+    assert label_names(data, several=True) == (("garden", "sea"), (1, 1))
+    assert "task=multilabel" in message(label_names, data)

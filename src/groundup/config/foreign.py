@@ -170,6 +170,7 @@ CHOICES: dict[str, dict[str, str]] = {
         "summarize summarise summarisation summary": "summarization",
         "t5 span_masking": "span_corruption",
         "bart text_infilling infilling": "denoising",
+        "regress regressor sts sts_b semantic_similarity text_regression rating": "regression",
     },
     "data": {
         "sst sst_2 glue_sst2": "sst2",
@@ -233,7 +234,7 @@ NOTES = {
     "enable_progress_bar progress_bar disable_tqdm verbose": "the progress line is left out where the output is no terminal",
     "do_train do_eval do_predict": "each is a verb of its own: groundup finetune, groundup evaluate, groundup predict",
     "task=ner task=tagging task=pos task=token_classification": "no task here has a label a token",
-    "task=qa task=question_answering task=squad task=regression task=sts": "there is no such task here",
+    "task=qa task=question_answering task=squad": "there is no such task here",
     "task=seq2seq task=text2text task=sequence_to_sequence": "translation and summarization write a text for a text",
 }  # fmt: skip
 

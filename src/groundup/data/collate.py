@@ -18,7 +18,9 @@ FILL = {"labels": IGNORE, "position_ids": 0, "document_ids": -1}  # what padding
 
 
 def pad(examples: Sequence[dict[str, Any]], pad_id: int) -> dict[str, Tensor]:
-    """Examples as one batch, padded on the right to the longest: arrays become (B, T), numbers (B,), all int64.
+    """Examples as one batch, padded on the right to the longest: arrays become (B, T), numbers (B,).
+
+    All are int64, but for real numbers, and arrays of one length of them, which are float32.
 
     ``attention_mask`` (B, T) bool is there only if something was padded, so that full batches take the fast kernels.
     """
@@ -26,7 +28,7 @@ def pad(examples: Sequence[dict[str, Any]], pad_id: int) -> dict[str, Tensor]:
     for name, first in examples[0].items():
         values = [example[name] for example in examples]
         if not isinstance(first, np.ndarray):
-            batch[name] = torch.tensor(values, dtype=torch.int64)
+            batch[name] = torch.tensor(values, dtype=torch.float32 if isinstance(first, float) else torch.int64)
             continue
         longest = max(map(len, values))
         if min(map(len, values)) == longest:
@@ -50,6 +52,22 @@ class Collator:
 
     def __call__(self, examples: Sequence[dict[str, Any]], seeds: Sequence[int]) -> dict[str, Tensor]:
         return pad(examples, self.pad_id)
+
+
+class PairCollator:
+    """Of pairs, each text as a row of its own, ``<cls> text <sep>``: the first texts of all examples, then the second ones.
+
+    ``input_ids`` are (2B, T), what an example has once stays (B,). Examples hold ``first``, see ``ScoredText``.
+    """
+
+    def __init__(self, facts: Facts) -> None:
+        self.pad_id, self.cls_id = facts.pad_id, facts.cls_id
+
+    def __call__(self, examples: Sequence[dict[str, Any]], seeds: Sequence[int]) -> dict[str, Tensor]:
+        both = [np.split(example["input_ids"], [example["first"]]) for example in examples]
+        texts = [first for first, _ in both] + [np.concatenate([[self.cls_id], second]) for _, second in both]
+        once = [{name: value for name, value in one.items() if name not in ("input_ids", "first")} for one in examples]
+        return {**pad([{"input_ids": text} for text in texts], self.pad_id), **pad(once, self.pad_id)}
 
 
 CausalCollator = Collator  # packed windows come with the token after each position as labels

@@ -66,7 +66,7 @@ class EncodedText:
         """Encodes the texts of ``roles`` in ``split``, or opens what an earlier run encoded. Without a cache in memory.
 
         ``apart``: the first role holds a list, of which each is a text; a list is one running text otherwise. ``label``:
-        the role that holds a label a row, or a list with one for each of the texts.
+        the role that holds a label (or a number) a row, or a list with one for each of the texts.
 
         ``close`` ends each text with ``<eos>``; ``stream`` also leaves out empty texts, and the ``<eos>`` of an only
         text.

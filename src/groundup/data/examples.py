@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from groundup.data.encoding import text_roles
+from groundup.data.facts import Scale
 from groundup.data.roles import Row
 from groundup.data.sources.source import Source
 
@@ -81,6 +82,16 @@ class Examples(ABC):
     def length_ratio(self) -> float | None:
         """Tokens that a target may need for each token of its source; None where there are no pairs."""
         return None
+
+    @property
+    def scale(self) -> Scale | None:
+        """Of the scores that the rows have; None where they have none."""
+        return None
+
+    @property
+    def parts(self) -> int:
+        """Texts that a row has, where they are read together."""
+        return 1
 
     def statuses(self, rows: Sequence[Row]) -> list[str]:
         """Of each row: ``empty`` if it holds no text to read, ``truncated`` if it was cut to fit, else ``ok``."""

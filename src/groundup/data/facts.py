@@ -5,7 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class Scale(NamedTuple):
+    """Of the scores of the train split: mean, standard deviation, the lowest and the highest of them."""
+
+    mean: float
+    deviation: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -16,6 +25,8 @@ class Facts:
     split, in the same order (for class weights). Both are empty where the data has no classes. ``target_vocab_size`` is
     None where sources and targets share one vocabulary; the special ids are the same in both. ``length_ratio``: tokens
     that a target may need for each token of its source, as learned from the train split; None where there are no pairs.
+    ``scale``: of the scores that texts have; None where they have none. ``parts``: texts that a row has: 2 where rows are
+    pairs that are read together.
     """
 
     vocab_size: int
@@ -30,6 +41,8 @@ class Facts:
     label_counts: tuple[int, ...] = ()
     target_vocab_size: int | None = None
     length_ratio: float | None = None
+    scale: Scale | None = None
+    parts: int = 1
 
     @property
     def first_word(self) -> int:
@@ -49,6 +62,10 @@ class Facts:
             ValueError: no data can have such facts.
         """
         plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        if (scale := plain.get("scale")) is not None:
+            if not (isinstance(scale, tuple) and len(scale) == 4 and all(map(_is_finite, scale)) and scale[1] > 0):
+                raise ValueError("scale is not that of scores")
+            plain["scale"] = Scale(*map(float, scale))
         facts = cls(**plain)
         sizes = [facts.vocab_size] + ([] if facts.target_vocab_size is None else [facts.target_vocab_size])
         if not all(_is_count(size) for size in sizes):
@@ -62,9 +79,15 @@ class Facts:
             raise ValueError("a label stands there twice")
         if not (isinstance(counts, tuple) and len(counts) in (0, len(labels)) and all(map(_is_count, counts))):
             raise ValueError("label_counts are no numbers of rows")
-        if ratio is not None and not (type(ratio) in (int, float) and math.isfinite(ratio) and ratio > 0):
+        if facts.parts not in (1, 2):
+            raise ValueError("a row has one text or two")
+        if ratio is not None and not (_is_finite(ratio) and ratio > 0):
             raise ValueError("length_ratio is no ratio")
         return facts
+
+
+def _is_finite(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def _is_count(value: Any) -> bool:

@@ -28,10 +28,11 @@ class LabelledText(Examples):
 
     reads = TEXT_ROLES
     batchings = (Bucketed, TokenBudget)
+    learns = "label"  # the role that holds what is to be answered
 
     @classmethod
     def check_columns(cls, columns: Collection[str]) -> None:
-        check_columns(("text", "label"), columns)
+        check_columns(("text", cls.learns), columns)
 
     @classmethod
     def label_names(cls, source: Source) -> tuple[tuple[str, ...], tuple[int, ...]]:
@@ -48,7 +49,9 @@ class LabelledText(Examples):
         labels: Sequence[str] = (),
         target_tokenizer: Tokenizer | None = None,
     ) -> None:
-        self.encoded = encoded = EncodedText.of(source, split, tokenizer, cache, stream=False, close=False)
+        self.encoded = encoded = EncodedText.of(
+            source, split, tokenizer, cache, stream=False, close=False, label=self.learns
+        )
         if encoded.rows == 0 and split != "predict":
             raise UserError(f"the {split} split is empty: it has no row")
         self.cls_id, self.sep_id = tokenizer.cls_id, tokenizer.sep_id
@@ -57,10 +60,20 @@ class LabelledText(Examples):
         self.heads = _heads(batching.truncation, self.kept, full)
         self.truncated_rows = np.any(self.kept < full, axis=1)  # (rows,) bool
         self._lengths = self.kept.sum(axis=1) + 1 + encoded.parts
-        self.targets = None if split == "predict" else _targets(encoded, labels, split)
+        self.targets = None if split == "predict" else self.targets_of(source, labels, split)
+
+    def targets_of(self, source: Source, labels: Sequence[str], split: str) -> np.ndarray:
+        """What is to be answered for each row: its class (rows,) int64."""
+        if len(self.encoded.labels) > self.encoded.rows:
+            raise UserError(f"the {split} split has lists of labels: try task=multilabel")
+        return _targets(self.encoded, labels, split)
 
     def __len__(self) -> int:
         return self.encoded.rows
+
+    @property
+    def parts(self) -> int:
+        return self.encoded.parts
 
     def lengths(self, training: bool) -> np.ndarray:
         """Tokens of each example (rows,), special tokens counted."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from groundup.data.reading import shortened
 from groundup.errors import UserError
 from groundup.text.clean import Clean, valid_unicode
 
-Row = dict[str, Any]  # role -> text, or a list of texts
+Row = dict[str, Any]  # role -> text, a list of texts, or a number
 _ADVICE = 'Give a .jsonl or .parquet with lists, as in {{"{0}": ["a", "b"]}}'
 
 
@@ -22,7 +23,8 @@ class Role:
     """What the values of a role are, and what a column of them is often called, in any case.
 
     given: a model reads it, and it decides in which split a row is held out. optional: a row may have no value.
-    many: a value is a list of texts. name: a value is a name, which is never cleaned.
+    many: a value is a list of texts. name: a value is a name. number: a value is a finite number. listed: a value may also
+    be a list, each item once. task: the one that learns it.
     """
 
     what: str
@@ -31,6 +33,14 @@ class Role:
     optional: bool = False
     many: bool = False
     name: bool = False
+    number: bool = False
+    listed: bool = False
+    task: str = ""
+
+    @property
+    def written(self) -> bool:
+        """Whether its values are texts that somebody wrote, so that cleaning is for them."""
+        return not (self.name or self.number)
 
 
 # fmt: off
@@ -38,13 +48,16 @@ ROLES: dict[str, Role] = {
     "text": Role("a text", given=True, optional=True, usual="text texts sentence sentences review reviews content document "
                  "comment tweet message body 文本 内容 评论 句子 正文"),
     "text_pair": Role("a second text, for tasks on pairs", given=True, optional=True),
-    "label": Role("the class of a text", optional=True, name=True,
+    "label": Role("the class of a text, or its classes: a list", optional=True, name=True, listed=True, task="classification",
                   usual="label labels class classes target category sentiment intent topic 标签 类别 分类 情感"),
+    "score": Role("a number for a text, or for a pair", number=True, task="regression",
+                  usual="score scores rating ratings stars similarity value label target 分数 评分 得分"),
     "source": Role("what is given, for tasks that write a text", given=True, usual="source src input document article 原文 源"),
     "target": Role("what is to be written", usual="target tgt output summary translation 译文 摘要 目标"),
     "references": Role("further right answers: a list, one text, or nothing", optional=True, many=True),
     "tokens": Role("the words of a text", given=True, many=True, usual="tokens token words word form 词语 分词"),
-    "tags": Role("a name for each of the tokens", many=True, name=True, usual="tags tag ner_tags pos_tags ner pos upos 标注"),
+    "tags": Role("a name for each of the tokens", many=True, name=True, task="tagging",
+                 usual="tags tag ner_tags pos_tags ner pos upos 标注"),
     "group": Role("a name: figures are reported apart for each", name=True),
 }
 # fmt: on
@@ -65,7 +78,8 @@ def check_columns(wanted: Sequence[str], columns: Collection[str]) -> None:
     if missing and len(wanted) > 1:  # a language model reads any text
         kind, present = " and ".join(wanted), " and ".join(columns)
         options = " ".join(f"data.{role}=COLUMN" for role in wanted if role not in columns)
-        raise UserError(f"this task needs {kind}, but the data has {present}. Try {options}")
+        others = "".join(f", or task={ROLES[role].task}" for role in columns if role not in wanted and ROLES[role].task)
+        raise UserError(f"this task needs {kind}, but the data has {present}. Try {options}{others}")
 
 
 def columns_by_role(named: Mapping[str, str | None]) -> dict[str, str]:
@@ -81,22 +95,29 @@ def columns_by_role(named: Mapping[str, str | None]) -> dict[str, str]:
         if role not in given:
             others = [f"data.{other}" for other in kind if other in given]
             raise UserError(f"{' and '.join(others)}: no {role} beside it; add data.{role}=COLUMN, or leave it out")
-    return {role: given[role] for role in (*kind, "label", "group") if role in given}
+    return {role: given[role] for role in (*kind, "label", "score", "group") if role in given}
 
 
 def roles(row: Mapping[str, Any], columns: Mapping[str, str], clean: Clean | None, where: str) -> Row:
-    """A raw row under its roles' names: text cleaned, numbers and truth values as strings, empty texts kept.
+    """A raw row under its roles' names: text cleaned, numbers and truth values as strings (a score as a float), empty texts
+    kept.
 
     A column may be a path into nested ones, as in ``translation.en``. No value, and NaN, is an empty text or label.
     Tokens are cleaned one by one; one of which nothing is left stays, as an empty text. ``where`` names file and line in
     messages.
-    Raises UserError when a column is missing, has no value on one side of a pair, or holds anything else than its role.
+    Raises UserError when a column is missing, has no value on one side of a pair, or holds anything else than its role:
+    a score that is no finite number.
     """
     result: Row = {}
     for role, column in columns.items():
         value = in_row(row, role, column, where, taken=columns.values())
         if ROLES[role].many:
             result[role] = [_text(one, role, column, where) for one in _items(value, role, column, where)]
+        elif ROLES[role].listed and isinstance(value, list | tuple):
+            names = [_text(one, role, column, where) for one in value if not _is_missing(one)]
+            result[role] = [name for name in dict.fromkeys(names) if name]
+        elif ROLES[role].number:
+            result[role] = _number(_filled(value, role, column, where), role, column, where)
         else:
             result[role] = _text(_filled(value, role, column, where), role, column, where)
     check_tags(result, where)
@@ -104,9 +125,9 @@ def roles(row: Mapping[str, Any], columns: Mapping[str, str], clean: Clean | Non
 
 
 def cleaned(row: Row, clean: Clean) -> Row:
-    """The row with its texts cleaned; names (``label``, ``tags``, ``group``) stay."""
+    """The row with its texts cleaned; names (``label``, ``tags``, ``group``) and numbers stay."""
     return {
-        role: value if ROLES[role].name else [clean(one) for one in value] if ROLES[role].many else clean(value)
+        role: value if not ROLES[role].written else [clean(one) for one in value] if ROLES[role].many else clean(value)
         for role, value in row.items()
     }
 
@@ -169,7 +190,8 @@ def missing_column(
         return UserError(
             f"{where}: column '{column}' has another role; it has {shortened(names)}. Name data.{role}=COLUMN"
         )
-    fit = [name for name in free if _holds_lists(present.get(name)) == ROLES[role].many or role == "references"]
+    either = role == "references" or ROLES[role].listed
+    fit = [name for name in free if _holds_lists(present.get(name)) == ROLES[role].many or either]
     near = difflib.get_close_matches(column, fit, n=1, cutoff=0.5) or fit[:1]
     hint = f"; try data.{role}={near[0]}" if near else f". {_ADVICE.format(column)}" if ROLES[role].many else ""
     return UserError(f"{where}: no column '{column}'; it has {shortened(names) or 'none'}{hint}")
@@ -218,7 +240,8 @@ def _is_missing(value: Any) -> bool:
 
 def _filled(value: Any, role: str, column: str, where: str) -> Any:
     """The value, or an empty text where none is needed."""
-    if not _is_missing(value) and not (role == "group" and value == ""):
+    needed = role == "group" or ROLES[role].number
+    if not _is_missing(value) and not (needed and isinstance(value, str) and not value.strip()):
         return value
     if not ROLES[role].optional:
         raise UserError(f"{where}: no value in column '{column}' (data.{role}): fill it in, or remove the row")
@@ -238,6 +261,30 @@ def _items(value: Any, role: str, column: str, where: str) -> list[Any]:
             f"{where}: no value at place {gap} of column '{column}' (data.{role}): mend the row, or remove it"
         )
     return list(value)
+
+
+def _number(value: Any, role: str, column: str, where: str) -> float:
+    """A finite number, from a number or from a text that holds one."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if math.isfinite(number) and not isinstance(value, bool):
+        return number
+    shown = repr(value if not isinstance(value, str) or len(value) <= 40 else value[:40] + "...")
+    near = value.strip().replace(",", ".", 1) if isinstance(value, str) else ""
+    advice = f"write {near}" if _is_number(near) else "mend the row, or remove it"
+    raise UserError(
+        f"{where}: column '{column}' (data.{role}) holds {shown}, which is no finite number: {advice}. "
+        f"Classes are for task=classification data.label={column}"
+    )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _text(value: Any, role: str, column: str, where: str) -> str:

@@ -23,6 +23,7 @@ from groundup.text.tokenizer import Tokenizer, TokenizerSpec
 
 log = logging.getLogger(__name__)
 _CLASSES = 10  # shown with their counts
+_LEARNED = ("length_ratio", "scale", "parts")  # facts of the examples of the train split
 _SPECIAL = ("pad_id", "unk_id", "bos_id", "eos_id", "sep_id", "mask_id", "cls_id")
 
 
@@ -88,13 +89,11 @@ class TextData:
         names, counts = self._labels
         target = None if self._given_target is None else self.target_tokenizer.vocab_size
         known = self._known
-        if known is not None:
-            ratio = known.length_ratio
-        else:
-            ratio = self.examples("train").length_ratio if "train" in self.source.splits() else None
+        learned: Any = known or (self.examples("train") if "train" in self.source.splits() else None)
+        seen = {name: getattr(learned, name) for name in _LEARNED} if learned else {}
         special = {name: getattr(self.tokenizer, name) for name in _SPECIAL}
         sizes = {"vocab_size": self.tokenizer.vocab_size, "target_vocab_size": target}
-        facts = Facts(**sizes, **special, labels=names, label_counts=counts, length_ratio=ratio)  # type: ignore[arg-type]
+        facts = Facts(**sizes, **special, labels=names, label_counts=counts, **seen)  # type: ignore[arg-type]
         if known is not None:
             _check_sizes(known, facts)
         return facts

@@ -64,12 +64,22 @@ class Alignment:
 
 
 @dataclass(frozen=True)
+class Scatter:
+    """A dot for each of ``points`` (x, y), both in one unit, and the line on which both are equal."""
+
+    x: str
+    y: str
+    points: Sequence[tuple[float, float]]
+    kind: Literal["scatter"] = "scatter"
+
+
+@dataclass(frozen=True)
 class Section:
     """A part of the report with a title of its own."""
 
     title: str
     note: str = ""
-    parts: Sequence[Annotated[Table | Matrix | Alignment, Field(discriminator="kind")]] = ()
+    parts: Sequence[Annotated[Table | Matrix | Alignment | Scatter, Field(discriminator="kind")]] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The form of ``sections.json``."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from groundup.errors import UserError
 from groundup.models.attention import make_mask
 from groundup.models.backbone import Backbone
 from groundup.models.kernels import masked_softmax
@@ -69,6 +70,19 @@ class ClassificationHead(Head):
         return self.linear(self.dropout(hidden))
 
 
+PoolingKind = Literal["cls", "mean", "max", "last", "attention"]
+
+
+def pooling_for(kind: PoolingKind, model: Backbone) -> Pooling:
+    """Raises UserError for the first position of a model that has not read the whole text there."""
+    if kind == "cls" and not model.reads_both_ways:
+        raise UserError(
+            f"task.pooling=cls takes the first position, and there a {type(model).__name__} has not seen the whole text. "
+            "Try task.pooling=mean or task.pooling=max; of a model that reads from left to right also task.pooling=last"
+        )
+    return Pooling(kind, model.width)
+
+
 class Pooling(nn.Module):
     """``cls``: first real token. ``last``: last real token. ``mean``, ``max``: over real tokens. ``attention``: a mean
     with learned weights (Yang et al. 2016). A row without real tokens gives zeros, or its first token.
@@ -76,7 +90,7 @@ class Pooling(nn.Module):
     Shapes: hidden (B, T, D), attention_mask (B, T) bool or None -> (B, D).
     """
 
-    def __init__(self, kind: Literal["cls", "mean", "max", "last", "attention"], width: int):
+    def __init__(self, kind: PoolingKind, width: int):
         super().__init__()
         if kind not in ("cls", "mean", "max", "last", "attention"):
             raise ValueError(f"pooling {kind!r}: choose cls, mean, max, last or attention")

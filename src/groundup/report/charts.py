@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from groundup.metrics.estimate import Estimate
-from groundup.metrics.sections import Alignment
+from groundup.metrics.sections import Alignment, Scatter
 
 Point = tuple[float, float]  # (step, value), or a place in the picture in pixels
 Place = Callable[[Point], Point]
 
-_WIDTH, _HEIGHT = 460, 230
+_WIDTH, _HEIGHT, _SQUARE = 460, 230, 400
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 20, 12, 30
 _POINTS = 240  # more cannot be told apart at this width
 _DOTS = 40  # fewer points than this are marked
@@ -63,6 +63,19 @@ class LineChart:
     steps: list[tuple[float, str]]
     best: Best | None
     size: tuple[int, int] = (_WIDTH, _HEIGHT)
+    field: tuple[int, int] = (_LEFT, _WIDTH - _RIGHT)
+
+
+@dataclass
+class ScatterChart:
+    """``grid`` and ``steps`` as of a LineChart; ``diagonal``: the two ends of the line on which x and y are equal."""
+
+    names: tuple[str, str]
+    dots: list[Point]
+    grid: list[tuple[float, str]]
+    steps: list[tuple[float, str]]
+    diagonal: tuple[Point, Point]
+    size: tuple[int, int] = (_WIDTH, _SQUARE)
     field: tuple[int, int] = (_LEFT, _WIDTH - _RIGHT)
 
 
@@ -118,6 +131,27 @@ def line_chart(
         grid,
         [(place((step, 0))[0], label) for step, label in zip(steps, labels, strict=True)],
         _best_point(*list(lines.items())[-1], best, place) if best else None,
+    )
+
+
+def scatter_chart(scatter: Scatter) -> ScatterChart | None:
+    """None where no point has two numbers. Both axes have one scale."""
+    points = [point for point in scatter.points if all(map(math.isfinite, point))]
+    if not points:
+        return None
+    low, high, ticks = _scale([value for point in points for value in point])
+
+    def place(point: Point) -> Point:
+        x, y = ((value - low) / (high - low) for value in point)
+        return _LEFT + x * (_WIDTH - _LEFT - _RIGHT), _SQUARE - _BOTTOM - y * (_SQUARE - _TOP - _BOTTOM)
+
+    labels = [(place((tick, tick)), short(round(tick, 12))) for tick in ticks]
+    return ScatterChart(
+        (scatter.x, scatter.y),
+        [place(point) for point in points],
+        [(y, label) for (_, y), label in labels],
+        [(x, label) for (x, _), label in labels],
+        (place((low, low)), place((high, high))),
     )
 
 

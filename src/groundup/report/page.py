@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from groundup.metrics.estimate import LOSS, Metric
-from groundup.report.charts import LineChart, heat_map, line_chart, number
+from groundup.report.charts import LineChart, heat_map, line_chart, number, scatter_chart
 from groundup.report.results import OURS, all_metrics, results_of
 from groundup.runs.folder import RunFolder
 from groundup.runs.history import read_metrics
@@ -59,7 +59,14 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    jinja.filters |= {"one_line": _one_line, "flat": _flat, "plain": _plain, "heat_map": heat_map, "zip": zip}
+    jinja.filters |= {
+        "one_line": _one_line,
+        "flat": _flat,
+        "plain": _plain,
+        "heat_map": heat_map,
+        "scatter": scatter_chart,
+        "zip": zip,
+    }
     return jinja
 
 

@@ -18,7 +18,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from groundup.errors import UserError
-from groundup.metrics.sections import Matrix, Table
+from groundup.metrics.sections import Matrix, Scatter, Table
 from groundup.runs.folder import RunFolder
 from groundup.runs.history import CsvLogger
 from groundup.system.files import write_text
@@ -201,6 +201,9 @@ def _log_results(run: RunFolder, experiment) -> None:
                 true, predicted = zip(*pairs, strict=True)
                 chart = wandb.plot.confusion_matrix(y_true=true, preds=predicted, class_names=list(part.labels))
                 experiment.log({key: chart})
+            elif isinstance(part, Scatter):
+                points = wandb.Table(columns=[part.x, part.y], data=[list(point) for point in part.points])
+                experiment.log({key: wandb.plot.scatter(points, part.x, part.y)})
             elif isinstance(part, Table):
                 texts = [[cell if isinstance(cell, str) else cell.text for cell in row] for row in part.rows]
                 experiment.log({key: wandb.Table(columns=list(part.columns), data=texts)})

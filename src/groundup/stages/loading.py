@@ -59,12 +59,13 @@ class LoadedRun:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The roles of the texts that the task is given; only the first must be there."""
+        """The roles of the texts that the task is given; ``facts.parts`` of them must be there."""
         return self.task.examples.reads
 
     def row(self, raw: Mapping[str, Any]) -> Row:
         """A row (role -> text) as training saw its rows: the way in of every text that the model is to answer."""
-        present = [role for role in self.reads if role == self.reads[0] or raw.get(role) is not None]
+        needed = self.reads[: self.facts.parts]
+        present = [role for role in self.reads if role in needed or raw.get(role) is not None]
         return roles(raw, {role: role for role in present}, self.clean, "the row")
 
     def text(self, text: str) -> str:

@@ -86,8 +86,10 @@ def columns_of(path: Path, loaded: LoadedRun, named: Mapping[str, str | None]) -
     if len(fixed) == 1:
         return {first: named[first] or fixed[0]}
     own = trained if trained["_target_"] == FILES else {}  # a set made by code names its rows by their roles
+    needed = loaded.reads[: loaded.facts.parts]
     found = {role: named[role] or (role if role in fixed else own.get(role)) for role in loaded.reads}
-    return {role: str(column) for role, column in found.items() if column is not None} or {first: first}
+    found = {role: column or (role if role in needed else None) for role, column in found.items()}
+    return {role: str(column) for role, column in found.items() if column is not None}
 
 
 def reading_of(loaded: LoadedRun, cfg: Config) -> Reading:

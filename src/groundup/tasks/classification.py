@@ -25,7 +25,7 @@ from groundup.metrics.classification import (
 from groundup.metrics.estimate import Estimate
 from groundup.metrics.sections import Section
 from groundup.models.backbone import Backbone
-from groundup.models.heads import ClassificationHead, Pooling
+from groundup.models.heads import ClassificationHead, PoolingKind, pooling_for
 from groundup.models.layers import WordDropout
 from groundup.ranges import Rate
 from groundup.tasks.base import Loss, Optimize, Task
@@ -54,7 +54,7 @@ class Classification(Task):
         model: Backbone,
         facts: Facts,
         tokenizer: Tokenizer,
-        pooling: Literal["cls", "mean", "max", "last", "attention"] = "mean",
+        pooling: PoolingKind = "mean",
         dropout: Rate = 0.1,
         word_dropout: Rate = 0.0,
         label_smoothing: Rate = 0.0,
@@ -62,12 +62,7 @@ class Classification(Task):
         optimize: Optimize | None = None,
     ) -> None:
         super().__init__(model, facts, tokenizer, optimize)
-        if pooling == "cls" and not model.reads_both_ways:
-            raise UserError(
-                f"task.pooling=cls takes the first position, and there a {type(model).__name__} has not seen the whole text. "
-                "Try task.pooling=mean or task.pooling=max; of a model that reads from left to right also task.pooling=last"
-            )
-        self.pooling = Pooling(pooling, model.width)
+        self.pooling = pooling_for(pooling, model)
         self.head = ClassificationHead(model.width, len(facts.labels), dropout=dropout)
         self.word_dropout = WordDropout(word_dropout, facts.unk_id, facts.first_word)
         self.label_smoothing = label_smoothing

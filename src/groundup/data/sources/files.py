@@ -38,6 +38,7 @@ class Files(Source):
     txt, encoding, delimiter, columns: what the files do not say of themselves, see ``reading.Reading``.
     streaming: read at each pass instead of keeping the rows in memory.
     Rows without a label are left out where there is a label column, those whose text is empty stay; both are told.
+    label_separator: of a label that names several classes, as in ``a;b``: it becomes a list, of an empty cell one of none.
     many_classes: for a label that is another one in most rows, which is taken for a mistake otherwise.
     """
 
@@ -54,6 +55,7 @@ class Files(Source):
         text: str | None = None,
         text_pair: str | None = None,
         label: str | None = None,
+        score: str | None = None,
         source: str | None = None,
         target: str | None = None,
         references: str | None = None,
@@ -61,6 +63,7 @@ class Files(Source):
         tags: str | None = None,
         group: str | None = None,
         labels: Sequence[str] | None = None,
+        label_separator: str | None = None,
         validation_share: Annotated[float, Field(gt=0, lt=1)] | None = None,
         txt: Literal["file", "line"] = "file",
         encoding: str | None = None,
@@ -71,12 +74,12 @@ class Files(Source):
         clean: Clean | None = None,
     ):
         named = {"text": text, "text_pair": text_pair, "label": label, "source": source, "target": target}
-        named |= {"references": references, "tokens": tokens, "tags": tags, "group": group}
+        named |= {"score": score, "references": references, "tokens": tokens, "tags": tags, "group": group}
         self.columns = columns_by_role(named)
         self.labels = None if labels is None else _distinct(labels)
         self.reading = Reading(txt, encoding, delimiter, columns)
         self.validation_share, self.streaming, self.clean = validation_share, streaming, clean
-        self.many_classes = many_classes
+        self.many_classes, self.label_separator = many_classes, label_separator
         self.root = _path(root) if root else Path()
         self.hub = None
         copies = dict(local or {})
@@ -117,7 +120,8 @@ class Files(Source):
 
     def _fingerprint(self, split: str) -> str:
         origin, share = self._origin(split)
-        settings = [self.columns, self.clean.as_dict() if self.clean else None, share, asdict(self.reading)]
+        clean = self.clean.as_dict() if self.clean else None
+        settings = [self.columns, clean, share, asdict(self.reading), self.label_separator]
         content: list[str] | list[tuple[str, str]]
         if self.hub and origin not in self.files:
             content = [self.hub.fingerprint(origin)]
@@ -162,6 +166,9 @@ class Files(Source):
             if share and not document and (_place(row) < share) != held_out:
                 continue
             row = cleaned(row, self.clean) if self.clean else row
+            if self.label_separator and isinstance(row.get("label"), str):
+                parts = [part.strip() for part in row["label"].split(self.label_separator)]
+                row["label"] = [part for part in dict.fromkeys(parts) if part]
             if tally.keeps(row, where):
                 yield row
         if not tally.rows:

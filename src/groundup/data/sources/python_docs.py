@@ -7,12 +7,13 @@ import hashlib
 import inspect
 import os
 import platform
+import random
 import re
 import sys
 import sysconfig
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +23,12 @@ from groundup.data.sources.source import SPLITS, Generated
 from groundup.errors import UserError
 from groundup.text.clean import Clean
 
-_ROLES = {"text": ("text",), "topic": ("text", "label"), "summary": ("source", "target")}
+_ROLES = {
+    "text": ("text",),
+    "topic": ("text", "label"),
+    "summary": ("source", "target"),
+    "related": ("text", "text_pair", "score"),
+}
 _SHORTEST = 60  # characters: fewer seldom tell what a module is about
 _SHARES = {"test": 0.16, "validation": 0.10}  # of a topic's docstrings; the rest is train
 _WINDOW = 6  # words in a row that make a passage
@@ -37,6 +43,10 @@ _NEW = 8  # different words of the body at least that the summary does not have
 _LINE = re.compile(r"(?P<summary>[^\n]+)\n\s*\n(?P<body>.+)", re.DOTALL)
 # Next best, where the empty line is missing or the sentence goes on to a second line: it ends in a full stop.
 _SENTENCE = re.compile(r"(?P<summary>[^\n]+?(?:\n[^\n]+?)?\.)\n(?P<body>.+)", re.DOTALL)
+_DEPTHS = range(6)  # common parts of two names: the scores of ``related``
+_PAIRS = {"train": 700, "validation": 100, "test": 300}  # of each score, at most
+_TELLING = 20  # characters of a docstring in a pair, at least
+_ROUNDS = 50  # in which each docstring is offered a partner
 _NO_SENTENCE = re.compile(r"^\W|^[\w.]+ ?\(|->|[:=]$|\S[|<>]\S|[.?!] [A-Z]")  # heading, signature, usage; or several
 
 
@@ -44,13 +54,16 @@ class PythonDocs(Generated):
     """Docstrings of the standard library and the language reference of the Python that runs this.
 
     name: ``text`` has a document per module (or page of the reference), for language models; ``topic`` has a docstring
-    and the subject area of its module; ``summary`` has the body of a docstring as source and its first line as target.
+    and the subject area of its module; ``summary`` has the body of a docstring as source and its first line as target;
+    ``related`` has two docstrings, and how many parts of their qualified names are common (0 to 5), the area first.
     All are split by module, with one split for all, so nothing that they test on was read in pretraining; docstrings
     that repeat the training split's passages are dropped from the others.
     Rows depend on the Python version alone. They are extracted once and cached.
     """
 
-    def __init__(self, name: Literal["text", "topic", "summary"] = "text", clean: Clean | None = None) -> None:
+    def __init__(
+        self, name: Literal["text", "topic", "summary", "related"] = "text", clean: Clean | None = None
+    ) -> None:
         super().__init__(name, clean)
         self.columns = {role: role for role in _ROLES[name]}
         self.labels = sorted(TOPICS) if name == "topic" else None
@@ -73,7 +86,7 @@ def make(docstrings: list[Docstring]) -> dict[str, dict[str, list[Row]]]:
     ]
     sets: dict[str, dict[str, list[Row]]] = {name: {split: [] for split in SPLITS} for name in _ROLES}
 
-    def add(name: str, module: str, **row: str) -> None:
+    def add(name: str, module: str, **row: str | float) -> None:
         sets[name][split_of[module]].append({**row, "module": module})
 
     documents: dict[str, list[Docstring]] = defaultdict(list)
@@ -86,6 +99,10 @@ def make(docstrings: list[Docstring]) -> dict[str, dict[str, list[Row]]]:
         add("text", module, text=_document(module, docs))
     for doc, body, line in summaries(kept):
         add("summary", doc.module, source=body, target=line)
+    for split, most in _PAIRS.items():
+        for one, other, depth in related([doc for doc in kept if split_of[doc.module] == split], most):
+            texts = {"text": one.text, "text_pair": other.text, "module_pair": other.module}
+            add("related", one.module, **texts, score=float(depth))
     return sets
 
 
@@ -161,6 +178,40 @@ def summaries(docstrings: Iterable[Docstring]) -> list[tuple[Docstring, str, str
             known.add(content)
             found.append((doc, body, summary))
     return found
+
+
+def related(docstrings: Sequence[Docstring], most: int) -> list[tuple[Docstring, Docstring, int]]:
+    """(one, other, depth): at most ``most`` pairs of each depth, the number of first parts that their names share.
+
+    Partners are drawn, in rounds in which each docstring is offered one, so that few appear again and again. No pair
+    comes twice.
+    """
+    named = [(qualified_name(doc), doc) for doc in docstrings if topic_of(doc.module) and len(doc.text) >= _TELLING]
+    found: list[tuple[Docstring, Docstring, int]] = []
+    for depth in _DEPTHS:
+        draw, pairs = random.Random(depth), dict[tuple[int, int], None]()
+        groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
+        for place, (name, _) in enumerate(named):
+            if len(name) >= depth:
+                groups[name[:depth]].append(place)
+        offered = sorted(place for group in groups.values() for place in group)
+        for _ in range(_ROUNDS):
+            for one in draw.sample(offered, len(offered)) if len(pairs) < most else ():
+                other = draw.choice(groups[named[one][0][:depth]])
+                if one != other and common(named[one][0], named[other][0]) == depth:
+                    pairs[min(one, other), max(one, other)] = None
+        found += [(named[one][1], named[other][1], depth) for one, other in list(pairs)[:most]]
+    return found
+
+
+def qualified_name(doc: Docstring) -> tuple[str, ...]:
+    """``("internet", "http", "client", "HTTPConnection", "request")``: the area of the library, then the name of Python."""
+    return (str(topic_of(doc.module)), *(part for part in f"{doc.module}.{doc.name}".split(".") if part))
+
+
+def common(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many first items two sequences share."""
+    return next((place for place, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))
 
 
 # A package stands for all that is in it; the longest name that fits decides. Modules of older Pythons are listed too:

@@ -18,6 +18,7 @@ from groundup.text.clean import Clean
 
 SPLITS = ("train", "validation", "test")
 _FEW = 20  # classes that any data may have, however few rows
+_NUMBER = re.compile(r"[+-]?\d*\.?\d+(e[+-]?\d+)?", re.IGNORECASE)
 
 
 class Source(Protocol):
@@ -125,15 +126,26 @@ class GivenRows:
         return hashlib.sha256(repr(self.rows(split)).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def label_names(source: Source) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Class names and how many rows of the train split have each.
+def row_labels(row: Row) -> list[str]:
+    """The classes of a row, whether it has one, several or none."""
+    label = row.get("label") or []
+    return label if isinstance(label, list) else [label]
+
+
+def label_names(source: Source, several: bool = False) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Class names and how many rows of the train split have each. ``several``: a row may have more than one, or none.
 
     Sorted (as numbers where all are whole numbers), or in the order of ``source.labels``.
-    Raises UserError: no label column, one class only, a label that ``source.labels`` does not list.
+    Raises UserError: no label column, one class only, a label that ``source.labels`` does not list; lists of labels that
+    are not ``several``.
     """
     if "label" not in source.columns:
         raise UserError("the data has no label column: name it, as in data.label=COLUMN")
-    counts = Counter(row["label"] for row in source.rows("train"))
+    counts: Counter[str] = Counter()
+    for number, row in enumerate(source.rows("train"), 1):
+        if isinstance(row["label"], list) and not several:
+            raise UserError(f"row {number} of the train split has a list of labels: try task=multilabel")
+        counts.update(row_labels(row))
     if source.labels is not None:
         names = [str(name) for name in source.labels]
         if unknown := sorted(set(counts) - set(names)):
@@ -142,7 +154,7 @@ def label_names(source: Source) -> tuple[tuple[str, ...], tuple[int, ...]]:
         names = sorted(counts)
         if all(name.removeprefix("-").isdecimal() for name in names):
             names.sort(key=int)
-    if len(counts) < 2:
+    if len(counts) < 2 - several:
         only = next(iter(counts), "none")
         raise UserError(
             f"the train split has one class only ('{only}', {counts[only]} rows): classification needs two or more. "
@@ -169,7 +181,7 @@ class Tally:
     def __init__(self) -> None:
         self.rows = 0
         self.labels: set[str] = set()
-        self.unlabelled, self._empty = _Counted(), _Counted()
+        self.unlabelled, self._empty, self._of_none = _Counted(), _Counted(), _Counted()
 
     def keeps(self, row: Row, where: str) -> bool:
         """Whether a cleaned row stays. Rows of data that have no labels always do."""
@@ -178,10 +190,11 @@ class Tally:
             self.unlabelled.add(where)
             return False
         self.rows += 1
-        if label is not None:
-            self.labels.add(label)
-            if not row.get("text", "").strip():
-                self._empty.add(where)
+        self.labels.update(row_labels(row))
+        if label == []:
+            self._of_none.add(where)
+        if (label is not None or "score" in row) and not row.get("text", "").strip():
+            self._empty.add(where)
         return True
 
     def lines(self, split: str) -> Iterator[str]:
@@ -190,12 +203,18 @@ class Tally:
             yield f"{split}: {self.unlabelled} without a label: left out"
         if self._empty.count:
             yield f"{split}: {self._empty} with an empty text: kept"
+        if self._of_none.count:
+            yield f"{split}: {self._of_none} with a list of no labels: kept"
 
     def refuse_many(self, column: str) -> None:
-        """Raises UserError when most rows have a class of their own, as names, numbers and texts have."""
-        if len(self.labels) > max(_FEW, self.rows / 2):
+        """Raises UserError when most rows have a class of their own, as names, numbers and texts have; or when many
+        classes are numbers that are not whole."""
+        measured = all(map(_NUMBER.fullmatch, self.labels))
+        fractions = measured and any("." in name for name in self.labels)
+        if len(self.labels) > (_FEW if fractions else max(_FEW, self.rows / 2)):
+            numbers = f" Numbers to predict are for task=regression data.score={column}." if measured else ""
             raise UserError(
-                f"data.label={column}: {len(self.labels):,} classes in {self.rows:,} rows. Is it the right column? "
+                f"data.label={column}: {len(self.labels):,} classes in {self.rows:,} rows. Is it the right column?{numbers} "
                 "If it is, add data.many_classes=true"
             )
 

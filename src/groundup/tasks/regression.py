@@ -1,0 +1,186 @@
+"""Regression: a number for a text, or for a pair of texts, such as how alike they are."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from groundup.baselines.regression import regression_baselines
+from groundup.data.collate import Collator, PairCollator
+from groundup.data.facts import Facts, Scale
+from groundup.data.labelled import LabelledText
+from groundup.data.loading import Collate
+from groundup.data.sources.source import Source
+from groundup.data.text_data import TextData
+from groundup.errors import UserError
+from groundup.metrics.estimate import Estimate
+from groundup.metrics.regression import REGRESSION, regression_metrics, regression_sections
+from groundup.metrics.sections import Section
+from groundup.models.backbone import Backbone
+from groundup.models.heads import ClassificationHead, PoolingKind, pooling_for
+from groundup.models.layers import WordDropout
+from groundup.models.matching import Matching
+from groundup.ranges import Rate
+from groundup.tasks.base import Loss, Optimize, Task
+from groundup.tasks.evaluation import Split
+from groundup.text.tokenizer import Tokenizer
+
+log = logging.getLogger(__name__)
+
+
+class ScoredText(LabelledText):
+    """Texts, or pairs, as ``LabelledText`` has them, with a number each: ``labels`` is a float.
+
+    Raises ``UserError`` for a row without a finite score, or a train split whose scores are all one.
+    """
+
+    learns = "score"
+
+    @classmethod
+    def label_names(cls, source: Source) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        return (), ()
+
+    def targets_of(self, source: Source, labels: Sequence[str], split: str) -> np.ndarray:
+        """Scores (rows,) float64."""
+        numbers = np.array([float(name) for name in self.encoded.label_names] or [np.nan])
+        scores = np.where(self.encoded.labels < 0, np.nan, numbers[self.encoded.labels])
+        if (wrong := np.flatnonzero(~np.isfinite(scores))).size:
+            raise UserError(f"row {wrong[0] + 1} of the {split} split has no finite score: mend it, or remove the row")
+        if split == "train" and len(numbers) < 3:
+            said = f"the train split has {len(numbers)} different score{'s' if len(numbers) > 1 else ''}"
+            if len(numbers) == 1:
+                raise UserError(f"{said}, {numbers[0]:g}: nothing can be learned of it. Try data.score=COLUMN")
+            log.warning("%s: if they are classes, task=classification data.label=COLUMN tells them apart better", said)
+        return scores
+
+    @property
+    def scale(self) -> Scale:
+        scores: Any = self.targets
+        with np.errstate(over="ignore"):
+            found = Scale(*map(float, (scores.mean(), scores.std(), scores.min(), scores.max())))
+        if not (np.isfinite(found).all() and found.deviation > 0):
+            raise UserError(
+                f"scores from {found.low:g} to {found.high:g} are beyond what can be computed with: scale them"
+            )
+        return found
+
+    def __getitems__(self, keys: list[tuple[int, int]]) -> list[dict[str, Any]]:
+        """Examples; those of pairs also have ``first``, the tokens up to the end of the first text."""
+        examples = super().__getitems__(keys)
+        if self.parts > 1:
+            for example in examples:
+                example["first"] = int(self.kept[example["index"], 0]) + 2
+        return examples
+
+
+class ScoreCollator:
+    """Batches whose ``labels`` (B,) float32 are in deviations from the mean of the train split's scores.
+
+    ``apart``: the two texts of a pair are rows of their own, see ``PairCollator``.
+    """
+
+    def __init__(self, facts: Facts, apart: bool) -> None:
+        assert facts.scale is not None  # see Regression.check_facts
+        self.scale, self.pad = facts.scale, (PairCollator if apart else Collator)(facts)
+
+    def __call__(self, examples: Sequence[dict[str, Any]], seeds: Sequence[int]) -> dict[str, Tensor]:
+        mean, deviation, *_ = self.scale
+        scored = [{**one, "labels": (one["labels"] - mean) / deviation} if "labels" in one else one for one in examples]
+        return self.pad(scored, seeds)
+
+
+class Regression(Task):
+    """Pooled hidden states and one linear map to a number, trained on standardised scores.
+
+    ``loss``: squared (``mse``), absolute (``mae``) or squared up to one deviation and absolute beyond (``huber``), of
+    scores in deviations from their mean; figures and answers are in the unit of the data. ``pair``: the two texts of a
+    pair are read as one, or apart and then compared (``Matching``); of single texts it says nothing. ``clip``: no answer
+    is outside of the scores that training saw.
+    """
+
+    examples = ScoredText
+    columns = ("text", "score")
+    reports = REGRESSION
+    answers = ("predicted",)
+
+    def __init__(
+        self,
+        model: Backbone,
+        facts: Facts,
+        tokenizer: Tokenizer,
+        loss: Literal["mse", "mae", "huber"] = "mse",
+        pair: Literal["apart", "joint"] = "apart",
+        pooling: PoolingKind = "mean",
+        dropout: Rate = 0.1,
+        word_dropout: Rate = 0.0,
+        clip: bool = False,
+        optimize: Optimize | None = None,
+    ) -> None:
+        super().__init__(model, facts, tokenizer, optimize)
+        assert facts.scale is not None  # see check_facts
+        self.scale: Scale = facts.scale
+        self.criterion, self.clip = {"mse": F.mse_loss, "mae": F.l1_loss, "huber": F.smooth_l1_loss}[loss], clip
+        self.apart = pair == "apart" and facts.parts > 1
+        self.pooling = pooling_for(pooling, model)
+        self.word_dropout = WordDropout(word_dropout, facts.unk_id, facts.first_word)
+        self.head = (
+            Matching(model.width, dropout=dropout)
+            if self.apart
+            else ClassificationHead(model.width, 1, dropout=dropout)
+        )
+
+    @classmethod
+    def check_facts(cls, facts: Facts) -> None:
+        if facts.scale is None:
+            raise UserError("task=regression needs a training split with scores. Try data.score=COLUMN")
+
+    def collator(self) -> Collate:
+        return ScoreCollator(self.facts, self.apart)
+
+    def standardised(self, batch: dict[str, Tensor]) -> Tensor:
+        """Predictions in deviations from the mean (B,) float32."""
+        hidden, mask = self.hidden_states(batch), batch.get("attention_mask")
+        if self.apart:
+            return self.head(hidden, self.pooling(hidden, mask), mask).float()
+        return self.head(self.pooling(hidden, mask)).squeeze(-1).float()
+
+    def loss(self, batch: dict[str, Tensor]) -> Loss:
+        batch = {**batch, "input_ids": self.word_dropout(batch["input_ids"])}
+        total = self.criterion(self.standardised(batch), batch["labels"], reduction="sum")
+        return Loss(total, torch.tensor(float(len(batch["labels"])), device=total.device))
+
+    def evaluate_batch(self, batch: dict[str, Tensor], split: Split) -> dict[str, Tensor]:
+        found = self.standardised(batch)
+        return {"standardised": found, "loss": self.criterion(found, batch["labels"], reduction="none")}
+
+    def metrics(self, table: dict[str, Tensor], split: Split) -> dict[str, Estimate]:
+        gold = split.examples.targets[table["index"].numpy()]  # type: ignore[attr-defined]  # ScoredText has them
+        return regression_metrics(gold, self._scores(table["standardised"]), table["loss"], resamples=split.resamples)
+
+    def describe(self, table: dict[str, Tensor], split: Split) -> list[dict[str, Any]]:
+        places, status = table["index"].tolist(), split.examples.statuses(split.rows)
+        scores = self._scores(table["standardised"]).tolist()
+        return [
+            {"index": index, "predicted": score, "status": status[index]}
+            for index, score in zip(places, scores, strict=True)
+        ]
+
+    def predict_batch(self, batch: dict[str, Tensor]) -> list[dict[str, Any]]:
+        return [{"predicted": score} for score in self._scores(self.standardised(batch)).tolist()]
+
+    def sections(self, rows: list[dict[str, Any]], data: TextData, split: str) -> list[Section]:
+        return regression_sections(rows)
+
+    def baselines(self, data: TextData, split: str) -> dict[str, dict[str, Estimate]]:
+        return regression_baselines(data.texts("train"), data.texts(split), split)
+
+    def _scores(self, standardised: Tensor) -> np.ndarray:
+        """In the unit of the data (N,) float64."""
+        scores = self.scale.mean + self.scale.deviation * standardised.cpu().double().numpy()
+        return scores.clip(self.scale.low, self.scale.high) if self.clip else scores
