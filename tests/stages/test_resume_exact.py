@@ -25,7 +25,7 @@ PACKED = ["batching.length=16", "batching.batch_size=4"]
 CASES = {
     "classification": [
         "finetune", "data.label=subject", "batching.batch_size=4", "num_workers=2", "trainer.accumulate_grad_batches=4",
-        "callbacks=[default,ema]", "callbacks.ema.decay=0.9",
+        "callbacks=[default,ema]", "callbacks.ema.decay=0.9", "model=cnn_encoder", "model.vectors=ppmi", "task.word_dropout=0.2",
     ],
     "masked_lm": ["pretrain", "task=masked_lm", "model=transformer_encoder", "optimizer=muon_adamw", *PACKED],
     "translation": [

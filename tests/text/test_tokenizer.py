@@ -369,3 +369,21 @@ def test_split_digits_gives_every_digit_a_token(kind):
     joined = Tokenizer.train(texts, kind, 400)
     assert any(sum(c in DIGITS for c in token) > 1 for token in joined.tokens(joined.encode("in 1999")))
     assert tokenizer.decode(tokenizer.encode("in 1999 and 2001")) == "in 1999 and 2001"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_further_text_adds_to_a_vocabulary(kind):
+    further = ["quixotic zebras vex 7 jumps, éß"] * 6
+    alone, both = (Tokenizer.train(ENGLISH * 3, kind, 700, further=more) for more in ((), further))
+    unknown = [tokenizer.encode(further[0]).count(tokenizer.unk_id) for tokenizer in (alone, both)]
+    assert unknown[1] == 0 and (unknown[0] > 0 or kind == "byte_bpe")
+    assert len(both.encode(further[0])) <= len(alone.encode(further[0]))
+
+
+def test_words_of_further_text_come_after_all_of_the_texts_themselves():
+    texts = ["once rare and rare once"]
+    further = ["often seen " * 9 + "thrice thrice thrice"]
+    tokenizer = Tokenizer.train(texts, "word", 20, further=further)
+    words = tokenizer.tokens(range(7, tokenizer.vocab_size))
+    assert {*words[:3]} == {"once", "rare", "and"} and words[3:] == ["often", "seen"]
+    assert Tokenizer.train(texts, "word", 11, further=further).vocab_size == 11

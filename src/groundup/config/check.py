@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from groundup.config.files import conf_dir, for_another_verb, origin, stage_keys
 from groundup.config.places import permitted_nodes
 from groundup.config.root import Root
-from groundup.config.signatures import SET_BY_CODE, SPECIAL, SUPPLIED, parameters_of
+from groundup.config.signatures import OF_STAGE, SET_BY_CODE, SPECIAL, SUPPLIED, parameters_of
 from groundup.config.spelling import closest
 from groundup.config.suggest import forget, instead_of_key
 from groundup.config.values import EMPTY, MISSING, Parameter, fits, misfit, shown
@@ -151,6 +151,7 @@ def call_mistakes(node: Mapping, target: Callable, path: str, supplied: Collecti
     if found is None:
         return
     parameters, takes_any = found
+    parameters = {**parameters, **OF_STAGE.get(path, {})}
     name = getattr(target, "__name__", str(target))
     given = {key: value for key, value in node.items() if key not in SPECIAL}
     for key in given.keys() & set(SET_BY_CODE.get(path, ())):

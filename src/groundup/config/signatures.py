@@ -30,6 +30,8 @@ SET_BY_CODE: Mapping[str, Collection[str]] = {
         "callbacks logger enable_checkpointing enable_progress_bar enable_model_summary default_root_dir"
     ).split(),
 }
+# Keys of a node that the stage reads, and no constructor: what it builds is filled from them.
+OF_STAGE: Mapping[str, Mapping[str, Parameter]] = {"model": {"vectors": Parameter(str | None, None)}}
 SPECIAL = {"_target_", "_partial_"}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from groundup.data.reading import Reading, format_of, read
 from groundup.data.roles import ROLES, check_columns, in_row, kind_of, usual_column
-from groundup.data.sources.files import FILES, Files, with_other_files
+from groundup.data.sources.files import FILES, UNLABELLED, Files, with_other_files
 from groundup.data.sources.source import SPLITS
 from groundup.errors import UserError
 
@@ -46,6 +46,8 @@ def check_data(plain: Mapping[str, Any], stage: str, run: Mapping[str, Any] | No
     if node.get("_target_") != FILES:
         return []
     source = _opened(node)
+    for path in source.paths(UNLABELLED) if node is data else ():
+        next(read(path, replace(source.reading, txt="line")))
     if not source.files:
         return []
     wanted = columns_of_task(((plain if "task" in plain else run).get("task") or {}).get("_target_", ""))

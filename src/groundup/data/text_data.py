@@ -124,6 +124,12 @@ class TextData:
             self._rows[split] = list(self.source.rows(split))
         return self._rows[split]
 
+    def running_texts(self) -> Iterator[str]:
+        """All that vocabularies learn from, as running text: of the train split, then further text."""
+        for row in self.source.rows("train"):
+            yield from (running_text(row[role]) for role in self._make.learned_roles(self.source) if row.get(role))
+        yield from self.source.further()
+
     def fingerprint(self, split: str) -> str:
         """Hex digest of the rows of ``split`` as they were when it was opened: a file may change or go after that."""
         if split not in self._fingerprints:
@@ -216,8 +222,13 @@ class TextData:
                     if text:
                         yield from text if self._make.words_apart else [running_text(text)]
 
-        content = (code_version(self.source), self.source.fingerprint("train"), roles)
-        return given.build(texts, self.cache, self.cache.key(*content))
+        content = (
+            code_version(self.source),
+            self.source.fingerprint("train"),
+            roles,
+            self.source.further_fingerprint(),
+        )
+        return given.build(texts, self.cache, self.cache.key(*content), self.source.further)
 
     def _encoded(self, source: Source, split: str, cache: Cache | None) -> Examples:
         make: Any = self._make

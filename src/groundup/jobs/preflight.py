@@ -50,6 +50,7 @@ def preflight(
     check_files(stage, plain)
     if not resuming:
         check_runs(stage, plain, later)
+        check_vectors(plain)
         if "steps" in plain:
             check_steps(plain)
     check_hardware(plain)
@@ -113,6 +114,15 @@ def named_runs(stage: str, plain: Mapping) -> Iterator[tuple[str, str, Use]]:
     for part, parent in (parents if isinstance(parents, Mapping) else {}).items():
         if parent:
             yield f"init_from.{part}", str(parent), "init_from"
+
+
+def check_vectors(plain: Mapping) -> None:
+    """Raises UserError where ``model.vectors`` names something else than a file of vectors."""
+    named = (plain.get("model") or {}).get("vectors")
+    if isinstance(named, str) and named != "ppmi":
+        from groundup.data.vectors import width_of
+
+        width_of(Path(named).expanduser())
 
 
 def check_steps(plain: Mapping) -> None:

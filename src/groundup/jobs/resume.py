@@ -67,6 +67,8 @@ def drift(saved: Mapping, stage: str, overrides: list[str]) -> list[str]:
         settled += ("data.", "run")
     if saved.get("init_from"):  # and took these from the run it began with
         settled += ("model.", "size.", "tokenizer.")
+    if (saved.get("model") or {}).get("vectors"):  # and these from the vectors
+        settled += ("model.vectors", "model.embedding_width")
     return [
         f"{key}: saved {then.get(key, 'nothing')}, today {now.get(key, 'nothing')}"
         for key in sorted(then.keys() | now.keys())

@@ -12,6 +12,7 @@ import torch
 
 from groundup.config.build import instantiate
 from groundup.config.places import resolve
+from groundup.config.signatures import OF_STAGE
 from groundup.config.tree import Config
 from groundup.data.facts import Facts
 from groundup.data.seeding import mix
@@ -129,7 +130,8 @@ def build_task(cfg: Config, facts: Facts, tokenizer: Tokenizer, optimize: Optimi
     sizes: dict[str, int | None] = {"vocab_size": facts.vocab_size}
     if model_class(cfg).kind == "encoder_decoder":
         sizes["target_vocab_size"] = facts.target_vocab_size
-    model = instantiate(cfg.model, "model", **sizes)
+    node = {key: value for key, value in cfg.model.items() if key not in OF_STAGE["model"]}
+    model = instantiate(node, "model", **sizes)
     return instantiate(cfg.task, "task", model=model, facts=facts, tokenizer=tokenizer, optimize=optimize)
 
 

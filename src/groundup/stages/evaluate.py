@@ -49,8 +49,8 @@ def run(cfg: Config, job: Job) -> float:
     return results[split].metrics[metric].value
 
 
-class Scored:
-    """A source (see ``sources.source.Source``) of rows to score, beside the rows that the run has learned from.
+class Scored(Source):
+    """A source of rows to score, beside the rows that the run has learned from.
 
     Baselines are to learn from what the model has learned from: the split ``train`` is the run's own in any case.
     """

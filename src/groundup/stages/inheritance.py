@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from groundup.config.places import resolve
+from groundup.config.signatures import OF_STAGE
 from groundup.config.tree import Config
 from groundup.errors import UserError
 from groundup.models.backbone import Backbone
@@ -53,7 +54,7 @@ def inherit(cfg: Config, parents: Parents, overrides: Sequence[str]) -> None:
     Raises UserError when the command line asks for another architecture or tokenizer.
     """
     if WHOLE in parents:
-        theirs = parents[WHOLE].read_config()
+        theirs = _described(parents[WHOLE])
         _take(cfg, {group: (parents[WHOLE], theirs.get(group)) for group in INHERITED if group in cfg}, overrides)
     elif parents:
         _inherit_parts(cfg, parents, overrides)
@@ -122,6 +123,12 @@ def _take(cfg: Config, coming: Mapping[str, tuple[RunFolder, Any]], overrides: S
         cfg.put(key, value)
 
 
+def _described(parent: RunFolder) -> dict[str, Any]:
+    """The configuration of a run; its model without what it started from, as its weights come themselves."""
+    config = parent.read_config()
+    return {**config, "model": {key: value for key, value in config["model"].items() if key not in OF_STAGE["model"]}}
+
+
 def _inherit_parts(cfg: Config, parents: Parents, overrides: Sequence[str]) -> None:
     if not all(part in cfg.model for part in PARTS):
         raise UserError(
@@ -129,7 +136,7 @@ def _inherit_parts(cfg: Config, parents: Parents, overrides: Sequence[str]) -> N
         )
     coming: dict[str, tuple[RunFolder, Any]] = {}
     for part, parent in parents.items():
-        theirs = parent.read_config()["model"]
+        theirs = _described(parent)["model"]
         node = theirs.get(part) or {**theirs, "_partial_": True}
         found = cast(type[Backbone], resolve(node["_target_"], "model"))
         if found.kind != part:

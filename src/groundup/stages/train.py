@@ -29,6 +29,7 @@ from groundup.stages.build import (
 from groundup.stages.evaluation import compare_with_baselines, limit_of, print_results, score, write_results
 from groundup.stages.inheritance import adopt_weights, inherit, inherited_tokenizers, open_parents
 from groundup.stages.stored import check_stored
+from groundup.stages.vectors import start_from, word_vectors
 from groundup.system.processes import leave_process_group
 from groundup.tasks.base import Task
 from groundup.training.budget import measure_seconds_per_step, to_steps
@@ -57,9 +58,12 @@ def run(cfg: Config, job: Job) -> float:
 
     data = build_data(cfg, instantiate(cfg.data, "data"), *tokenizers)
     data.prepare()
+    table = word_vectors(cfg, data) if checkpoint is None else None
     steps, budget = count_steps(cfg, data, processes.world)
     task = build_task(cfg, data.facts, data.target_tokenizer, build_optimization(cfg, steps))
     data.check_lengths(task.model.max_length)
+    if table is not None:
+        start_from(task, table)
     for line in adopt_weights(task, parents):
         log.info("%s", line)
     cfg.threads, cfg.budget = threads, {"steps": steps, "tokens": None, "epochs": None, "minutes": None}

@@ -10,6 +10,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import tokenizers
@@ -19,13 +20,23 @@ from groundup.errors import UserError
 from groundup.text.pieces import without_long_runs
 from groundup.text.tokenizer_file import KINDS, SPECIALS, UNK, Kind, backend, is_wide, pipeline
 
+FURTHER = 5  # occurrences of a word in further text: fewer tell too little of what it means
+
 
 def learn(
-    kind: Kind, texts: Iterable[str], vocab_size: int, min_frequency: int, lowercase: bool, split_digits: bool = False
+    kind: Kind,
+    texts: Iterable[str],
+    vocab_size: int,
+    min_frequency: int,
+    lowercase: bool,
+    split_digits: bool = False,
+    further: Iterable[str] = (),
 ) -> dict[str, Any]:
     """The content of a ``tokenizer.json``; ``texts`` are lower-cased already if asked. Only ``char`` reads them but once.
 
-    ``split_digits``: each digit is a piece by itself, so that numbers never seen are spelled like any other.
+    ``split_digits``: each digit is a piece by itself, so that numbers never seen are spelled like any other. ``further``:
+    texts that are only like those to be read. Of them ``word`` takes what is left of the room, and words that occur
+    ``FURTHER`` times at least: a rare word of the texts themselves is worth more. Other kinds learn from both alike.
 
     Raises UserError when ``vocab_size`` or the text is too small for the kind.
     """
@@ -35,7 +46,14 @@ def learn(
     untrained = pipeline(kind, split_digits=split_digits)
     learner = {"char": _char, "word": _word, "byte_bpe": _byte_bpe, "wordpiece": _wordpiece, "unigram": _unigram}[kind]
     try:
-        learned = learner(untrained, texts, vocab_size, min_frequency)
+        if kind == "word":
+            learned = learner(untrained, texts, vocab_size, min_frequency)
+            more = learner(untrained, further, vocab_size, max(FURTHER, min_frequency))
+            words = list(dict.fromkeys([*learned["vocab"], *more["vocab"]]))
+            learned = {"vocab": {word: number for number, word in enumerate(words[:vocab_size])}}
+        else:
+            both = chain(texts, further) if kind == "char" else [*texts, *further]
+            learned = learner(untrained, both, vocab_size, min_frequency)
     except UserError:
         raise
     except Exception as error:  # the library raises a bare Exception

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -67,35 +67,37 @@ class Tokenizer:
         lowercase: bool = False,
         min_frequency: int = 1,
         split_digits: bool = False,
+        further: Iterable[str] = (),
     ) -> Tokenizer:
         """Learn a vocabulary of at most ``vocab_size`` entries (specials included); the same texts give the same one.
+
+        ``further``: texts that are not those to be learned from, see ``learn.learn``.
 
         ``split_digits``: each digit is a token. ``min_frequency``: rarer words, characters or merges are left out
         (``unigram`` prunes by likelihood instead). From much text a sample is taken, evenly spread, and the log says so.
         Raises UserError when there is no text, or ``vocab_size`` is too small for the kind.
         """
 
-        def passage() -> Iterator[str]:
-            for text in texts:
-                text = valid_unicode(text)
-                yield from cut(text.lower() if lowercase else text)
-
-        if kind == "char":
-            pieces: Iterable[str] = passage()
-            first = next(iter(pieces), None)
-            pieces = [] if first is None else itertools.chain([first], pieces)
-        else:
-            sample = Sample(passage(), _TEXT, _DISTINCT_UNIGRAM if kind == "unigram" else _DISTINCT)
-            pieces = sample.texts
+        def pieces(texts: Iterable[str]) -> Iterable[str]:
+            passages = (
+                piece for text in map(valid_unicode, texts) for piece in cut(text.lower() if lowercase else text)
+            )
+            if kind == "char":
+                first = next(passages, None)
+                return [] if first is None else itertools.chain([first], passages)
+            sample = Sample(passages, _TEXT, _DISTINCT_UNIGRAM if kind == "unigram" else _DISTINCT)
             if sample.share < 1:
                 log.info(
                     "tokenizer: learned from %.1f %% of %s characters, evenly spread",
                     100 * sample.share,
                     f"{sample.characters:,}",
                 )
-        if not pieces:
+            return sample.texts
+
+        own = pieces(texts)
+        if not own:
             raise UserError("no text to train a tokenizer on: the train split is empty")
-        return cls(learn(kind, pieces, vocab_size, min_frequency, lowercase, split_digits))
+        return cls(learn(kind, own, vocab_size, min_frequency, lowercase, split_digits, pieces(further)))
 
     @classmethod
     def load(cls, path: Path | str) -> Tokenizer:
@@ -189,19 +191,28 @@ class TokenizerSpec:
     path: str | None = None
     split_digits: bool = False
 
-    def build(self, texts: Callable[[], Iterable[str]], cache: Cache, fingerprint: str | None = None) -> Tokenizer:
+    def build(
+        self,
+        texts: Callable[[], Iterable[str]],
+        cache: Cache,
+        fingerprint: str | None = None,
+        further: Callable[[], Iterable[str]] = tuple,
+    ) -> Tokenizer:
         """The tokenizer of these texts: from ``path``, from the cache, or trained now.
 
-        ``texts()`` starts a new pass. ``fingerprint`` stands for their content; without it they are read and hashed.
+        ``texts()`` starts a new pass, and so does ``further()``, see ``Tokenizer.train``. ``fingerprint`` stands for their
+        content; without it they are read and hashed.
         """
         if self.path is not None:
             return Tokenizer.load(Path(self.path).expanduser())
         code = (code_version(self), tokenizers.__version__)
-        key = cache.key("tokenizer", code, asdict(self), fingerprint or _content_hash(texts()))
+        key = cache.key(
+            "tokenizer", code, asdict(self), fingerprint or _content_hash(itertools.chain(texts(), further()))
+        )
 
         def train(folder: Path) -> None:
             settings = (self.kind, self.vocab_size, self.lowercase, self.min_frequency, self.split_digits)
-            Tokenizer.train(texts(), *settings).save(folder / "tokenizer.json")
+            Tokenizer.train(texts(), *settings, further=further()).save(folder / "tokenizer.json")
 
         return Tokenizer.load(cache.get(key, train) / "tokenizer.json")
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from groundup.data.reading import Reading, read, suffix_of
-from groundup.data.roles import ROLES, Row, cleaned, columns_by_role, label_text, roles
+from groundup.data.roles import ROLES, Row, cleaned, columns_by_role, label_text, roles, usual_column
 from groundup.data.sources import hub as hugging_face
 from groundup.data.sources.source import SPLITS, Source, Tally, place
 from groundup.errors import UserError
@@ -23,6 +23,7 @@ from groundup.system.cache import Cache
 from groundup.text.clean import Clean
 
 log = logging.getLogger(__name__)
+UNLABELLED = "unlabelled"  # what files of further text are named by
 
 
 class Files(Source):
@@ -33,6 +34,7 @@ class Files(Source):
     below the root: copies of what is on the hub. hub_columns: the hub's column -> ours, where they differ.
     text, text_pair, ..., group: the column of each role, see ``data.roles``. A nested column is a path, as in
     ``translation.en``; a .txt has the column ``text``. Where a pair or tokens are named, there is no text.
+    unlabelled: files of further text like that of train, in the column of the text: vocabularies and vectors learn from it.
     labels: class names in a fixed order. validation_share: part of train to hold out when there is no validation file:
     rows by their content (so that duplicates stay together), pairs by their source, the end of each .txt document.
     txt, encoding, delimiter, columns: what the files do not say of themselves, see ``reading.Reading``.
@@ -47,6 +49,7 @@ class Files(Source):
         train: str | Sequence[str] | None = None,
         validation: str | Sequence[str] | None = None,
         test: str | Sequence[str] | None = None,
+        unlabelled: str | Sequence[str] | None = None,
         root: str | None = None,
         local: Mapping[str, str | Sequence[str]] | None = None,
         hub: str | None = None,
@@ -86,6 +89,7 @@ class Files(Source):
         if hub is not None and root is None:
             self.hub = hugging_face.Hub(hub, hub_config, self.columns, dict(hub_columns or {}), streaming)
             copies = {}
+        self.unlabelled = [unlabelled] if isinstance(unlabelled, str) else list(unlabelled or ())
         given = {"train": train, "validation": validation, "test": test}
         given = {split: names or copies.get(split) for split, names in given.items()}
         self.files = {
@@ -200,13 +204,28 @@ class Files(Source):
                 )
             yield from ((where, row, document) for where, row in read(path, self.reading))
 
+    def further(self) -> Iterator[str]:
+        for path in self.paths(UNLABELLED):
+            column = self.columns.get("text")
+            for where, raw in read(path, self.reading):
+                if column not in raw:
+                    column = usual_column("text", raw, where, "text", ())
+                yield roles(raw, {"text": column}, self.clean, where)["text"]
+
+    def further_fingerprint(self) -> str | None:
+        if not self.unlabelled:
+            return None
+        settings = [self.columns.get("text"), self.clean.as_dict() if self.clean else None, asdict(self.reading)]
+        content = [(suffix_of(path), _file_hash(path)) for path in self.paths(UNLABELLED)]
+        return Cache.key("files", UNLABELLED, settings, content)
+
     def _which(self) -> str:
         documents = any(map(self.reading.is_document, self.paths("train"))) if "train" in self.files else False
         return "the end of each .txt" if documents else "by content"
 
     def paths(self, split: str) -> list[Path]:
         paths = []
-        for name in self.files[split]:
+        for name in self.unlabelled if split == UNLABELLED else self.files[split]:
             if "://" in name:
                 raise UserError(f"{name} is an address: download it, and name the file (data.{split})")
             path = self.root / _path(name)
@@ -231,7 +250,7 @@ def _path(name: str) -> Path:
 
 
 FILES = f"{Files.__module__}.{Files.__qualname__}"
-_ROWS = (*SPLITS, "root", "local", "hub")  # settings that name rows, not how they are read
+_ROWS = (*SPLITS, UNLABELLED, "root", "local", "hub")  # settings that name rows, not how they are read
 
 
 def with_other_files(saved: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -45,6 +45,14 @@ class Source(Protocol):
         """Hex digest of all that decides the rows: content and settings."""
         ...
 
+    def further(self) -> Iterable[str]:
+        """Cleaned texts without labels that are like those of train: vocabularies and word vectors learn from them, too."""
+        return ()
+
+    def further_fingerprint(self) -> str | None:
+        """Hex digest of all that decides these texts; None where there are none."""
+        return None
+
 
 def place(content: str) -> float:
     """A place in [0, 1) that follows from the content alone: the same on every machine, and for every copy of it.
@@ -101,8 +109,8 @@ class Generated(Source):
                 (folder / f"{name}.{split}.jsonl").write_text("".join(lines), encoding="utf-8")
 
 
-class GivenRows:
-    """A source (see ``sources.source.Source``) of rows given by role, for each split: for notebooks, and for prediction."""
+class GivenRows(Source):
+    """A source of rows given by role, for each split: for notebooks, and for prediction."""
 
     streaming = False
 
