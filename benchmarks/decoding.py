@@ -23,7 +23,6 @@ from groundup.metrics.generation import references_of
 from groundup.metrics.overlap import bleu
 from groundup.stages.build import prepare_process
 from groundup.stages.loading import load_run
-from groundup.stages.predict import predict_rows
 
 
 def main() -> None:
@@ -45,7 +44,7 @@ def main() -> None:
         rates = []
         for _ in range(arguments.rounds):
             started = time.perf_counter()
-            found = list(predict_rows(loaded, sources, arguments.batch_size))
+            found = list(loaded.answer(sources, arguments.batch_size))
             rates.append(len(rows) / (time.perf_counter() - started))
         score = bleu([one["prediction"] for one in found], [references_of(row) for row in rows])
         speed = f"{statistics.median(rates):.1f} ({min(rates):.1f} to {max(rates):.1f})"

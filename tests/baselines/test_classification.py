@@ -7,13 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from groundup.baselines.classification import (
-    BAG_OF_WORDS,
-    MAJORITY,
-    bag_of_words_probabilities,
-    classification_baselines,
-    majority,
-)
+from groundup.baselines.baseline import class_numbers
+from groundup.baselines.classification import BAG_OF_WORDS, MAJORITY, classification_baselines, majority
+from groundup.baselines.linear import LogisticRegression
 
 SHARED = Path("../shared/data")
 
@@ -22,11 +18,17 @@ def rows(*pairs):
     return [{"text": text, "label": label} for text, label in pairs]
 
 
+def said_of(train, test, labels):
+    """Probabilities of the bag of words (N, C)."""
+    words, truth = LogisticRegression(), class_numbers([row["label"] for row in train], labels)
+    return words.fit(words.count(train), truth, len(labels)).probabilities(test)
+
+
 TRAIN = rows(("a fine film", "good"), ("fine and warm", "good"), ("a dull film", "poor"), ("dull and cold", "poor")) * 3
 
 
 def test_majority_says_the_most_frequent_class_of_the_train_split():
-    result = majority(["a", "b", "b"], ["a", "a", "b", "c"], ["a", "b", "c"])
+    result = majority(np.array([0, 1, 1]), np.array([0, 0, 1, 2]), 3)
     assert result["accuracy"].value == 0.25
     assert result["auroc"].value == 0.5
     assert np.isfinite(result["loss"].value)
@@ -34,7 +36,7 @@ def test_majority_says_the_most_frequent_class_of_the_train_split():
 
 def test_bag_of_words_learns_words_and_is_deterministic():
     test = rows(("fine fine", "good"), ("so dull", "poor"), ("DULL", "poor"))
-    first, second = (bag_of_words_probabilities(TRAIN, test, ["good", "poor"]) for _ in range(2))
+    first, second = (said_of(TRAIN, test, ["good", "poor"]) for _ in range(2))
     assert (first == second).all()
     assert first.sum(axis=1) == pytest.approx(np.ones(3))
     assert first.argmax(axis=1).tolist() == [0, 1, 1]
@@ -44,25 +46,25 @@ def test_chinese_is_read_by_characters():
     train = (
         rows(("这部电影很好看", "good"), ("这本书好看极了", "good"), ("电影太难看", "poor"), ("难看的书", "poor")) * 3
     )
-    said = bag_of_words_probabilities(train, rows(("真的很好看", "good"), ("实在难看", "poor")), ["good", "poor"])
+    said = said_of(train, rows(("真的很好看", "good"), ("实在难看", "poor")), ["good", "poor"])
     assert said.argmax(axis=1).tolist() == [0, 1]
 
 
 def test_the_second_text_of_a_pair_is_a_feature_of_its_own():
     train = [{"text": a, "text_pair": b, "label": b} for a in "xy" for b in "xy"] * 5
-    said = bag_of_words_probabilities(train, train[:4], ["x", "y"])
+    said = said_of(train, train[:4], ["x", "y"])
     assert [("x", "y")[i] for i in said.argmax(axis=1)] == [row["label"] for row in train[:4]]
 
 
 def test_a_class_without_train_rows_gets_no_probability():
-    said = bag_of_words_probabilities(TRAIN, rows(("fine", "good")), ["good", "other", "poor"])
+    said = said_of(TRAIN, rows(("fine", "good")), ["good", "other", "poor"])
     assert said[0, 1] == 0
     assert said[0, 0] > 0.5
 
 
 @pytest.mark.parametrize("train", [rows(("fine", "good"), ("warm", "good")), rows((" ", "good"), ("", "poor"))])
 def test_one_class_or_blank_texts_give_the_class_shares(train):
-    said = bag_of_words_probabilities(train, rows(("anything", "good")), ["good", "poor"])
+    said = said_of(train, rows(("anything", "good")), ["good", "poor"])
     assert said[0].sum() == pytest.approx(1)
     assert said[0, 0] == np.mean([row["label"] == "good" for row in train])
 
@@ -85,6 +87,6 @@ def test_figures_on_real_data_are_those_of_the_readme(name, train, accuracy):
         with gzip.open(SHARED / name / f"{split}.jsonl.gz", "rt", encoding="utf-8") as file:
             splits.append([json.loads(line) for line in file])
     labels = sorted({row["label"] for row in splits[0]})
-    said = bag_of_words_probabilities(*splits, labels).argmax(axis=1)
+    said = said_of(*splits, labels).argmax(axis=1)
     truth = [labels.index(row["label"]) for row in splits[1]]
     assert (said == truth).mean() == pytest.approx(accuracy, abs=5e-4)

@@ -88,12 +88,10 @@ def test_predict_answers_every_row_in_order(finetuned, tmp_path):
 
 
 def test_prediction_does_not_depend_on_the_batch(finetuned):
-    from groundup.stages.predict import predict_rows
-
     run = load_run(finetuned)
     rows = [{"text": text} for text in ("roses", "the oven and a recipe with garlic and dough", "waves " * 30)]
-    together = list(predict_rows(run, rows, batch_size=3))
-    alone = [next(predict_rows(run, [row], batch_size=1)) for row in rows]
+    together = list(run.answer(rows, batch_size=3))
+    alone = [next(run.answer([row], batch_size=1)) for row in rows]
     for one, other in zip(together, alone, strict=True):
         assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)
 

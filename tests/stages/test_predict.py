@@ -18,7 +18,7 @@ from groundup.decoding.sampling import Sampler
 from groundup.runs.folder import RunFolder
 from groundup.stages.evaluate import with_other_data
 from groundup.stages.loading import load_run
-from groundup.stages.predict import ABOUT, predict_rows
+from groundup.stages.predict import ABOUT
 
 SMALL = ["size=nano", "tokenizer.vocab_size=300", "wandb.mode=disabled", "threads=1", "data.clean.lowercase=true"]
 
@@ -42,7 +42,7 @@ def lower_writer(groundup, data_overrides) -> Path:
 
 def test_texts_are_cleaned_as_in_training_whichever_way_they_come_in(lower, tmp_path):
     run = load_run(lower)
-    small, large = predict_rows(run, [{"text": "roses and tulips"}, {"text": "Roses AND Tulips"}])
+    small, large = run.answer([{"text": "roses and tulips"}, {"text": "Roses AND Tulips"}])
     assert small == large
     (tmp_path / "in.jsonl").write_text('{"review": "Roses AND Tulips"}\n', "utf-8")
     command = ["predict", f"run={lower}", f"input={tmp_path / 'in.jsonl'}", f"output={tmp_path / 'out.jsonl'}"]
@@ -133,7 +133,7 @@ def test_columns_of_the_input_are_kept_whatever_they_are_called_and_hold(lower, 
 
 def test_a_long_text_is_said_to_be_cut_by_every_task(lower_writer, lower):
     for run in (lower_writer, lower):
-        short, long = predict_rows(load_run(run), [{"text": "the sea"}, {"text": "the sea " * 200}])
+        short, long = load_run(run).answer([{"text": "the sea"}, {"text": "the sea " * 200}])
         assert (short["status"], long["status"]) == ("ok", "truncated")
         assert short.keys() <= {*load_run(run).task.answers, *ABOUT}  # what columns of the input are set apart from
 
@@ -217,7 +217,7 @@ def test_answers_come_while_the_rows_are_read(lower):
             read.append(number)
             yield {"text": f"roses {number}"}
 
-    next(predict_rows(load_run(lower), rows(), batch_size=2))
+    next(load_run(lower).answer(rows(), batch_size=2))
     assert len(read) < 500
 
 

@@ -71,10 +71,10 @@ def choice(group: str) -> str | None:
 
 
 def run_name(*, _root_: DictConfig) -> str:
-    """``${run_name:}``: the folder of similar runs: the experiment, else data and model, else the stage itself."""
+    """``${run_name:}``: the folder of similar runs: the experiment, else data and what learns from it, else the stage itself."""
     named = OmegaConf.select(_root_, "run_name", throw_on_missing=False)
     choices = _root_.hydra.runtime.choices
-    chosen = [choices.get(group) for group in ("data", "model")]
+    chosen = [choices.get(group) for group in ("data", "model", "baseline")]
     name = named or choices.get("experiment") or "_".join(str(word) for word in chosen if word) or "run"
     return str(name).replace("/", "-").lstrip("_")  # evaluate's data=_same_as_run
 

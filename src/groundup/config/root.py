@@ -78,6 +78,7 @@ class Root(Strict):
     logger: Node | None = None
     wandb: Wandb | None = None
     decoding: Node | None = None
+    baseline: Node | None = None
     paths: Paths | None = None
     # Training.
     stage: str | None = None

@@ -83,6 +83,11 @@ class TextData:
             return self.tokenizer
         return self._learned(self._given_target, self._make.learned_roles(self.source)[1:])
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names; empty where there are no classes."""
+        return self._labels[0]
+
     @cached_property
     def facts(self) -> Facts:
         """What models and tasks must know of the data."""

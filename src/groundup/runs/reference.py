@@ -15,8 +15,9 @@ from groundup.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
 Use = Literal["evaluate", "predict", "generate", "init_from", "resume"]  # what a run is opened for
-RESUMABLE = ("pretrain", "finetune", "evaluate", "pipeline")  # stages that can go on where they stopped
+RESUMABLE = ("pretrain", "finetune", "baseline", "evaluate", "pipeline")  # stages that can go on where they stopped
 CHECKPOINTS = (BEST, LAST, PREVIOUS)
+CLASSIFIERS = ("baseline.npz",)  # what answers in a run without a network
 _NOT_RUNS = {"checkpoints", "wandb", "tensorboard", "samples"}
 
 
@@ -76,11 +77,14 @@ def unfit(run: RunFolder, use: Use) -> str | None:
         config = run.read_config()
     except UserError as error:
         return f"cannot be used: {error}"
-    if "model" not in config:
-        return f"is a run of `groundup {stage}` and holds no model"
+    if use in ("evaluate", "predict") and any((run.path / name).exists() for name in CLASSIFIERS):
+        return None
+    if "model" not in config and not (stage == "baseline" and use in ("evaluate", "predict")):
+        return f"is a run of `groundup {stage}` and holds no {'network' if stage == 'baseline' else 'model'}"
     if not kept:
         why = f": {status['why']}" if status.get("why") else ""
-        return f"holds no checkpoint (it is {state}{why}). Train it first, or choose another run"
+        what = "classifier" if stage == "baseline" else "checkpoint"
+        return f"holds no {what} (it is {state}{why}). Train it first, or choose another run"
     if use == "generate" and status.get("writes", "text") is None:
         task = str((config.get("task") or {}).get("_target_")).rpartition(".")[2]
         return f"was trained for {task}, which writes no text. Use a run of `groundup pretrain task=causal_lm`"

@@ -12,7 +12,7 @@ from groundup.data.sources.source import SPLITS, Source
 from groundup.errors import UserError
 from groundup.runs.job import Job
 from groundup.stages.build import prepare_process
-from groundup.stages.evaluation import compare_with_baselines, print_results, score, write_results
+from groundup.stages.evaluation import compare_with_baselines, print_results, write_results
 from groundup.stages.loading import load_run
 
 NAMED = (*SPLITS, "hub")  # keys that name rows, not how they are read
@@ -26,25 +26,23 @@ def run(cfg: Config, job: Job) -> float:
     job.folder.write_config(cfg)
     trained = with_other_data(loaded.config, cfg, job.overrides)
     source = Scored(instantiate(trained.data, "data"), loaded.config.data)
-    data = loaded.data_of(trained, source)
-    present = data.source.splits()
+    scorer = loaded.scorer(trained, source)
+    present = source.splits()
     split = cfg.split or ("test" if "test" in present else "validation")
     if split not in present or split == "train":
         others = [name for name in present if name != "train"]
         advice = f"{' and '.join(others)}. Try split={others[-1]}" if others else "no other. Try data.test=FILE"
         raise UserError(f"split={split}: the data has {advice}")
-    if cfg.baselines and loaded.task.baselines_are_trained:
-        next(iter(data.texts("train")))  # a file that is gone shows now, not after the evaluation
+    if cfg.baselines:
+        next(iter(source.rows("train")))  # a file that is gone shows now, not after the evaluation
     cfg.data = trained.data
     job.folder.write_config(cfg)
-    job.folder.write_json("labels.json", list(loaded.facts.labels))
+    job.folder.write_json("labels.json", list(loaded.labels))
     job.folder.set_status("running", task=loaded.config.task["_target_"])  # for who has this folder alone
-    data.examples(split)
-    data.check_lengths(loaded.task.model.max_length)
-    results = {split: score(loaded.task, data, split, cfg)}
-    write_results(job.folder, loaded.task, data, results)
-    baselines = compare_with_baselines(job.folder, loaded.task, data, split, cfg.baselines)
-    print_results(results, baselines, type(loaded.task.model).__name__)
+    results = {split: scorer.score(split, cfg)}
+    write_results(job.folder, scorer, results)
+    baselines = compare_with_baselines(job.folder, scorer, split, cfg.baselines)
+    print_results(results, baselines, loaded.name)
     metric = loaded.config.monitor.rpartition("/")[2]
     return results[split].metrics[metric].value
 

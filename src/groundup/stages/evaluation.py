@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any, Protocol
 
 import torch
 
 from groundup.config.tree import Config
+from groundup.data.roles import Row
 from groundup.data.text_data import TextData
 from groundup.metrics.estimate import Estimate
+from groundup.metrics.sections import Section
 from groundup.report.table import show_table
 from groundup.runs.folder import RunFolder
 from groundup.stages.outputs import log_statuses
@@ -24,28 +27,57 @@ LIMITS = {"validation": "limit_val_batches", "test": "limit_test_batches"}  # Li
 TYPES = {"bf16": torch.bfloat16, "16": torch.float16, "32": torch.float32, "64": torch.float64}
 
 
-def score(task: Task, data: TextData, split: str, hardware: Config) -> Results:
-    """One pass over a split, in one process.
+class Scorer(Protocol):
+    """A run before rows with right answers, whatever is inside the run."""
 
-    All of the split, unless ``hardware`` limits its batches as for Lightning's trainer.
-    """
-    limit = limit_of(split, hardware)
-    if limit is not None:
-        log.info("%s: %s=%s, so not all of it is evaluated", split, LIMITS[split], limit)
-        limit = int(limit * len(data.loader(split, task.collator()))) if isinstance(limit, float) else limit
-    precision = str(hardware.precision)
-    kind, _, how = SHORT.get(precision, precision).partition("-")
-    if how == "true":
-        task.to(TYPES[kind])
-    with as_keyboard_interrupt():
-        return evaluate(
-            task,
-            data,
-            split,
-            accelerator_here(hardware.accelerator) or "cpu",
-            TYPES[kind] if how == "mixed" else None,
-            limit,
-        )
+    def texts(self, split: str) -> list[Row]:
+        """The rows of a split, role -> text."""
+        ...
+
+    def score(self, split: str, hardware: Config) -> Results:
+        """Figures of a split, and an answer for each of its rows. ``hardware``: a trainer's keys, or ``evaluate``'s."""
+        ...
+
+    def sections(self, rows: list[dict[str, Any]], split: str) -> list[Section]:
+        """What the report shows of ``rows``, the predictions of a split with their texts."""
+        ...
+
+    def baselines(self, split: str, trained: bool) -> dict[str, dict[str, Estimate]]:
+        """Classical answers to the same split, by name; those that must be trained only if asked for."""
+        ...
+
+
+class NetworkScorer:
+    """A task with its model before the rows of ``data``."""
+
+    def __init__(self, task: Task, data: TextData) -> None:
+        self.task, self.data = task, data
+
+    def texts(self, split: str) -> list[Row]:
+        return self.data.texts(split)
+
+    def score(self, split: str, hardware: Config) -> Results:
+        """One pass over a split, in one process: all of it, unless ``hardware`` limits its batches as for Lightning's trainer."""
+        self.data.examples(split)
+        self.data.check_lengths(self.task.model.max_length)
+        limit = limit_of(split, hardware)
+        if limit is not None:
+            log.info("%s: %s=%s, so not all of it is evaluated", split, LIMITS[split], limit)
+            batches = len(self.data.loader(split, self.task.collator()))
+            limit = int(limit * batches) if isinstance(limit, float) else limit
+        precision = str(hardware.precision)
+        kind, _, how = SHORT.get(precision, precision).partition("-")
+        if how == "true":
+            self.task.to(TYPES[kind])
+        device, autocast = accelerator_here(hardware.accelerator) or "cpu", TYPES[kind] if how == "mixed" else None
+        with as_keyboard_interrupt():
+            return evaluate(self.task, self.data, split, device, autocast, limit)
+
+    def sections(self, rows: list[dict[str, Any]], split: str) -> list[Section]:
+        return self.task.sections(rows, self.data, split)
+
+    def baselines(self, split: str, trained: bool) -> dict[str, dict[str, Estimate]]:
+        return self.task.baselines(self.data, split) if trained or not self.task.baselines_are_trained else {}
 
 
 def limit_of(split: str, hardware: Config) -> int | float | None:
@@ -54,26 +86,24 @@ def limit_of(split: str, hardware: Config) -> int | float | None:
     return None if isinstance(limit, float) and limit == 1.0 else limit  # the whole number 1 is one batch
 
 
-def write_results(folder: RunFolder, task: Task, data: TextData, results: Mapping[str, Results]) -> None:
+def write_results(folder: RunFolder, scorer: Scorer, results: Mapping[str, Results]) -> None:
     """Metrics of all splits; of the last of them every prediction with its texts, and what the report shows of it."""
     folder.write_json("metrics.json", flat(results.items()))
     for split, found in results.items():
         log_statuses(Counter(row.get("status", "ok") for row in found.predictions), f"{split} rows")
     split, last = list(results.items())[-1]
-    texts = data.texts(split) if last.predictions else []
+    texts = scorer.texts(split) if last.predictions else []
     rows = [{**texts[row["index"]], **row} for row in last.predictions]
     if rows:
         folder.write_predictions(rows)
-    folder.write_json("sections.json", task.sections(rows, data, split))
+    folder.write_json("sections.json", scorer.sections(rows, split))
 
 
 def compare_with_baselines(
-    folder: RunFolder, task: Task, data: TextData, split: str, trained: bool
+    folder: RunFolder, scorer: Scorer, split: str, trained: bool
 ) -> dict[str, dict[str, Estimate]]:
     """Classical answers to the same split, scored by the same code; those that must be trained only if asked for."""
-    if task.baselines_are_trained and not trained:
-        return {}
-    if baselines := task.baselines(data, split):
+    if baselines := scorer.baselines(split, trained):
         folder.write_json("baselines.json", baselines)
     return baselines
 

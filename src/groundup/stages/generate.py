@@ -15,7 +15,8 @@ from groundup.decoding.decoding import Decoding
 from groundup.errors import UserError
 from groundup.runs.job import Job
 from groundup.stages.build import prepare_process
-from groundup.stages.loading import LoadedRun, load_run
+from groundup.stages.loading import load_network
+from groundup.stages.network import NetworkRun
 from groundup.stages.outputs import json_line, lines_of
 from groundup.system import streams
 from groundup.system.streams import visible
@@ -28,7 +29,7 @@ def run(cfg: Config, job: Job) -> None:
     prepare_process(cfg.threads)
     output = Path(cfg.output) if cfg.output else None
     with nullcontext() if output is None else lines_of(output) as keep:
-        loaded = load_run(cfg.run, cfg.paths.logs, "generate")
+        loaded = load_network(cfg.run, cfg.paths.logs)
         decoding = decoding_of(loaded, cfg, job.overrides)
         prompt, prefix = loaded.text(cfg.prompt), loaded.text(cfg.prefix)
         for number in range(cfg.samples):
@@ -44,7 +45,7 @@ def run(cfg: Config, job: Job) -> None:
                 keep(json_line({"prompt": cfg.prompt, "text": "".join(pieces)}))
 
 
-def decoding_of(loaded: LoadedRun, cfg: Config, overrides: Sequence[str]) -> Decoding:
+def decoding_of(loaded: NetworkRun, cfg: Config, overrides: Sequence[str]) -> Decoding:
     """As ``decoding=NAME`` says, or for a language model; else as the run's task says, with the values that were typed.
 
     Raises UserError for a value that the task's way of writing does not have.

@@ -26,7 +26,7 @@ from groundup.stages.build import (
     quiet_lightning,
     saved_tokenizers,
 )
-from groundup.stages.evaluation import compare_with_baselines, limit_of, print_results, score, write_results
+from groundup.stages.evaluation import NetworkScorer, compare_with_baselines, limit_of, print_results, write_results
 from groundup.stages.inheritance import adopt_weights, inherit, inherited_tokenizers, open_parents
 from groundup.stages.stored import check_stored
 from groundup.stages.vectors import start_from, word_vectors
@@ -171,9 +171,10 @@ def conclude(cfg: Config, folder: RunFolder, data: TextData) -> float:
     if not splits:
         log.warning("nothing is evaluated: trainer.limit_val_batches and trainer.limit_test_batches are 0")
         return float("nan")
-    results = {split: score(task, data, split, cfg.trainer) for split in splits}
-    write_results(folder, task, data, results)
-    baselines = compare_with_baselines(folder, task, data, splits[-1], cfg.baselines)
+    scorer = NetworkScorer(task, data)
+    results = {split: scorer.score(split, cfg.trainer) for split in splits}
+    write_results(folder, scorer, results)
+    baselines = compare_with_baselines(folder, scorer, splits[-1], cfg.baselines)
     print_results(results, baselines, type(task.model).__name__)
     split, _, metric = cfg.monitor.partition("/")
     return results[split].metrics[metric].value if split in results else float("nan")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 import torch.distributed as dist
@@ -18,6 +18,7 @@ from groundup.data.collate import IGNORE
 from groundup.data.examples import Examples
 from groundup.data.facts import Facts
 from groundup.data.loading import Collate
+from groundup.data.roles import Row
 from groundup.data.text_data import TextData
 from groundup.decoding.decoding import Decoding
 from groundup.errors import UserError
@@ -45,6 +46,14 @@ class Loss:
     total: Tensor
     count: Tensor
     plain: Tensor | None = None
+
+
+class Texts(Protocol):
+    """Rows of splits, and the classes of the train split where there are any; such as ``TextData``."""
+
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+    def texts(self, split: str) -> list[Row]: ...
 
 
 Optimize = Callable[[nn.Module], Any]  # a task to what Lightning's ``configure_optimizers`` returns
@@ -119,6 +128,10 @@ class Task(LightningModule):
         """One plain dict a row, for ``groundup predict``."""
         raise NotImplementedError
 
+    def probabilities(self, batch: dict[str, Tensor]) -> Tensor:
+        """Of every class for each row (B, C). Raises UserError where a row has no class."""
+        raise UserError(f"{type(self).__name__} tells no probabilities of classes. Use a run of task=classification")
+
     def describe(self, table: dict[str, Tensor], split: Split) -> list[dict[str, Any]]:
         """Predictions of an evaluated split, one plain dict a row; empty where a task has none."""
         return []
@@ -142,7 +155,8 @@ class Task(LightningModule):
         """What the report shows of a split: of ``rows``, its predictions with their texts, and of the model on it."""
         return []
 
-    def baselines(self, data: TextData, split: str) -> dict[str, dict[str, Estimate]]:
+    @classmethod
+    def baselines(cls, data: Texts, split: str) -> dict[str, dict[str, Estimate]]:
         """Classical answers to the same task, by name: their metrics on a split. Empty where there are none."""
         return {}
 

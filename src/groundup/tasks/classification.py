@@ -16,6 +16,7 @@ from groundup.data.labelled import LabelledText
 from groundup.data.loading import Collate
 from groundup.data.text_data import TextData
 from groundup.errors import UserError
+from groundup.metrics.classes import ANSWERS, named_classes
 from groundup.metrics.classification import (
     CLASSIFICATION,
     classification_metrics,
@@ -28,11 +29,9 @@ from groundup.models.backbone import Backbone
 from groundup.models.heads import ClassificationHead, PoolingKind, pooling_for
 from groundup.models.layers import WordDropout
 from groundup.ranges import Rate
-from groundup.tasks.base import Loss, Optimize, Task
+from groundup.tasks.base import Loss, Optimize, Task, Texts
 from groundup.tasks.evaluation import Split
 from groundup.text.tokenizer import Tokenizer
-
-NAMED = 100  # classes whose probabilities a prediction lists
 
 
 class Classification(Task):
@@ -44,7 +43,7 @@ class Classification(Task):
     examples = LabelledText
     columns = ("text", "label")
     reports = CLASSIFICATION
-    answers = ("predicted", "probability", "probabilities")
+    answers = ANSWERS
     label_tensors = frozenset({"head.linear.weight", "head.linear.bias"})
     judge = staticmethod(judge_classes)
     class_weights: Tensor | None  # (C,)
@@ -83,6 +82,9 @@ class Classification(Task):
         """Class scores (B, C)."""
         return self.head(self.pooling(self.hidden_states(batch), batch.get("attention_mask"))).float()
 
+    def probabilities(self, batch: dict[str, Tensor]) -> Tensor:
+        return self.logits(batch).softmax(-1)
+
     def loss(self, batch: dict[str, Tensor]) -> Loss:
         batch = {**batch, "input_ids": self.word_dropout(batch["input_ids"])}
         labels, weights, logits = batch["labels"], self.class_weights, self.logits(batch)
@@ -93,14 +95,14 @@ class Classification(Task):
         return Loss(cross_entropy(label_smoothing=self.label_smoothing), count, plain=cross_entropy())
 
     def evaluate_batch(self, batch: dict[str, Tensor], split: Split | None = None) -> dict[str, Tensor]:
-        return {"probabilities": self.logits(batch).softmax(-1), "labels": batch["labels"]}
+        return {"probabilities": self.probabilities(batch), "labels": batch["labels"]}
 
     def metrics(self, table: dict[str, Tensor], split: Split) -> dict[str, Estimate]:
         return classification_metrics(table["probabilities"], table["labels"], resamples=split.resamples)
 
     def describe(self, table: dict[str, Tensor], split: Split) -> list[dict[str, Any]]:
         names = self.facts.labels
-        rows = self._name(table["probabilities"])
+        rows = named_classes(table["probabilities"].numpy(), names)
         return [
             {"index": index, "label": names[label], **row}
             for index, label, row in zip(table["index"].tolist(), table["labels"].tolist(), rows, strict=True)
@@ -109,31 +111,12 @@ class Classification(Task):
     def sections(self, rows: list[dict[str, Any]], data: TextData, split: str) -> list[Section]:
         return classification_sections(rows, self.facts.labels)
 
-    def baselines(self, data: TextData, split: str) -> dict[str, dict[str, Estimate]]:
-        return classification_baselines(data.texts("train"), data.texts(split), self.facts.labels, split)
+    @classmethod
+    def baselines(cls, data: Texts, split: str) -> dict[str, dict[str, Estimate]]:
+        return classification_baselines(data.texts("train"), data.texts(split), data.labels, split)
 
     def predict_batch(self, batch: dict[str, Tensor]) -> list[dict[str, Any]]:
-        return self._name(self.logits(batch).softmax(-1))
-
-    def _name(self, probabilities: Tensor) -> list[dict[str, Any]]:
-        """The best class, its probability, and those of all classes; of thousands, of the likeliest."""
-        names = self.facts.labels
-        likely = probabilities.topk(min(NAMED, len(names)), dim=-1)
-        chosen = likely.indices if len(names) > NAMED else likely.indices.sort(dim=-1).values
-        return [
-            {
-                "predicted": names[best],
-                "probability": highest,
-                "probabilities": {names[place]: value for place, value in zip(places, values, strict=True)},
-            }
-            for best, highest, places, values in zip(
-                probabilities.argmax(-1).tolist(),
-                probabilities.amax(-1).tolist(),
-                chosen.tolist(),
-                probabilities.gather(-1, chosen).tolist(),
-                strict=True,
-            )
-        ]
+        return named_classes(self.probabilities(batch).cpu().numpy(), self.facts.labels)
 
 
 def _class_weights(choice: str | list[float] | None, facts: Facts) -> Tensor | None:

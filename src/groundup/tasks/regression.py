@@ -27,7 +27,7 @@ from groundup.models.heads import ClassificationHead, PoolingKind, pooling_for
 from groundup.models.layers import WordDropout
 from groundup.models.matching import Matching
 from groundup.ranges import Rate
-from groundup.tasks.base import Loss, Optimize, Task
+from groundup.tasks.base import Loss, Optimize, Task, Texts
 from groundup.tasks.evaluation import Split
 from groundup.text.tokenizer import Tokenizer
 
@@ -177,7 +177,8 @@ class Regression(Task):
     def sections(self, rows: list[dict[str, Any]], data: TextData, split: str) -> list[Section]:
         return regression_sections(rows)
 
-    def baselines(self, data: TextData, split: str) -> dict[str, dict[str, Estimate]]:
+    @classmethod
+    def baselines(cls, data: Texts, split: str) -> dict[str, dict[str, Estimate]]:
         return regression_baselines(data.texts("train"), data.texts(split), split)
 
     def _scores(self, standardised: Tensor) -> np.ndarray:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from groundup.baselines.generation import summarization_baselines
-from groundup.data.text_data import TextData
 from groundup.metrics.estimate import Estimate
 from groundup.metrics.generation import SUMMARIZATION, judge_summaries, summarization_metrics
 from groundup.metrics.language import CONDITIONAL
 from groundup.metrics.overlap import ROUGE_L, sentence_rouge
+from groundup.tasks.base import Texts
 from groundup.tasks.sequence_to_sequence import SequenceToSequence
 
 
@@ -19,5 +19,6 @@ class Summarization(SequenceToSequence):
     ranked = ("Summaries", ROUGE_L, sentence_rouge)
     reports = (*SUMMARIZATION, *CONDITIONAL)
 
-    def baselines(self, data: TextData, split: str) -> dict[str, dict[str, Estimate]]:
+    @classmethod
+    def baselines(cls, data: Texts, split: str) -> dict[str, dict[str, Estimate]]:
         return summarization_baselines(data.texts(split), split)

@@ -27,7 +27,7 @@ from groundup.models.backbone import Backbone
 from groundup.models.heads import ClassificationHead
 from groundup.ranges import Rate
 from groundup.system.cache import Cache
-from groundup.tasks.base import Loss, Optimize, Task
+from groundup.tasks.base import Loss, Optimize, Task, Texts
 from groundup.tasks.evaluation import Split
 from groundup.text.tokenizer import Tokenizer
 
@@ -218,13 +218,15 @@ class Tagging(Task):
     def sections(self, rows: list[dict[str, Any]], data: TextData, split: str) -> list[Section]:
         return tagging_sections(rows)
 
-    def baselines(self, data: TextData, split: str) -> dict[str, dict[str, Estimate]]:
+    @classmethod
+    def baselines(cls, data: Texts, split: str) -> dict[str, dict[str, Estimate]]:
         """Each word's most frequent tag in the train split; of words that it lacks, the most frequent tag of all."""
         counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
         for row in data.texts("train"):
             for word, tag in zip(row["tokens"], row["tags"], strict=True):
                 counts[word][tag] += 1
-        common = self.facts.labels[int(np.argmax(self.facts.label_counts))]
+        total = sum(counts.values(), Counter())
+        common = max(data.labels, key=lambda tag: total[tag])
         best = {word: tags.most_common(1)[0][0] for word, tags in counts.items()}
         rows = data.texts(split)
         said = [[best.get(word, common) for word in row["tokens"]] for row in rows]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from groundup.baselines.generation import translation_baselines
-from groundup.data.text_data import TextData
 from groundup.metrics.estimate import Estimate
 from groundup.metrics.generation import TRANSLATION, judge_translations, translation_metrics
 from groundup.metrics.language import CONDITIONAL
 from groundup.metrics.overlap import CHRF, sentence_chrf
+from groundup.tasks.base import Texts
 from groundup.tasks.sequence_to_sequence import SequenceToSequence
 
 
@@ -19,5 +19,6 @@ class Translation(SequenceToSequence):
     ranked = ("Translations", CHRF, sentence_chrf)
     reports = (*TRANSLATION, *CONDITIONAL)
 
-    def baselines(self, data: TextData, split: str) -> dict[str, dict[str, Estimate]]:
+    @classmethod
+    def baselines(cls, data: Texts, split: str) -> dict[str, dict[str, Estimate]]:
         return translation_baselines(data.texts(split), split)

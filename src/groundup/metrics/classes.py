@@ -1,0 +1,33 @@
+"""What is said of a row whose classes have probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+NAMED = 100  # classes whose probabilities a prediction lists
+ANSWERS = ("predicted", "probability", "probabilities")
+
+
+def named_classes(probabilities: np.ndarray, labels: Sequence[str], most: int = NAMED) -> list[dict[str, Any]]:
+    """The best class of each row, its probability, and those of all classes; of very many, of the ``most`` likely.
+
+    Args:
+        probabilities: (N, C). labels: names of the C classes.
+    """
+    classes = len(labels)
+    if classes > most:
+        chosen = np.argsort(-probabilities, axis=1, kind="stable")[:, :most]
+    else:
+        chosen = np.broadcast_to(np.arange(classes), probabilities.shape)
+    best = probabilities.argmax(axis=1)
+    return [
+        {
+            "predicted": labels[top],
+            "probability": values[top],
+            "probabilities": {labels[place]: values[place] for place in places},
+        }
+        for top, places, values in zip(best.tolist(), chosen.tolist(), probabilities.tolist(), strict=True)
+    ]

@@ -1,0 +1,139 @@
+"""Runs that tell probabilities of classes and are no network themselves: a classical classifier, or a run with members."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from groundup.baselines.baseline import Baseline, Fitted, class_numbers
+from groundup.config.build import instantiate
+from groundup.config.tree import Config
+from groundup.data.roles import Row, check_columns
+from groundup.data.sources.source import Source
+from groundup.errors import UserError
+from groundup.metrics.classes import named_classes
+from groundup.metrics.classification import classification_metrics, classification_sections
+from groundup.metrics.estimate import Estimate
+from groundup.metrics.sections import Section
+from groundup.runs.folder import RunFolder
+from groundup.stages.answering import BATCHES, Answering, blocks
+from groundup.stages.build import task_class
+from groundup.stages.evaluation import limit_of
+from groundup.stages.stored import check_config
+from groundup.system.files import damaged
+from groundup.tasks.evaluation import Results
+
+
+class Classifier(Answering):
+    """A run that tells ``probabilities``; the rest follows from them."""
+
+    def __init__(self, folder: RunFolder, config: Config, labels: Sequence[str]) -> None:
+        super().__init__(folder, config)
+        self._labels = tuple(labels)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self._labels
+
+    def answer(
+        self, rows: Iterable[Row], batch_size: int = 64, accelerator: str = "cpu", seed: int = 1, prefix: str = ""
+    ) -> Iterator[dict[str, Any]]:
+        for block in blocks((self.row(row) for row in rows), batch_size * BATCHES):
+            answers = named_classes(self.probabilities(block, accelerator), self.labels)
+            for row, found in zip(block, answers, strict=True):
+                there = any((row.get(role) or "").strip() for role in self.reads)
+                yield {**found, "status": "ok" if there else "empty"}
+
+    def scorer(self, config: Config, source: Source) -> ClassifierScorer:
+        return ClassifierScorer(self, source)
+
+
+class ClassifierScorer:
+    """A classifier before the rows of ``source``. Raises UserError where these have no text or no label."""
+
+    def __init__(self, run: Classifier, source: Source) -> None:
+        check_columns(("text", "label"), source.columns)
+        if "label" not in source.columns:
+            raise UserError("the data has no labels: name the column that holds them, data.label=COLUMN")
+        self.run, self.source = run, source
+        self._texts: dict[str, list[Row]] = {}
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.run.labels
+
+    def texts(self, split: str) -> list[Row]:
+        if split not in self._texts:
+            self._texts[split] = list(self.source.rows(split))
+        return self._texts[split]
+
+    def score(self, split: str, hardware: Config) -> Results:
+        rows = self.texts(split)
+        limit = limit_of(split, hardware)
+        if limit is not None:
+            raise UserError(f"limit={limit}: a classifier without batches is scored on all rows. Leave it out")
+        truth = self.truth(split)
+        probabilities = self.run.probabilities(rows, hardware.get("accelerator") or "cpu")
+        names = self.labels
+        told = [
+            {"index": index, "label": names[label], **row}
+            for index, (label, row) in enumerate(zip(truth.tolist(), named_classes(probabilities, names), strict=True))
+        ]
+        return Results(classification_metrics(probabilities, truth), told)
+
+    def truth(self, split: str) -> np.ndarray:
+        """The class of each row (N,). Raises UserError for a label that training did not know, or an empty split."""
+        rows = self.texts(split)
+        if not rows:
+            raise UserError(f"the {split} split is empty: it has no row")
+        truth = class_numbers([row["label"] for row in rows], self.labels)
+        if (strange := np.flatnonzero(truth < 0)).size:
+            shown = ", ".join(self.labels[:10]) + (", ..." if len(self.labels) > 10 else "")
+            raise UserError(
+                f"row {strange[0] + 1} of the {split} split has the label '{rows[strange[0]]['label']}', which training "
+                f"does not know (it knows {shown}): mend the label, or remove the row"
+            )
+        return truth
+
+    def sections(self, rows: list[dict[str, Any]], split: str) -> list[Section]:
+        return classification_sections(rows, self.labels)
+
+    def baselines(self, split: str, trained: bool) -> dict[str, dict[str, Estimate]]:
+        return task_class(self.run.config).baselines(self, split) if trained else {}
+
+
+class BaselineRun(Classifier):
+    """A classical classifier that was fitted by ``groundup baseline``."""
+
+    def __init__(self, folder: RunFolder, config: Config, labels: Sequence[str], fitted: Fitted) -> None:
+        super().__init__(folder, config, labels)
+        self.fitted = fitted
+
+    @classmethod
+    def open(cls, folder: RunFolder, config: Config) -> BaselineRun:
+        """Raises UserError where a file of it is missing or damaged."""
+        check_config(folder, config, ("baseline", "task", "data", "seed"))
+        labels = saved_labels(folder)
+        recipe: Baseline = instantiate(config.baseline, "baseline")
+        return cls(folder, config, labels, recipe.load(folder.path, len(labels)))
+
+    @property
+    def name(self) -> str:
+        choices = self.folder.status().get("choices") or {}
+        return str(choices.get("baseline") or self.config.baseline["_target_"].rpartition(".")[2]).replace("_", " ")
+
+    def probabilities(self, rows: Sequence[Row], accelerator: str = "cpu") -> np.ndarray:
+        return self.fitted.probabilities(rows)
+
+
+def saved_labels(folder: RunFolder) -> list[str]:
+    """The class names of a run. Raises UserError for a file that holds none."""
+    labels = folder.read_json("labels.json", [])
+    if not all(isinstance(label, str) for label in labels):
+        raise damaged(folder.labels, "a label is no text")
+    if len(labels) < 2 or max(Counter(labels).values()) > 1:
+        raise damaged(folder.labels, "it has no two classes, or one of them twice")
+    return labels
