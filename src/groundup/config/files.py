@@ -16,6 +16,7 @@ STAGES: dict[str, tuple[str, str]] = {
     "pretrain": ("groundup.stages.train", "train a language model on running text"),
     "finetune": ("groundup.stages.train", "train a task, from random weights or from init_from=RUN"),
     "baseline": ("groundup.stages.baseline", "fit the classical model of a task: data=NAME"),
+    "ensemble": ("groundup.stages.ensemble", "let classifiers answer together: members=[RUN,RUN]"),
     "evaluate": ("groundup.stages.evaluate", "score a finished run, on its own data or on other"),
     "predict": ("groundup.stages.predict", "answer for each row of a file: input=FILE output=FILE"),
     "compare": ("groundup.stages.compare", "runs side by side, with paired tests: compare RUN RUN"),

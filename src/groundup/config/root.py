@@ -95,6 +95,9 @@ class Root(Strict):
     compile: bool = False
     num_workers: Annotated[int, Field(ge=0, le=256)] = 0
     baselines: bool = False
+    folds: Annotated[int, Field(ge=2, le=100)] | Literal["auto"] | None = None
+    fold: Count | None = None
+    held_out: Count | None = None
     tags: list[str] = []
     run_name: str | None = None
     # Using a finished run.
@@ -115,6 +118,8 @@ class Root(Strict):
     precision: str | int | None = None
     prompt: str = ""
     samples: Annotated[int, Field(ge=0)] = 1
+    # Runs that answer together.
+    members: list[str] = []
     # Comparing runs.
     runs: list[str] | None = None
     format: Literal["md", "latex", "csv"] = "md"

@@ -142,7 +142,8 @@ def call_stage(cfg: Config, job: Job) -> float | None:
     """Import the stage (torch, Lightning and all) and run it."""
     from groundup.config.files import STAGES
 
-    stage = importlib.import_module(STAGES[job.stage][0])
+    in_turn = cfg.get("folds") and not cfg.get("fold")
+    stage = importlib.import_module("groundup.jobs.folds" if in_turn else STAGES[job.stage][0])
     take_over_consoles()
     return stage.run(cfg, job)
 

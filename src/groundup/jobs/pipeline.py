@@ -27,7 +27,7 @@ def run(cfg: Config, job: Job) -> None:
         log.info("step %d of %d, %s: %s", number, len(steps), name, "done already" if state == "done" else step.stage)
         if state == "done":
             continue
-        if step.stage in RESUMABLE and was_saved(folder):
+        if step.stage in RESUMABLE and (was_saved(folder) or (folder.path / "fold_1").exists()):
             resume_folder(folder, step.stage, cfg.paths)
         else:
             group = job.folder.path.name

@@ -36,6 +36,7 @@ def preflight(
 
     ``overrides``, ``choices``, ``resuming``: as in ``Job``; what only the beginning of a run needs may be gone by now.
     ``later``: folders that earlier steps of a pipeline have yet to make.
+    With ``folds`` no share of train is held out for validation beside them.
     Returns lines to tell once there is a log.
 
     Raises:
@@ -56,6 +57,8 @@ def preflight(
     check_hardware(plain)
     refuse(node_mistakes(plain.get("data"), "data", {}), stage, overrides, choices)
     made_later = any(str(folder) in str(plain.get("data")) for folder in later)
+    if plain.get("folds") and "validation_share" in (plain.get("data") or {}):
+        plain["data"]["validation_share"] = None  # the folds take its place
     skipped = resuming or made_later  # a run that goes on has its data in the cache
     told = [] if skipped else check_data(plain, stage, config_of_run(stage, plain))
     check(plain, stage, overrides, choices)  # imports what the configuration names, torch with it: keep it last
@@ -108,6 +111,8 @@ def named_runs(stage: str, plain: Mapping) -> Iterator[tuple[str, str, Use]]:
     """(key, reference, use) of each run that a configuration names."""
     if plain.get("run"):
         yield "run", str(plain["run"]), stage  # type: ignore[misc]
+    for member in plain.get("members") or []:
+        yield "members", str(member), "evaluate"
     parents = plain.get("init_from")
     if isinstance(parents, str):
         yield "init_from", parents, "init_from"

@@ -12,7 +12,7 @@ from groundup.report.table import best_rows, estimates, main_metrics
 from groundup.runs.folder import RunFolder
 
 OURS = "this run"
-_SPLITS = ("test", "validation", "train")
+_SPLITS = ("test", "out_of_fold", "folds", "validation", "train")
 _GROUPS = 12  # a longer table stands under "All metrics" alone
 _Rows = Mapping[str, Mapping[str, Estimate]]  # system -> metric name -> estimate
 
@@ -132,7 +132,7 @@ def _figure(estimate: Estimate, high: float | None = None, best: bool = False) -
         return Figure("–", "")
     digits = 2 if estimate.metric and estimate.metric.percent else 4
     value = f"{estimate.value:.{digits}f}" if digits == 2 or abs(estimate.value) < 10 else number(estimate.value)
-    interval = ""
+    interval = "" if estimate.deviation is None else f"± {estimate.deviation:.{digits}f}"
     if estimate.low is not None and estimate.high is not None:
         digits = 3 if abs(estimate.high) < 10 else 1
         interval = f"{estimate.low:.{digits}f} – {estimate.high:.{digits}f}"

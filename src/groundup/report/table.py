@@ -40,10 +40,10 @@ def estimates(results: Results) -> dict[str, Estimate]:
 
 
 def main_metrics(rows: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
-    """Metric names worth a column: those of the test split, else of the validation split, in the order of the longest row."""
+    """Metric names worth a column, in the order of the longest row: of test, else of rows held out, else of validation."""
     found = {name: one for results in sorted(rows.values(), key=len, reverse=True) for name, one in results.items()}
     main = [name for name, one in found.items() if one.metric and one.metric.shown == "table" and one.group is None]
-    for split in ("test/", "validation/", ""):
+    for split in ("test/", "out_of_fold/", "validation/", ""):
         if shown := [name for name in main if name.startswith(split)]:
             return shown
     return list(found)

@@ -15,9 +15,17 @@ from groundup.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
 Use = Literal["evaluate", "predict", "generate", "init_from", "resume"]  # what a run is opened for
-RESUMABLE = ("pretrain", "finetune", "baseline", "evaluate", "pipeline")  # stages that can go on where they stopped
+RESUMABLE = (
+    "pretrain",
+    "finetune",
+    "baseline",
+    "ensemble",
+    "evaluate",
+    "pipeline",
+)  # stages that can go on where they stopped
 CHECKPOINTS = (BEST, LAST, PREVIOUS)
-CLASSIFIERS = ("baseline.npz",)  # what answers in a run without a network
+MEMBERS = "members.json"  # runs inside a run that answer together, with their weights
+CLASSIFIERS = (MEMBERS, "baseline.npz")  # what answers in a run without a network
 _NOT_RUNS = {"checkpoints", "wandb", "tensorboard", "samples"}
 
 
@@ -70,7 +78,8 @@ def unfit(run: RunFolder, use: Use) -> str | None:
             return f"is a run of `groundup {stage}`, which has nothing to resume. Run it again"
         if state == "failed" and stage == "evaluate":
             return f"failed ({status.get('why')}). Run it again"
-        if state == "failed" and not kept and stage != "pipeline":
+        begun = kept or (run.path / "fold_1").exists() or stage in ("baseline", "ensemble", "pipeline")
+        if state == "failed" and not begun:
             return f"failed before its first checkpoint ({status.get('why')}). Start it anew"
         return None if state in ("interrupted", "failed") else f"is {state}"
     try:

@@ -18,7 +18,7 @@ from groundup.report.table import show_table
 from groundup.runs.folder import RunFolder
 from groundup.runs.job import Job
 from groundup.runs.provenance import collect
-from groundup.stages.build import prepare_process, task_class, task_word
+from groundup.stages.build import prepare_process, source_of, task_class, task_word
 from groundup.stages.classifier import BaselineRun, ClassifierScorer
 from groundup.stages.evaluation import print_results, write_results
 from groundup.tasks.evaluation import flat
@@ -30,7 +30,7 @@ def run(cfg: Config, job: Job) -> float:
     """Fits on the train split, scores all other splits, and returns the monitored metric, for sweeps."""
     cfg.threads = prepare_process(cfg.threads)
     task = task_class(cfg)
-    source = instantiate(cfg.data, "data")
+    source = source_of(cfg)
     task.examples.check_columns(source.columns)
     splits = [split for split in source.splits() if split != "train"]
     if task.columns == Baseline.columns:
@@ -58,6 +58,21 @@ def run(cfg: Config, job: Job) -> float:
 
 
 def fit_and_score(cfg: Config, job: Job, source: Source, splits: Sequence[str]) -> float:
+    ours = fit(cfg, job.folder, source)
+    if not splits:
+        log.warning("nothing is evaluated: the data has no other split than train. Try data.test=FILE")
+        return float("nan")
+    scorer = ClassifierScorer(ours, source)
+    results = {split: scorer.score(split, cfg) for split in splits}
+    write_results(job.folder, scorer, results)
+    below = beside(scorer, splits)
+    job.folder.write_json("baselines.json", below)
+    print_results(results, below, ours.name)
+    return value_of(flat(results.items()), cfg.monitor)
+
+
+def fit(cfg: Config, folder: RunFolder, source: Source) -> BaselineRun:
+    """The classifier of the config, fitted to all train rows and saved in ``folder``."""
     rows = list(source.rows("train"))
     labels, _ = task_class(cfg).examples.label_names(source)
     recipe: Baseline = instantiate(cfg.baseline, "baseline")
@@ -65,23 +80,20 @@ def fit_and_score(cfg: Config, job: Job, source: Source, splits: Sequence[str]) 
     begun = time.perf_counter()
     fitted = recipe.fit(recipe.count(rows), truth, len(labels))
     log.info("fitted to %s rows, %d classes, in %.1f s", f"{len(rows):,}", len(labels), time.perf_counter() - begun)
-    fitted.save(job.folder.path)
-    job.folder.write_json("labels.json", list(labels))
-    describe(job.folder, source, ["train", *splits])
-    ours = BaselineRun(job.folder, cfg, labels, fitted)
-    if not splits:
-        log.warning("nothing is evaluated: the data has no other split than train. Try data.test=FILE")
-        return float("nan")
-    scorer = ClassifierScorer(ours, source)
-    results = {split: scorer.score(split, cfg) for split in splits}
-    write_results(job.folder, scorer, results)
-    beside: dict[str, dict[str, Estimate]] = {MAJORITY: {}}
+    fitted.save(folder.path)
+    folder.write_json("labels.json", list(labels))
+    describe(folder, source, source.splits())
+    return BaselineRun(folder, cfg, labels, fitted)
+
+
+def beside(scorer: ClassifierScorer, splits: Sequence[str]) -> dict[str, dict[str, Estimate]]:
+    """What even no classifier reaches: the figures of the majority class."""
+    truth = scorer.truth("train")
+    found: dict[str, Estimate] = {}
     for split in splits:
-        figures = majority(truth, scorer.truth(split), len(labels))
-        beside[MAJORITY] |= {f"{split}/{name}": one for name, one in figures.items()}
-    job.folder.write_json("baselines.json", beside)
-    print_results(results, beside, ours.name)
-    return value_of(flat(results.items()), cfg.monitor)
+        figures = majority(truth, scorer.truth(split), len(scorer.labels))
+        found |= {f"{split}/{name}": one for name, one in figures.items()}
+    return {MAJORITY: found}
 
 
 class Rows:

@@ -16,6 +16,7 @@ from groundup.config.signatures import OF_STAGE
 from groundup.config.tree import Config
 from groundup.data.facts import Facts
 from groundup.data.seeding import mix
+from groundup.data.sources.folds import Fold
 from groundup.data.sources.source import Source
 from groundup.data.text_data import TextData
 from groundup.errors import UserError
@@ -90,6 +91,19 @@ def task_class(cfg: Config) -> type[Task]:
 def task_word(task: type[Task]) -> str:
     """What the command line calls a task: the name of its file."""
     return task.__module__.rpartition(".")[2]
+
+
+def source_of(cfg: Config) -> Source:
+    """The rows of the config; with ``folds=5 fold=2`` those of the second fold are held out, in the place of validation.
+
+    Raises UserError for a fold that is none of them.
+    """
+    source = instantiate(cfg.data, "data")
+    if not cfg.get("fold"):
+        return source
+    if not isinstance(cfg.get("folds"), int):
+        raise UserError(f"fold={cfg.fold}: of how many? Try folds=5 fold={cfg.fold}")
+    return Fold(source, cfg.folds, cfg.fold)
 
 
 def build_data(

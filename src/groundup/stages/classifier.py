@@ -21,7 +21,6 @@ from groundup.metrics.sections import Section
 from groundup.runs.folder import RunFolder
 from groundup.stages.answering import BATCHES, Answering, blocks
 from groundup.stages.build import task_class
-from groundup.stages.evaluation import limit_of
 from groundup.stages.stored import check_config
 from groundup.system.files import damaged
 from groundup.tasks.evaluation import Results
@@ -71,13 +70,12 @@ class ClassifierScorer:
         return self._texts[split]
 
     def score(self, split: str, hardware: Config) -> Results:
-        rows = self.texts(split)
-        limit = limit_of(split, hardware)
-        if limit is not None:
-            raise UserError(f"limit={limit}: a classifier without batches is scored on all rows. Leave it out")
-        truth = self.truth(split)
-        probabilities = self.run.probabilities(rows, hardware.get("accelerator") or "cpu")
-        names = self.labels
+        self.truth(split)  # a strange label shows before the work
+        return self.results(split, self.run.probabilities(self.texts(split), hardware.get("accelerator") or "cpu"))
+
+    def results(self, split: str, probabilities: np.ndarray) -> Results:
+        """Figures of a split whose rows have these ``probabilities`` (N, C), and an answer for each row."""
+        truth, names = self.truth(split), self.labels
         told = [
             {"index": index, "label": names[label], **row}
             for index, (label, row) in enumerate(zip(truth.tolist(), named_classes(probabilities, names), strict=True))

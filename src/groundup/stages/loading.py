@@ -10,9 +10,10 @@ from typing import Any
 from groundup.config.tree import Config
 from groundup.errors import UserError
 from groundup.runs.folder import RunFolder
-from groundup.runs.reference import Use, open_run
+from groundup.runs.reference import MEMBERS, Use, open_run
 from groundup.stages.answering import Answering
 from groundup.stages.classifier import BaselineRun
+from groundup.stages.members import RunOfMembers
 from groundup.stages.network import NetworkRun
 
 
@@ -29,11 +30,21 @@ def load_run(
     Raises UserError when there is no such run, when it has nothing to answer with, or when that is damaged; when
     ``decoding`` is given for a task that answers with no text.
     """
-    folder = open_run(reference, Path(logs), use)
+    return open_folder(open_run(reference, Path(logs), use), logs, decoding)
+
+
+def open_folder(
+    folder: RunFolder, logs: str | os.PathLike[str], decoding: Mapping[str, Any] | None = None, depth: int = 0
+) -> Answering:
+    """The run in ``folder``, by what lies there; ``depth``: of how many runs it is a member."""
     config = config_of(folder, logs)
-    if decoding or "model" in config:
-        return NetworkRun.open(folder, config, decoding)
-    return BaselineRun.open(folder, config)
+    if (folder.path / MEMBERS).exists() and folder.checkpoint is None and not decoding:
+        return RunOfMembers.open(
+            folder, config, lambda path: open_folder(RunFolder(path), logs, None, depth + 1), depth
+        )
+    if "baseline" in config and not decoding:
+        return BaselineRun.open(folder, config)
+    return NetworkRun.open(folder, config, decoding)
 
 
 def load_network(
@@ -47,6 +58,6 @@ def load_network(
 def config_of(folder: RunFolder, logs: str | os.PathLike[str]) -> Config:
     """The run's configuration; where it wrote, and in how many processes, is its own business."""
     config = Config({**folder.read_config(), "paths": {"logs": str(logs), "cache": None}, "num_workers": 0})
-    if "model" not in config and "baseline" not in config:
+    if not {"model", "baseline"} & {*config} and not (folder.path / MEMBERS).exists():
         raise UserError(f"{folder.path} is a run of `groundup {folder.status().get('stage')}` and holds no model")
     return config

@@ -25,6 +25,7 @@ from groundup.stages.build import (
     prepare_process,
     quiet_lightning,
     saved_tokenizers,
+    source_of,
 )
 from groundup.stages.evaluation import NetworkScorer, compare_with_baselines, limit_of, print_results, write_results
 from groundup.stages.inheritance import adopt_weights, inherit, inherited_tokenizers, open_parents
@@ -56,7 +57,7 @@ def run(cfg: Config, job: Job) -> float:
     written = checkpoint is not None or not job.is_main
     tokenizers = saved_tokenizers(job.folder) if written else inherited_tokenizers(cfg, parents)
 
-    data = build_data(cfg, instantiate(cfg.data, "data"), *tokenizers)
+    data = build_data(cfg, source_of(cfg), *tokenizers)
     data.prepare()
     table = word_vectors(cfg, data) if checkpoint is None else None
     steps, budget = count_steps(cfg, data, processes.world)
@@ -146,9 +147,9 @@ def run_training(
     checkpoints = Checkpoints(folder.checkpoints, cfg.monitor, cfg.monitor_mode, cfg.checkpoint_every)
     build = partial(instantiate, cfg.trainer, "trainer")
     order = data.order_fingerprint
-    trainer = make_trainer(
-        build, folder.path, order, checkpoints, callbacks, loggers, steps, cfg.validate_every, cfg.seed
-    )
+    # What is held out to be predicted must not choose among checkpoints: it is looked at once, at the end.
+    every = None if cfg.get("fold") else cfg.validate_every
+    trainer = make_trainer(build, folder.path, order, checkpoints, callbacks, loggers, steps, every, cfg.seed)
     if cfg.compile:
         task.model.compile()
     if checkpoint:
