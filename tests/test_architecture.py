@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -95,3 +96,19 @@ def test_nothing_is_put_into_a_finished_object(module):
             if name in COMPLETE:
                 found.append(f"line {node.lineno}: {ast.unparse(target)}")
     assert found == []
+
+
+def test_constructors_speak_of_their_own_arguments():
+    """Where they stand in a configuration, ``config.build`` adds (see ``errors.ArgumentError``); models know none at all."""
+    found = []
+    for name, file in modules().items():
+        room = name.split(".")[0]
+        if room not in ("models", "decoding", "tasks"):
+            continue
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        parts = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "__init__"]
+        for raised in (node for part in ([tree] if room == "models" else parts) for node in ast.walk(part)):
+            if isinstance(raised, ast.Raise):
+                texts = [node.value for node in ast.walk(raised) if isinstance(node, ast.Constant)]
+                found += [text for text in texts if re.search(r"\b(model|task|decoding)\.[a-z]", str(text))]
+    assert [text for text in found if "groundup." not in text] == []

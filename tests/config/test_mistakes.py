@@ -127,6 +127,12 @@ def test_missing_configuration_folder(toy, capsys, monkeypatch):
 def test_flags_that_exclude_each_other(toy, capsys):
     assert toy.groundup("pretrain", "-m", "--cfg", "job") == 2
     assert stderr_of(capsys) == "error: -m and --cfg cannot be combined\n"
+    for flag in ("-cn", "-cp", "--config-name"):
+        assert toy.groundup("pretrain", flag, "foo") == 2
+        assert stderr_of(capsys).endswith(
+            " foo: the verb names the file that is read. Keys of your own go into "
+            "conf/experiment/NAME.yaml, chosen by experiment=NAME; GROUNDUP_CONF=FOLDER is another conf/\n"
+        )
     assert toy.groundup("pretrain", "--experimental-rerun", "x.pickle") == 2
     assert "not supported" in stderr_of(capsys)
 

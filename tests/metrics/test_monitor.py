@@ -80,7 +80,9 @@ def test_the_metric_knows_its_direction_whatever_its_split_or_group():
     assert direction("validation/loss", None, reports) == direction("loss", None, ()) == "min"
     assert direction("test/accuracy", None, reports) == "max"
     assert direction("validation/exact_match_new_years", None, reports) == "max"
-    assert direction("validation/accuracy", "min", reports) == "min"  # what is chosen goes first
+    assert direction("validation/accuracy", "max", reports) == "max"
+    with pytest.raises(UserError, match="monitor_mode=min: of validation/accuracy, more is better"):
+        direction("validation/accuracy", "min", reports)
 
 
 @pytest.mark.parametrize("name", ["length_ratio", "mine", "loss_of_mine"])

@@ -62,6 +62,12 @@ def has_target(file: Path) -> bool:
     return bool(re.search(r"^_target_:", file.read_text(encoding="utf-8"), re.MULTILINE))
 
 
+def target_of(file: Path) -> str | None:
+    """The class that a choice names, itself or by what it includes."""
+    found = re.search(r"^_target_:\s*([\w.]+)", file.read_text(encoding="utf-8"), re.MULTILINE)
+    return found[1] if found else next(filter(None, map(target_of, bases(file))), None)
+
+
 def bases(file: Path) -> list[Path]:
     """Files beside ``file`` that its defaults list includes by name (``transformer``, ``transformer@encoder``)."""
     if not file.is_file():

@@ -16,6 +16,7 @@ from groundup.config.suggest import (
     groups,
     instead_of_choice,
     instead_of_key,
+    read_by,
     spelled,
     takes,
     try_line,
@@ -179,7 +180,7 @@ def unknown_key(key: str, text: str, stage: str, overrides: Sequence[str]) -> st
     value = override.partition("=")[2] if override else "..."
     where = match[1] + ".yaml: " if (match := re.search(r"In '([^']+)'", text)) else ""
     if key in groups() and key not in all_names(stage, ()):
-        return f"{where}{override or key}: groundup {stage} has no group '{key}'. `groundup {stage} --help` lists what it has"
+        return f"{where}{override or key}: {no_group(key, stage)}"
     section = key.partition(".")[0]
     typed = next((word for word in overrides if section != key and word.startswith(f"{section}=")), None)
     if typed and section not in groups() and key in all_names(stage, ()):  # `budget=20` leaves no budget.steps
@@ -196,12 +197,20 @@ def unknown_choice(path: str, text: str, options: Sequence[str] | None, stage: s
         if (match := re.search(r"In '([^']+)'", text)) and not asked_for(group, name, overrides)
         else ""
     )
+    if group in groups() and group not in all_names(stage, ()):
+        return f"{where}{group}={name}: {no_group(group, stage)}"
     options = groups().get(group) or list(options or ())
     if not options:
         return f"{where}there is no configuration '{path}'"
     others = [word for word in without("", overrides) if word.lstrip("+").partition("=")[0] != group]
     advice = instead_of_choice(group, name, options, stage, others)
     return f"{where}{group}={name}: no such choice. {group} can be: {', '.join(options)}{advice}"
+
+
+def no_group(group: str, stage: str) -> str:
+    return f"groundup {stage} has no group '{group}'. " + (
+        read_by(group, stage) or f"`groundup {stage} --help` lists what it has"
+    )
 
 
 def may_be_list(key: str, stage: str) -> bool:

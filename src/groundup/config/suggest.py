@@ -20,8 +20,7 @@ from groundup.config.foreign import CHOICES, KEYS, NOTES, Template, by_name, nor
 from groundup.config.places import resolve
 from groundup.config.spelling import closest
 
-KINDS = {"causal_lm": "decoder", "masked_lm": "encoder", "classification": "encoder"}  # of models, by task
-DEFAULT_TASKS = {"pretrain": "causal_lm", "finetune": "classification"}
+TRAINING = ("pretrain", "finetune")
 ON, OFF = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
@@ -32,7 +31,7 @@ def instead_of_key(key: str, value: str, stage: str, others: Sequence[str]) -> s
     """
     others = sound(stage, others)
     known = all_names(stage, others)
-    if stage == "resume" and any(key in all_names(verb, ()) for verb in DEFAULT_TASKS):
+    if stage == "resume" and any(key in all_names(verb, ()) for verb in TRAINING):
         return ": a run goes on with its own configuration; groundup pretrain or finetune with init_from=RUN starts a new one"
     ours = list(translated(key, value, stage, others, known))
     for words in ours:
@@ -46,8 +45,8 @@ def instead_of_key(key: str, value: str, stage: str, others: Sequence[str]) -> s
             return f": that is {group}=NAME. {group} can be: {', '.join(options)}"
     if note := by_name(NOTES).get(normalised(key)) or by_name(NOTES).get(normalised(key.rpartition(".")[2])):
         return f": {note}"
-    if homes := elsewhere(key):
-        group = key.partition(".")[0]
+    group = key.partition(".")[0]
+    if (homes := elsewhere(key)) and group in known:
         if group == "callbacks":
             return f". {try_line([f'callbacks=[default,{homes[0]}]', f'{key}={value}'])}"
         return f": {group} must be one of {in_short(homes)}"
@@ -58,10 +57,22 @@ def instead_of_key(key: str, value: str, stage: str, others: Sequence[str]) -> s
     same = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
     if same:
         return f". There {'is' if len(same) == 1 else 'are'} {', '.join(same)}"
+    if verbs := read_by(key, stage):
+        return f": {verbs}"
     parent = key.rpartition(".")[0]
     if parent and (beside := [name for name in known if name.rpartition(".")[0] == parent]):
         return f". There {'is' if len(beside) == 1 else 'are'} {', '.join(beside)}"
     return f". `groundup {stage} --help` lists the keys"
+
+
+def read_by(key: str, stage: str) -> str:
+    """Which other verbs have a key or group that ``stage`` lacks; empty: none has."""
+    root = key.lstrip("+~").partition(".")[0].rpartition("@")[2]
+    verbs = [verb for verb in files.STAGES if root in files.stage_keys(conf_dir(), verb)]
+    if not verbs or stage in verbs:
+        return ""
+    listed = " and ".join(filter(None, [", ".join(verbs[:-1]), verbs[-1]]))
+    return f"{root} is for groundup {listed}"
 
 
 def instead_of_choice(group: str, name: str, options: Sequence[str], stage: str, others: Sequence[str]) -> str:
@@ -74,7 +85,7 @@ def instead_of_choice(group: str, name: str, options: Sequence[str], stage: str,
         return f" ({note})"
     wanted = by_name(CHOICES.get(group, {})).get(normalised(name))
     if wanted is not None:
-        choice, *keys = f"{group}={wanted.format(name, kind=kind_of_model(stage, others))}".split()
+        choice, *keys = of_our_kind(f"{group}={wanted}", name, stage, others)
         for words in ([choice, *keys], [choice, *(side for key in keys for side in sides(key))]):
             if takes(stage, others, words):
                 return f". {try_line(words)}"
@@ -152,14 +163,17 @@ def choose(word: str, stage: str, others: Sequence[str]) -> list[str]:
         if group == "data" and "/" in name:
             return ["data=files", f"data.hub={name}"]
         ours = by_name(CHOICES[group]).get(normalised(name))
-        return f"{group}={ours.format(name, kind=kind_of_model(stage, others))}".split() if ours else [word]
+        return of_our_kind(f"{group}={ours}", name, stage, others) if ours else [word]
     return [word]
 
 
-def kind_of_model(stage: str, others: Sequence[str]) -> str:
-    """Encoder, decoder or both: what the task is usually done with."""
-    task = next((word.removeprefix("task=") for word in others if word.startswith("task=")), None)
-    return KINDS.get(task or DEFAULT_TASKS.get(stage, ""), "encoder_decoder")
+def of_our_kind(words: str, name: str, stage: str, others: Sequence[str]) -> list[str]:
+    """The words of a choice, ``{kind}`` being the kind of model that the task is usually done with; its class is imported."""
+    kind = ""
+    if "{kind}" in words:
+        task = (composed(stage, tuple(others)) or {}).get("task")
+        kind = resolve(task["_target_"], "task").accepts[0] if task else "encoder"  # type: ignore[attr-defined]
+    return words.format(name, kind=kind).split()
 
 
 def elsewhere(key: str) -> list[str]:
@@ -199,7 +213,7 @@ def in_short(names: Sequence[str]) -> str:
 def takes(stage: str, others: Sequence[str], words: Sequence[str]) -> bool:
     """Whether ``groundup STAGE OTHERS WORDS`` composes. ``groundup resume run=x`` is a command of its own."""
     if words[:1] == ["groundup"]:
-        return stage in DEFAULT_TASKS and takes(words[1], (), words[2:])
+        return stage in TRAINING and takes(words[1], (), words[2:])
     if stage in WITHOUT_FOLDER and any(word.startswith("hydra.run.") for word in words):
         return False
     if all(word.partition("=")[0] in all_names(stage, others) for word in words) and not any(map(is_choice, words)):

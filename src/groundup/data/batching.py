@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from groundup.data.seeding import mix
-from groundup.errors import UserError
+from groundup.errors import ArgumentError, UserError
 from groundup.ranges import Count
 
 Plan = list[np.ndarray]  # batches of an epoch, each the indexes of its examples
@@ -94,9 +94,7 @@ class TokenBudget:
         window: Count = 50,
     ) -> None:
         if tokens < max_length:
-            raise UserError(
-                f"batching.tokens={tokens} is less than max_length={max_length}: try batching.tokens={max_length * 16}"
-            )
+            raise ArgumentError(f"tokens={tokens} is less than max_length={max_length}", f"tokens={max_length * 16}")
         self.max_length, self.tokens, self.truncation, self.window = max_length, tokens, truncation, window
 
     def plan(self, lengths: np.ndarray, seed: int, epoch: int) -> Plan:

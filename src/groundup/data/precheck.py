@@ -102,6 +102,7 @@ def _check_input(plain: Mapping[str, Any], run: Mapping[str, Any]) -> list[str]:
     own = run.get("data") or {}
     path = Path(plain["input"])
     try:
+        Reading("line", *(plain[name] for name in READING)).refuse_idle([plain["input"]])
         next(read(path, Reading("line", *(plain[name] or own.get(name) for name in READING))))
     except UserError as error:
         raise for_predict(error) from error

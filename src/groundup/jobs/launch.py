@@ -210,6 +210,12 @@ def check_flags(arguments: list[str], stage: str) -> None:
     modes = {"-m": known.multirun, "--cfg": known.cfg is not None, "--info": known.info is not None}
     if sum(modes.values()) > 1:
         raise UserError(f"{' and '.join(flag for flag, given in modes.items() if given)} cannot be combined")
+    for flag, value in (("-cn", known.config_name), ("-cp", known.config_path)):
+        if value is not None:
+            raise UserError(
+                f"{flag} {value}: the verb names the file that is read. Keys of your own go into "
+                "conf/experiment/NAME.yaml, chosen by experiment=NAME; GROUNDUP_CONF=FOLDER is another conf/"
+            )
     if known.experimental_rerun:  # unpickles a file
         raise UserError("--experimental-rerun is not supported. Try groundup resume run=RUN")
 

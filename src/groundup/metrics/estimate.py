@@ -124,16 +124,20 @@ def base_name(metric: str) -> str:
 
 
 def direction(monitor: str, mode: Direction | None, reports: Sequence[Metric]) -> Direction:
-    """Whether a lower or a higher value of ``monitor`` is better: ``mode`` where it is given, else as the metric says.
+    """Whether a lower or a higher value of ``monitor`` is better: as the metric says, and where it does not, ``mode``.
 
     Args:
         reports: the metrics of the task's validation; a task that declares none has a loss.
 
     Raises:
-        UserError: nobody says.
+        UserError: nobody says; ``mode`` says otherwise than the metric.
     """
     name = base_name(monitor)
-    found = mode or next((one.better for one in reports or (LOSS,) if _is(one, name)), None)
+    own = next((one.better for one in reports or (LOSS,) if _is(one, name)), None)
+    if own and mode and mode != own:
+        better = "more" if own == "max" else "less"
+        raise UserError(f"monitor_mode={mode}: of {monitor}, {better} is better. Leave it out, or name another metric")
+    found = own or mode
     if found is None:
         raise UserError(f"monitor={monitor}: is more of it better, or less? Add monitor_mode=max or monitor_mode=min")
     return found

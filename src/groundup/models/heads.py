@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from groundup.errors import UserError
+from groundup.errors import ArgumentError
 from groundup.models.attention import make_mask
 from groundup.models.backbone import Backbone
 from groundup.models.kernels import masked_softmax
@@ -74,11 +74,11 @@ PoolingKind = Literal["cls", "mean", "max", "last", "attention"]
 
 
 def pooling_for(kind: PoolingKind, model: Backbone) -> Pooling:
-    """Raises UserError for the first position of a model that has not read the whole text there."""
+    """Raises ArgumentError for the first position of a model that has not read the whole text there."""
     if kind == "cls" and not model.reads_both_ways:
-        raise UserError(
-            f"task.pooling=cls takes the first position, and there a {type(model).__name__} has not seen the whole text. "
-            "Try task.pooling=mean or task.pooling=max; of a model that reads from left to right also task.pooling=last"
+        raise ArgumentError(
+            f"pooling=cls takes the first position, and there a {type(model).__name__} has not seen the whole text",
+            "pooling=mean",
         )
     return Pooling(kind, model.width)
 

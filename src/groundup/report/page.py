@@ -73,7 +73,9 @@ def environment() -> Environment:
 def _title(run: RunFolder, config: Mapping, choices: Mapping[str, str]) -> str:
     inherited = config.get("init_from") and (config.get("model") or {}).get("_target_")  # then the choice was not used
     parts = [choices.get("data"), inherited.rpartition(".")[2] if inherited else choices.get("model")]
-    return " · ".join(part for part in parts if part) or run.path.resolve().name
+    title = " · ".join(part for part in parts if part and not part.startswith("_"))  # evaluate's data=_same_as_run
+    ran = "/".join(Path(str(config["run"])).parts[-2:]) if config.get("run") else None  # what is evaluated
+    return title or ran or choices.get("experiment") or run.path.resolve().name
 
 
 def _facts(run: RunFolder, status: Mapping, config: Mapping, choices: Mapping[str, str]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import cast
 import torch
 
 from groundup.config.build import instantiate
+from groundup.config.files import conf_dir, groups, target_of
 from groundup.config.places import resolve
 from groundup.config.signatures import OF_STAGE
 from groundup.config.tree import Config
@@ -30,11 +31,6 @@ from groundup.training.optimization import Optimization
 log = logging.getLogger(__name__)
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h of glibc
 INITIALISATION = 1  # keeps the random numbers of the initial weights apart from those of the training steps
-ADVICE = {
-    "encoder": "model=transformer_encoder or model=bilstm_encoder",
-    "decoder": "model=transformer_decoder or model=lstm_decoder",
-    "encoder_decoder": "model=transformer_encoder_decoder or model=lstm_encoder_decoder",
-}
 KINDS = {"encoder": "an encoder", "decoder": "a decoder", "encoder_decoder": "an encoder-decoder"}
 
 
@@ -73,9 +69,19 @@ def check_model_fits(cfg: Config) -> None:
     """Raises UserError when the task needs another kind of model; before anything is read or built."""
     task, model = task_class(cfg), model_class(cfg)
     if model.kind not in task.accepts:
-        choices = " or ".join(ADVICE[kind] for kind in task.accepts)
+        choices = " or ".join(f"model={name}" for kind in task.accepts for name in models_of(kind))
         needed = " or ".join(KINDS[kind] for kind in task.accepts)
         raise UserError(f"task={task_word(task)} needs {needed}, and {model.__name__} is not one. Try {choices}")
+
+
+def models_of(kind: str) -> list[str]:
+    """The choices of ``model`` that are of a kind."""
+    found = []
+    for name in groups(conf_dir())["model"]:
+        with contextlib.suppress(UserError):  # a class that the shell does not allow, which cannot be chosen
+            if resolve(target_of(conf_dir() / "model" / f"{name}.yaml"), "model").kind == kind:  # type: ignore[attr-defined]
+                found.append(name)
+    return found
 
 
 def model_class(cfg: Config) -> type[Backbone]:

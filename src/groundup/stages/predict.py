@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 import logging
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from groundup.config.tree import Config
 from groundup.data.precheck import READING, for_predict
 from groundup.data.reading import Reading, format_of, read
-from groundup.data.roles import roles
+from groundup.data.roles import ROLES, roles
 from groundup.data.sources.files import FILES
 from groundup.errors import UserError
 from groundup.runs.folder import RunFolder
@@ -37,6 +37,7 @@ def run(cfg: Config, job: Job) -> None:
         task = task_class(Config(folder.read_config()))
         check_task(task, folder, output, cfg.prefix)
         loaded = load_run(folder.checkpoint or folder.path, cfg.paths.logs, decoding=cfg.get("decoding"))
+        check_columns_named(cfg, task, loaded.reads)
         columns = columns_of(source, loaded, {role: cfg.get(role) for role in loaded.reads})
         reading = reading_of(loaded, cfg)
         check_rows(source, reading, columns)  # a broken last line shows before the first answer
@@ -72,6 +73,13 @@ def check_task(task: type[Task], folder: RunFolder, output: Path, prefix: str) -
         )
     if prefix and task.writes != "answer":
         raise UserError(f"prefix={prefix} is for tasks that write a text. Leave it out")
+
+
+def check_columns_named(cfg: Config, task: type[Task], reads: Sequence[str]) -> None:
+    """Raises UserError for a column of what the task does not read."""
+    for role in ROLES:
+        if cfg.get(role) is not None and role not in reads:
+            raise UserError(f"{role}={cfg[role]}: {task.__name__} reads {' and '.join(reads)}. Leave it out")
 
 
 def columns_of(path: Path, loaded: Answering, named: Mapping[str, str | None]) -> dict[str, str]:

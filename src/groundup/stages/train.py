@@ -175,7 +175,7 @@ def conclude(cfg: Config, folder: RunFolder, data: TextData) -> float:
     scorer = NetworkScorer(task, data)
     results = {split: scorer.score(split, cfg.trainer) for split in splits}
     write_results(folder, scorer, results)
-    baselines = compare_with_baselines(folder, scorer, splits[-1], cfg.baselines)
+    baselines = compare_with_baselines(folder, scorer, splits[-1], cfg.get("baselines", False))
     print_results(results, baselines, type(task.model).__name__)
     split, _, metric = cfg.monitor.partition("/")
     return results[split].metrics[metric].value if split in results else float("nan")

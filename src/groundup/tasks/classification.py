@@ -15,7 +15,7 @@ from groundup.data.facts import Facts
 from groundup.data.labelled import LabelledText
 from groundup.data.loading import Collate
 from groundup.data.text_data import TextData
-from groundup.errors import UserError
+from groundup.errors import ArgumentError, UserError
 from groundup.metrics.classes import ANSWERS, named_classes
 from groundup.metrics.classification import (
     CLASSIFICATION,
@@ -128,8 +128,9 @@ def _class_weights(choice: str | list[float] | None, facts: Facts) -> Tensor | N
         return torch.where(present, counts.sum() / (present.sum() * counts.clamp(min=1)), 1.0)
     weights = torch.tensor([float(weight) for weight in choice])
     if len(weights) != len(facts.labels):
-        raise UserError(
-            f"task.class_weights has {len(weights)} numbers for {len(facts.labels)} classes ({', '.join(facts.labels)}). "
-            "Give one a class in this order, or task.class_weights=balanced"
+        raise ArgumentError(
+            f"class_weights has {len(weights)} numbers for {len(facts.labels)} classes: give one a class in the order of "
+            f"{', '.join(facts.labels)}",
+            "class_weights=balanced",
         )
     return weights

@@ -21,7 +21,7 @@ from groundup.data.text_data import TextData
 from groundup.decoding.decoding import Decoding, Hypothesis
 from groundup.decoding.generate import decode, spelled, stream
 from groundup.decoding.sampling import Greedy, Sampler
-from groundup.errors import UserError
+from groundup.errors import ArgumentError, UserError
 from groundup.metrics.estimate import Estimate
 from groundup.metrics.generation import (
     EXACT_MATCH,
@@ -87,19 +87,19 @@ class SequenceToSequence(Task):
         self.label_smoothing, self.scheduled_sampling = label_smoothing, scheduled_sampling
         self.paired = isinstance(model, EncoderDecoderBackbone)
         if scheduled_sampling and not self.paired:
-            raise UserError(
-                f"task.scheduled_sampling={scheduled_sampling} is for encoder-decoders. Try task.scheduled_sampling=0"
+            raise ArgumentError(
+                f"scheduled_sampling={scheduled_sampling} is for encoder-decoders", "scheduled_sampling=0"
             )
         self.decoder: tuple[Backbone] = (
             model.decoder if isinstance(model, EncoderDecoderBackbone) else model,
         )  # a tuple hides it from state_dict
         self.head = LanguageModelHead(self.decoder[0], tied=tied)
         if pointer and not self.paired:
-            raise UserError("task.pointer copies from what an encoder reads, and here is none. Try task.pointer=false")
+            raise ArgumentError("pointer copies from what an encoder reads, and here is none", "pointer=false")
         if pointer and facts.target_vocab_size is not None:
-            raise UserError(
-                "task.pointer copies tokens, so source and target need one vocabulary. "
-                "Try tokenizer@target_tokenizer=null, or task.pointer=false"
+            raise ArgumentError(
+                "pointer copies tokens, so source and target need one vocabulary: leave out target_tokenizer",
+                "pointer=false",
             )
         self.pointer = Pointer(model.width) if pointer else None
 
