@@ -74,7 +74,7 @@ seed: 1  # all follows from it
 monitor: validation/loss
 monitor_mode: min
 budget: {steps: 10, tokens: null}
-tags: []
+metrics: []
 prompt: ""
 run_name: ""
 init_from: null

@@ -29,7 +29,14 @@ def test_no_resolver_runs_on_them(toy, monkeypatch):
 
 
 def test_what_is_plain_means_the_same(toy):
-    words = ["seed=3", "model=big", "model.dropout=0.2", "tags=[a,'b c',1]", "prompt=it's 5 \\ $x", "++model.name=null"]
+    words = [
+        "seed=3",
+        "model=big",
+        "model.dropout=0.2",
+        "metrics=[a,'b c',1]",
+        "prompt=it's 5 \\ $x",
+        "++model.name=null",
+    ]
     words += ["run_name='a, b'", "budget={steps: 5, tokens: 3}", "++model.betas=[0.1,0.2]", "~model.cell"]
     words += ["init_from=logs/x (1)/y", "++model.bias=true"]
     assert compose("pretrain", inert(words)) == compose("pretrain", words)

@@ -17,7 +17,7 @@ COMMAND_LINE = {
     "seed": "seed: a value is missing. Write seed=VALUE",
     "seed=1,2": "seed=1,2: several values. For one run each add -m",
     "my key=1": "my key=1: cannot be read as KEY=VALUE: 'my key' is not the name of a key",
-    "tags={好:1}": "tags={好:1}: cannot be read as KEY=VALUE. Keys inside { } are written with a-z, 0-9, _ and -",
+    "metrics={好:1}": "metrics={好:1}: cannot be read as KEY=VALUE. Keys inside { } are written with a-z, 0-9, _ and -",
     "~sede": "~sede: nothing there to delete; did you mean 'seed'? Try ~seed",
     "run_name=${nope}": "run_name = ${nope}: there is no key 'nope' to take the value from",
     "--cgf": "--cgf: words are written KEY=VALUE, without dashes, and there is no key 'cgf'. `groundup pretrain --help` lists the keys",
@@ -58,8 +58,8 @@ VALUES = {
     "+freeze=x": "freeze = x: there is no such key",
     "+foo=1": "foo = 1: there is no such key",
     "+model.vocab_size=9": "model.vocab_size = 9: the code sets it, from the other keys",
-    "tags=fast": "tags = fast: must be a list [text]. Try tags=[fast]",
-    "tags=fast,new": "tags = 'fast,new': must be a list [text]. Try tags=[fast,new]",
+    "metrics=fast": "metrics = fast: must be a list [text]. Try metrics=[fast]",
+    "metrics=fast,new": "metrics = 'fast,new': must be a list [text]. Try metrics=[fast,new]",
     "model.width=15": "model.width = 15 must be even. Try model.width=16",
 }
 

@@ -40,6 +40,22 @@ def test_a_finished_run_shows_every_section(fabricated):
     assert "width: 128" in sections["Configuration"]
 
 
+@pytest.mark.parametrize(
+    ("config", "choices", "title"),
+    [
+        ({"steps": {}}, {"experiment": "demo", "hydra": "default"}, "demo"),
+        ({"run": "logs/finetune/trec6_lstm/monday"}, {"data": "_same_as_run"}, "trec6_lstm/monday"),
+        ({}, {}, "folder"),
+    ],
+)
+def test_a_pipeline_has_the_name_of_its_experiment_and_an_evaluation_that_of_its_run(tmp_path, config, choices, title):
+    run = RunFolder(tmp_path / "folder")
+    run.path.mkdir()
+    run.write_config(config)
+    run.set_status("done", choices=choices)
+    assert page(run).sections[""].strip().startswith(title)
+
+
 def test_results_stand_beside_the_baselines_with_intervals(fabricated):
     run = fabricated()
     text = page(run).sections["Results"]

@@ -164,6 +164,7 @@ CHOICES: dict[str, dict[str, str]] = {
     "task": {
         "sentiment sentiment_analysis text_classification sequence_classification classify classifier cls topic nli "
         "paraphrase multiclass": "classification",
+        "ner named_entity_recognition pos pos_tagging token_classification sequence_labeling": "tagging",
         "lm clm language_model language_modeling language_modelling causal next_token gpt": "causal_lm",
         "mlm masked masked_language_modeling fill_mask bert": "masked_lm",
         "mt nmt translate machine_translation": "translation",
@@ -233,7 +234,6 @@ NOTES = {
     "loss criterion loss_fn metrics compute_metrics": "each task has its loss and its metrics; monitor=validation/METRIC chooses by one",
     "enable_progress_bar progress_bar disable_tqdm verbose": "the progress line is left out where the output is no terminal",
     "do_train do_eval do_predict": "each is a verb of its own: groundup finetune, groundup evaluate, groundup predict",
-    "task=ner task=tagging task=pos task=token_classification": "no task here has a label a token",
     "task=qa task=question_answering task=squad": "there is no such task here",
     "task=seq2seq task=text2text task=sequence_to_sequence": "translation and summarization write a text for a text",
 }  # fmt: skip

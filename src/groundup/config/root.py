@@ -98,7 +98,6 @@ class Root(Strict):
     folds: Annotated[int, Field(ge=2, le=100)] | Literal["auto"] | None = None
     fold: Count | None = None
     held_out: Count | None = None
-    tags: list[str] = []
     run_name: str | None = None
     # Using a finished run.
     run: str | None = None
