@@ -86,6 +86,20 @@ def test_root_goes_before_the_hub(folder):
     assert [list(data.rows(split)) for split in data.splits()] == [[{"text": "local words"}], [{"text": "my words"}]]
 
 
+def test_a_revision_and_a_folder_of_it_may_be_named(monkeypatch):
+    import datasets
+
+    asked = []
+    monkeypatch.setattr(hub, "_reachable", lambda: True)
+    monkeypatch.setattr(datasets, "load_dataset", lambda *name, **how: asked.append((name, how)) or {})
+    hub.Hub("owner/set@refs/convert/parquet", "part", {}, {}, False).splits()
+    hub.Hub("owner/set", "part", {}, {}, False).splits()
+    assert asked == [
+        (("owner/set",), {"data_dir": "part", "revision": "refs/convert/parquet", "streaming": False}),
+        (("owner/set",), {"name": "part", "revision": None, "streaming": False}),
+    ]
+
+
 @pytest.mark.parametrize("told", [True, False])
 def test_unreachable_hub_is_one_line_at_once(monkeypatch, told):
     import huggingface_hub.constants

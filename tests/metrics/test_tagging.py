@@ -1,4 +1,4 @@
-"""Entities are counted as seqeval counts them."""
+"""Entities are counted as seqeval counts them, in every scheme."""
 
 from __future__ import annotations
 
@@ -6,45 +6,64 @@ import random
 
 import pytest
 from seqeval.metrics import f1_score, precision_score, recall_score
-from seqeval.scheme import IOB2
+from seqeval.scheme import IOB1, IOB2, IOBES
 
-from groundup.metrics.tagging import are_entities, tagging_metrics, tagging_sections
+from groundup.metrics.tagging import scheme_in, spans, tagging_metrics, tagging_sections
 
-TAGS = ["O", "O", "B-a", "I-a", "B-b", "I-b"]
+LETTERS = {"bio": "BI", "iob1": "BI", "bioes": "BIES"}
+SEQEVAL = {"bio": IOB2, "iob1": IOB1, "bioes": IOBES}
 
 
-def sentences(seed: int) -> tuple[list[list[str]], list[list[str]]]:
-    """Gold and predicted tags of some sentences; half of the words agree."""
+def sentences(seed: int, scheme: str = "bio") -> tuple[list[list[str]], list[list[str]]]:
+    """Gold and predicted tags of some sentences, well formed or not; half of the words agree."""
     draw = random.Random(seed)
-    gold = [draw.choices(TAGS, k=draw.randint(0, 12)) for _ in range(draw.randint(1, 9))]
-    return gold, [[tag if draw.random() < 0.5 else draw.choice(TAGS) for tag in row] for row in gold]
+    tags = ["O", "O", *(f"{letter}-{kind}" for letter in LETTERS[scheme] for kind in "ab")]
+    gold = [draw.choices(tags, k=draw.randint(0, 12)) for _ in range(draw.randint(1, 9))]
+    return gold, [[tag if draw.random() < 0.5 else draw.choice(tags) for tag in row] for row in gold]
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("scheme", LETTERS)
 @pytest.mark.parametrize("seed", range(200))
-def test_scores_equal_seqeval(seed):
-    gold, predicted = sentences(seed)
-    if not are_entities([tag for row in gold for tag in row]):
-        assert not {"entity_f1"} & tagging_metrics(gold, predicted, resamples=0).keys()
-        return
-    found = tagging_metrics(gold, predicted, resamples=0)
+def test_scores_equal_seqeval(seed, scheme):
+    gold, predicted = sentences(seed, scheme)
+    found = tagging_metrics(gold, predicted, scheme, resamples=0)
     for name, score in {"f1": f1_score, "precision": precision_score, "recall": recall_score}.items():
-        expected = score(gold, predicted, mode="strict", scheme=IOB2, zero_division=0)
+        expected = score(gold, predicted, mode="strict", scheme=SEQEVAL[scheme], zero_division=0)
         assert found[f"entity_{name}"].value == pytest.approx(expected)
     words = [one == other for pair in zip(gold, predicted) for one, other in zip(*pair)]
-    assert found["accuracy"].value == pytest.approx(sum(words) / len(words)) and found["accuracy"].n == len(words)
+    if words:
+        assert found["accuracy"].value == pytest.approx(sum(words) / len(words)) and found["accuracy"].n == len(words)
+
+
+def test_other_letters_spell_the_same_entities():
+    gold, predicted = sentences(5, "bioes")
+    expected = tagging_metrics(gold, predicted, "bioes")
+    for letters in ({"I": "M"}, {"E": "L", "S": "U"}):
+        respelled = [
+            [[letters.get(tag[0], tag[0]) + tag[1:].replace("-", "_") for tag in row] for row in side]
+            for side in (gold, predicted)
+        ]
+        assert scheme_in(*respelled) == "bioes"
+        assert tagging_metrics(*respelled, "bioes") == expected
+    assert spans([["B", "M", "E", "S", "O", "E"]], "bioes") == [[(0, 3, ""), (3, 4, "")]]
+
+
+def test_a_tag_of_another_scheme_is_outside():
+    assert spans([["B-a", "E-a", "NOUN", "", "I-a"]], "bio") == [[(0, 1, "a")]]
 
 
 def test_intervals_hold_the_value_and_parts_of_speech_are_no_entities():
     gold, predicted = sentences(3)
-    found = tagging_metrics(gold * 20, predicted * 20)
+    found = tagging_metrics(gold * 20, predicted * 20, "bio")
     assert all(one.low <= one.value <= one.high for one in found.values())
-    assert tagging_metrics([["NOUN", "VERB"]], [["NOUN", "X"]]).keys() == {"accuracy"}
+    assert scheme_in([["NOUN", "VERB"]]) is None
+    assert tagging_metrics([["NOUN", "VERB"]], [["NOUN", "X"]], None).keys() == {"accuracy"}
 
 
 def test_the_report_shows_each_kind_and_the_worst_sentences():
     row = {"tokens": ["in", "New", "York"], "tags": ["O", "B-place", "I-place"], "predicted": ["O", "B-place", "O"]}
-    kinds, worst = tagging_sections([row, {**row, "predicted": row["tags"]}])
+    kinds, worst = tagging_sections([row, {**row, "predicted": row["tags"]}], "bio")
     assert list(kinds.parts[0].rows[0]) == ["place", "0.500", "0.500", "0.500", "2"]
     assert worst.parts[0].rows == [["in New York", "York I-place", "York O"]]
-    assert tagging_sections([]) == []
+    assert tagging_sections([], "bio") == []

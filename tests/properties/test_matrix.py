@@ -215,6 +215,12 @@ def test_every_other_combination_says_what_to_try(task, model, batching, base):
     )  # the advice holds
 
 
+def test_how_words_are_spelled_is_for_tasks_on_words(base):
+    build([*base, "task=tagging", *WORDS, "model=bilstm_encoder", "model.characters=cnn"])
+    with pytest.raises(UserError, match=r"task=classification does not. Try model\.characters=null, or task=tagging"):
+        build([*base, "model=bilstm_encoder", "model.characters=cnn"])
+
+
 @pytest.mark.parametrize("model", ["transformer_decoder", "lstm_decoder", "lstm_encoder"])
 def test_first_position_of_a_one_way_reader_cannot_stand_for_the_text(model, base):
     with pytest.raises(UserError, match=r"task\.pooling=cls.*task\.pooling=mean"):

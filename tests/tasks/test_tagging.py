@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from functools import partial
 
@@ -12,11 +13,14 @@ from seed import SEED
 from groundup.data.batching import Bucketed
 from groundup.data.collate import IGNORE
 from groundup.data.sources.source import GivenRows
+from groundup.data.tagged import TaggedText
 from groundup.data.text_data import TextData
 from groundup.errors import UserError
 from groundup.models.transformer import TransformerDecoder, TransformerEncoder
 from groundup.tasks.evaluation import evaluate
-from groundup.tasks.tagging import TaggedText, Tagging
+from groundup.tasks.tagging import Tagging
+from groundup.text.schemes import may_follow
+from groundup.text.spelling import spelled
 from groundup.text.tokenizer import TokenizerSpec
 from groundup.training.optimization import Optimization
 from groundup.training.schedules import Constant
@@ -36,11 +40,11 @@ def make_data(tokenizer: str = "char", validation=None, **batching) -> TextData:
     return TextData(GivenRows(splits), TaggedText, TokenizerSpec(tokenizer, 300), made, None, seed=1)
 
 
-def make_task(data: TextData, model=TransformerEncoder) -> Tagging:
+def make_task(data: TextData, model=TransformerEncoder, crf=False, **options) -> Tagging:
     torch.manual_seed(SEED)
     optimize = Optimization(partial(torch.optim.Adam, lr=3e-3), Constant(), total_steps=1000)
-    made = model(data.facts.vocab_size, width=32, layers=2, heads=2, dropout=0.0)
-    return Tagging(made, data.facts, data.tokenizer, dropout=0.0, optimize=optimize)
+    made = model(data.facts.vocab_size, width=32, layers=2, heads=2, dropout=0.0, **options)
+    return Tagging(made, data.facts, data.tokenizer, dropout=0.0, crf=crf, optimize=optimize)
 
 
 @pytest.mark.parametrize("tokenizer", ["char", "byte_bpe", "wordpiece", "word", "unigram"])
@@ -66,12 +70,13 @@ def test_labels_begin_with_o_and_are_counted():
     assert sum(facts.label_counts) == sum(len(row["tags"]) for row in make_rows(40, 1))
 
 
+@pytest.mark.parametrize("crf", [False, True])
 @pytest.mark.parametrize("model", [TransformerEncoder, TransformerDecoder])
-def test_figures_do_not_depend_on_the_batch_and_cut_words_count(model):
+def test_figures_do_not_depend_on_the_batch_and_cut_words_count(model, crf):
     found = []
     for size in (1, 7):
         data = make_data(max_length=24, evaluation_batch_size=size)
-        found.append(evaluate(make_task(data, model), data, "validation"))
+        found.append(evaluate(make_task(data, model, crf), data, "validation"))
     assert found[0].predictions == found[1].predictions
     words = sum(len(row["tags"]) for row in data.texts("validation"))
     assert found[0].metrics["accuracy"].n == words > found[0].metrics["loss"].n
@@ -82,9 +87,10 @@ def test_figures_do_not_depend_on_the_batch_and_cut_words_count(model):
         assert len(said["predicted"]) == len(row["tags"])
 
 
-def test_it_learns_and_beats_nothing_by_chance(learn):
+@pytest.mark.parametrize("crf", [False, True])
+def test_it_learns_and_beats_nothing_by_chance(learn, crf):
     data = make_data()
-    task = make_task(data)
+    task = make_task(data, crf=crf)
     (batch,) = data.train_loader(task.collator(), total=1)
 
     def certain(task) -> bool:
@@ -94,15 +100,82 @@ def test_it_learns_and_beats_nothing_by_chance(learn):
     learn(task, batch, certain)
     results = evaluate(task, data, "validation")
     assert results.metrics["entity_f1"].value > 0.9  # each word has one tag
-    (frequent,) = task.baselines(data, "validation").values()
-    assert frequent["validation/accuracy"].value == 1
+    assert task.baselines(data, "validation")["most frequent tag"]["validation/accuracy"].value == 1
 
 
-def test_a_tag_that_training_lacks_is_wrong_and_costs_no_loss():
+def test_with_a_chain_the_loss_is_that_of_all_tags_of_the_sentence_and_rules_are_kept():
+    data = make_data()
+    task = make_task(data, crf=True).eval()
+    torch.nn.init.normal_(task.chain.transitions, std=2.0)
+    torch.nn.init.normal_(task.head.linear.weight, std=1.0)
+    batch = next(iter(data.loader("validation", task.collator())))
+    with torch.no_grad():
+        emissions, mask = task.emissions(batch)
+        found = task.loss(batch)
+        chosen = task.choose(emissions, mask)
+    assert found.count == mask.sum() == (batch["labels"] != IGNORE).sum()
+    assert found.total == pytest.approx(task.nll(emissions, mask, task.gold(batch, mask)).sum().item())
+    for tags in chosen.tolist():
+        names = [None, *(data.facts.labels[tag] for tag in tags if tag >= 0), None]
+        assert all(may_follow("bio", *pair) for pair in itertools.pairwise(names))
+
+
+@pytest.mark.parametrize("crf", [False, True])
+def test_a_tag_that_training_lacks_is_wrong_costs_no_loss_and_is_told(crf, caplog):
     rows = [{"tokens": ["fern", "crow"], "tags": ["B-stone", "B-animal"]}]
     data = make_data(validation=rows)
-    results = evaluate(make_task(data), data, "validation")
+    task = make_task(data, crf=crf)
+    results = evaluate(task, data, "validation")
     assert results.metrics["loss"].n == 1 and results.metrics["accuracy"].n == 2
+    assert "validation has tags that training lacks, and a model cannot give: B-stone 1;" in caplog.text
+    batch = next(iter(data.loader("validation", task.collator())))
+    with torch.no_grad():  # at the start each tag stands for itself
+        alone = task.head(task.hidden_states(batch)[batch["labels"] != IGNORE]).log_softmax(-1)
+    expected = -alone[0, data.facts.labels.index("B-animal")]
+    assert results.metrics["loss"].value == pytest.approx(expected.item(), abs=1e-4)
+
+
+@pytest.mark.parametrize("tokenizer", ["word", "byte_bpe"])
+def test_the_spelling_of_a_word_stands_at_its_first_token(tokenizer):
+    data = make_data(tokenizer)
+    task = make_task(data, characters="cnn")
+    batch = next(iter(data.loader("validation", task.collator())))
+    rows = data.texts("validation")
+    for index, first, characters in zip(batch["index"].tolist(), batch["first"], batch["characters"]):
+        words = rows[index]["tokens"]
+        longest = characters.shape[-1]
+        assert characters[first == 1].tolist() == spelled(words)[:, :longest].tolist()
+        assert not characters[first == 0].any() and not spelled(words)[:, longest:].any()
+    assert "characters" not in next(iter(data.loader("validation", make_task(data).collator())))
+
+
+def test_words_that_were_never_seen_profit_from_their_spelling(learn):
+    """The end of a word tells its tag, and none of the test's words is in the training split."""
+    draw = random.Random(3)
+
+    def rows(count, letters):
+        words = [
+            ["".join(draw.choices(letters, k=4)) + draw.choice(["ing", "ly"]) for _ in range(6)] for _ in range(count)
+        ]
+        return [{"tokens": row, "tags": ["V" if word.endswith("ing") else "A" for word in row]} for row in words]
+
+    splits = {"train": rows(60, "abcdef"), "validation": rows(30, "qrstuv")}
+    data = TextData(GivenRows(splits), TaggedText, TokenizerSpec("word", 300), Bucketed(batch_size=60), None, seed=1)
+    task = make_task(data, characters="cnn")
+    (batch,) = data.train_loader(task.collator(), total=1)
+    learn(task, batch, lambda task: (loss := task.loss(batch)).total / loss.count < 0.05)
+    assert evaluate(task, data, "validation").metrics["accuracy"].value > 0.9
+
+
+def test_a_scheme_that_the_tags_are_not_in_is_refused():
+    data = make_data()
+    model = TransformerEncoder(data.facts.vocab_size, width=16, layers=1, heads=2)
+    assert Tagging(model, data.facts, data.tokenizer).scheme == "bio"
+    assert Tagging(model, data.facts, data.tokenizer, scheme="none").scheme is None
+    splits = {"train": [{"tokens": ["a", "b"], "tags": ["NOUN", "VERB"]}]}
+    other = TextData(GivenRows(splits), TaggedText, TokenizerSpec("char", 30), Bucketed(), None, seed=1)
+    with pytest.raises(UserError, match=r"scheme=bio: the tag 'NOUN'.*Try scheme=auto"):
+        Tagging(model, other.facts, other.tokenizer, scheme="bio")
 
 
 def test_answers_have_a_tag_for_each_word_that_was_read():

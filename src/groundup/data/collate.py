@@ -14,11 +14,16 @@ from groundup.data.facts import Facts
 from groundup.data.seeding import uniform
 
 IGNORE = -100  # label of a position that is not scored
-FILL = {"labels": IGNORE, "position_ids": 0, "document_ids": -1}  # what padding is made of; every other key: <pad>
+FILL = {
+    "labels": IGNORE,
+    "position_ids": 0,
+    "document_ids": -1,
+    "characters": 0,
+}  # what padding is made of; every other key: <pad>
 
 
 def pad(examples: Sequence[dict[str, Any]], pad_id: int) -> dict[str, Tensor]:
-    """Examples as one batch, padded on the right to the longest: arrays become (B, T), numbers (B,).
+    """Examples as one batch, padded on the right to the longest: arrays (T, ...) become (B, T, ...), numbers (B,).
 
     All are int64, but for real numbers, and arrays of one length of them, which are float32.
 
@@ -34,7 +39,7 @@ def pad(examples: Sequence[dict[str, Any]], pad_id: int) -> dict[str, Tensor]:
         if min(map(len, values)) == longest:
             batch[name] = torch.from_numpy(np.stack(values))
             continue
-        table = np.full((len(values), longest), FILL.get(name, pad_id), dtype=np.int64)
+        table = np.full((len(values), longest, *first.shape[1:]), FILL.get(name, pad_id), dtype=np.int64)
         for row, value in zip(table, values, strict=True):
             row[: len(value)] = value
         batch[name] = torch.from_numpy(table)

@@ -26,6 +26,7 @@ class Examples(ABC):
     two_vocabularies: ClassVar[bool] = False  # whether the target may have a tokenizer of its own
 
     words_apart: ClassVar[bool] = False  # whether each of a list of words is tokenized by itself
+    spells: ClassVar[bool] = False  # whether an example has ``characters`` (T, L): how the word at a token is spelled
 
     @classmethod
     def check_columns(cls, columns: Collection[str]) -> None:

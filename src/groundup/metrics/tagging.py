@@ -6,31 +6,43 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
-from seqeval.scheme import IOB2, Entities
+from seqeval.scheme import IOB1, IOB2, IOBES, Entities
 
 from groundup.metrics.estimate import LOSS, Estimate, Metric, labelled
 from groundup.metrics.intervals import RESAMPLES, bootstrap, wilson
 from groundup.metrics.paired import Judged, Statistic
 from groundup.metrics.sections import Cell, Content, Section, Table
+from groundup.text.schemes import Scheme, misfit, parse, scheme_of
 
 ENTITY_F1 = Metric("entity_f1", "max", "entity F1", "table", also=("f1", "seqeval_f1", "overall_f1"))
 ENTITY_PRECISION = Metric("entity_precision", "max", "entity precision", "list", also=("precision",))
 ENTITY_RECALL = Metric("entity_recall", "max", "entity recall", "list", also=("recall",))
 WORD_ACCURACY = Metric("accuracy", "max", "word accuracy", "table", also=("acc",))
+_SCHEMES = {"bio": IOB2, "iob1": IOB1, "bioes": IOBES}
 _KINDS, _WORST = 30, 20  # of entities and of sentences that the report shows
 TAGGING = (ENTITY_F1, WORD_ACCURACY, LOSS, ENTITY_PRECISION, ENTITY_RECALL)
 
 
-def are_entities(tags: Sequence[str]) -> bool:
-    """Whether these names of tags are BIO: ``O``, ``B-x`` and ``I-x`` and nothing else."""
-    return any(tag.startswith("B-") for tag in tags) and all(tag == "O" or tag[:2] in ("B-", "I-") for tag in tags)
+class Span(NamedTuple):
+    """An entity: its first word, the one behind its last, and its type."""
+
+    start: int
+    end: int
+    type: str
+
+
+def scheme_in(*sides: Sequence[Sequence[str]]) -> Scheme | None:
+    """The scheme that sentences of tags are in, by their names; None: they are no entities."""
+    return scheme_of(Counter(tag for side in sides for row in side for tag in row))
 
 
 def tagging_metrics(
     gold: Sequence[Sequence[str]],
     predicted: Sequence[Sequence[str]],
+    scheme: Scheme | None,
     nll: np.ndarray | None = None,
     scored: np.ndarray | None = None,
     resamples: int = RESAMPLES,
@@ -38,10 +50,11 @@ def tagging_metrics(
     """Of sentences of tags; both have a tag for each word.
 
     Args:
+        scheme: how tags spell entities; None: they spell none.
         nll, scored: (sentences,) nats of the gold tags, and how many words they are of; None: no loss.
 
-    Entities are scored as the CoNLL shared tasks do: one counts only with the right type and both ends, and an ``I-x``
-    begins none by itself (seqeval's strict mode, IOB2). Intervals are of the bootstrap over sentences.
+    Entities are scored as the CoNLL shared tasks do: one counts only with the right type and both ends, and only if it is
+    spelled by the rules: in BIO, an ``I-x`` begins none by itself (seqeval's strict mode). Intervals are of the bootstrap over sentences.
     Source: Tjong Kim Sang and De Meulder 2003; https://github.com/chakki-works/seqeval.
     """
     words = np.array([len(row) for row in gold])
@@ -50,13 +63,13 @@ def tagging_metrics(
     if nll is not None and scored is not None:
         loss = bootstrap(lambda weights: (nll @ weights) / (scored @ weights), len(nll), resamples=resamples)
         found[LOSS] = replace(loss, n=int(scored.sum()))
-    if are_entities([*{tag for row in gold for tag in row}]):
-        found |= _entities(gold, predicted, resamples)
+    if scheme is not None:
+        found |= _entities(gold, predicted, scheme, resamples)
     return labelled({metric: found.get(metric) for metric in TAGGING})  # in this order in every table
 
 
 def judge_tags(rows: Sequence[Mapping]) -> Judged:
-    """Word accuracy and, where the tags are BIO, entity F1, precision and recall of sentences; each by its share of right words.
+    """Word accuracy and, where the tags are entities, their F1, precision and recall of sentences; each by its share of right words.
 
     Args:
         rows: as in ``predictions.jsonl``, with ``tags`` and ``predicted``.
@@ -65,8 +78,8 @@ def judge_tags(rows: Sequence[Mapping]) -> Judged:
     words = np.array([len(row) for row in gold], dtype=float)
     right = np.array([sum(map(str.__eq__, *pair)) for pair in zip(gold, predicted, strict=True)], dtype=float)
     parts = {WORD_ACCURACY: (right, words)}
-    if are_entities([*{tag for row in gold for tag in row}]):
-        parts |= _entity_counts(gold, predicted)
+    if (scheme := scheme_in(gold)) is not None:
+        parts |= _entity_counts(gold, predicted, scheme)
     statistics: dict[Metric, Statistic] = {
         metric: partial(_ratio, *parts[metric]) for metric in TAGGING if metric in parts
     }
@@ -74,9 +87,9 @@ def judge_tags(rows: Sequence[Mapping]) -> Judged:
 
 
 def _entities(
-    gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], resamples: int
+    gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], scheme: Scheme, resamples: int
 ) -> dict[Metric, Estimate | None]:
-    counts = _entity_counts(gold, predicted)
+    counts = _entity_counts(gold, predicted, scheme)
     n = int(counts[ENTITY_RECALL][1].sum())
     return {
         metric: replace(bootstrap(partial(_ratio, *parts), len(gold), resamples=resamples), n=n)
@@ -85,12 +98,12 @@ def _entities(
 
 
 def _entity_counts(
-    gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]
+    gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], scheme: Scheme
 ) -> dict[Metric, tuple[np.ndarray, np.ndarray]]:
     """Metric -> two columns (sentences,): it is the sum of one / the sum of the other; 0/0 counts as 0."""
-    pairs = zip(_spans(gold), _spans(predicted), strict=True)
+    pairs = zip(spans(gold, scheme), spans(predicted, scheme), strict=True)
     right, said, there = np.array(
-        [(len(ours & theirs), len(theirs), len(ours)) for ours, theirs in pairs], dtype=float
+        [(len({*ours} & {*theirs}), len(theirs), len(ours)) for ours, theirs in pairs], dtype=float
     ).T
     return {ENTITY_F1: (2 * right, said + there), ENTITY_PRECISION: (right, said), ENTITY_RECALL: (right, there)}
 
@@ -99,7 +112,7 @@ def _ratio(above: np.ndarray, below: np.ndarray, weights: np.ndarray) -> np.ndar
     return above @ weights / np.maximum(below @ weights, 1)
 
 
-def tagging_sections(rows: Sequence[Mapping]) -> list[Section]:
+def tagging_sections(rows: Sequence[Mapping], scheme: Scheme | None) -> list[Section]:
     """Scores of each kind of entity (or of each tag, where tags are no entities), and the sentences with most mistakes.
 
     Args:
@@ -108,20 +121,19 @@ def tagging_sections(rows: Sequence[Mapping]) -> list[Section]:
     if not rows:
         return []
     gold, predicted = [row["tags"] for row in rows], [row["predicted"] for row in rows]
-    entities = are_entities([*{tag for row in gold for tag in row}])
-    ours, theirs = (_spans(side) if entities else _as_spans(side) for side in (predicted, gold))
+    ours, theirs = (_as_spans(side) if scheme is None else spans(side, scheme) for side in (predicted, gold))
     said, there, right = Counter[str](), Counter[str](), Counter[str]()
     for one, other in zip(ours, theirs, strict=True):
         said.update(name for *_, name in one)
         there.update(name for *_, name in other)
-        right.update(name for *_, name in one & other)
+        right.update(name for *_, name in {*one} & {*other})
     lines: list[list[Cell | str]] = [
         [name, *_shares(right[name], said[name], there[name]), f"{there[name]:,}"]
         for name, _ in (there + said).most_common(_KINDS)
     ]
-    columns: dict[str, Content] = {"entity" if entities else "tag": "word"}
+    columns: dict[str, Content] = {"tag" if scheme is None else "entity": "word"}
     columns |= {"precision": "number", "recall": "number", "F1": "number", "in the text": "number"}
-    note = "Right are those of the right kind from their first word to their last." if entities else ""
+    note = "Right are those of the right kind from their first word to their last." if scheme else ""
     mistakes = sorted(rows, key=lambda row: -sum(map(str.__ne__, row["tags"], row["predicted"])))[:_WORST]
     worst: list[list[Cell | str]] = [
         [" ".join(row["tokens"]), _marked(row, "tags", "predicted"), _marked(row, "predicted", "tags")]
@@ -129,7 +141,7 @@ def tagging_sections(rows: Sequence[Mapping]) -> list[Section]:
         if row["tags"] != row["predicted"]
     ]
     heads: dict[str, Content] = {"text": "text", "tagged in the data": "text", "predicted": "text"}
-    sections = [Section("Entities" if entities else "Tags", note, [Table(columns, lines)])]
+    sections = [Section("Entities" if scheme else "Tags", note, [Table(columns, lines)])]
     if worst:
         sections.append(Section("Sentences with most mistakes", "Words whose tags differ.", [Table(heads, worst)]))
     return sections
@@ -145,11 +157,21 @@ def _shares(right: int, said: int, there: int) -> list[str]:
     return [f"{share:.3f}" for share in (right / (said or 1), right / (there or 1), 2 * right / ((said + there) or 1))]
 
 
-def _as_spans(rows: Sequence[Sequence[str]]) -> list[set[tuple[int, int, str]]]:
-    return [{(place, place + 1, tag) for place, tag in enumerate(row)} for row in rows]
+def _as_spans(rows: Sequence[Sequence[str]]) -> list[list[Span]]:
+    return [[Span(place, place + 1, tag) for place, tag in enumerate(row)] for row in rows]
 
 
-def _spans(rows: Sequence[Sequence[str]]) -> list[set[tuple[int, int, str]]]:
-    """(first word, last word + 1, type) of the entities of each sentence."""
-    entities = Entities([*map(list, rows)], IOB2).entities
-    return [{(one.start, one.end, one.tag) for one in row} for row in entities]
+def spans(rows: Sequence[Sequence[str]], scheme: Scheme) -> list[list[Span]]:
+    """The entities of each sentence, in order; tags that the scheme has no letter for are outside."""
+    return [
+        [Span(one.start, one.end, "" if one.tag == "_" else one.tag) for one in row]
+        for row in Entities([[_plain(tag, scheme) for tag in row] for row in rows], _SCHEMES[scheme]).entities
+    ]
+
+
+def _plain(tag: str, scheme: Scheme) -> str:
+    """The tag in the letters that seqeval knows."""
+    if tag == "O" or misfit(scheme, (tag,)) is not None:
+        return "O"
+    letter, kind = parse(tag)
+    return f"{letter}-{kind or '_'}"

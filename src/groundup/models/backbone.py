@@ -30,6 +30,7 @@ class Backbone(nn.Module):
     blocks: Sequence[nn.Module]  # its layers, from the input to the output; FSDP spreads each by itself
     max_length: int | None = None  # the most tokens that it has positions for; None: no limit
     reads_both_ways: bool = False  # whether the first hidden vector knows the whole text
+    reads_characters: bool = False  # whether forward takes how words are spelled, too: ``characters`` (B, T, L)
 
     def levels(self) -> list[list[nn.Module]]:
         """Its parts from the input to the output, for ``layer_decay``: lower levels learn more slowly.

@@ -11,6 +11,7 @@ from groundup.errors import ArgumentError
 from groundup.models.attention import MemoryAttention, make_mask
 from groundup.models.backbone import Backbone, DecoderBackbone, EncoderBackbone
 from groundup.models.cache import Memory, RecurrentState
+from groundup.models.characters import FEATURES, CharacterFeatures, Characters
 from groundup.models.heads import Pooling
 from groundup.models.kernels import Mask
 from groundup.models.layers import FusedLinear
@@ -58,12 +59,14 @@ class Recurrent(Backbone):
         inputs = [self.embedding.embedding_dim + fed, *[width] * (layers - 1)]
         self.blocks: Any = nn.ModuleList(RecurrentLayer(size, width, bidirectional, **layer) for size in inputs)
 
-    def embed(self, input_ids: Tensor) -> Tensor:
+    def embed(self, input_ids: Tensor, beside: Tensor | None = None) -> Tensor:
+        """(N, L) ids -> (N, L, D); ``beside`` (N, L, fed): what stands behind the embedding."""
         table = self.embedding.weight
         if self.training and self.embedding_dropout:
             keep = torch.rand(len(table), 1, device=table.device) >= self.embedding_dropout
             table = table * keep / (1 - self.embedding_dropout)
-        return self.dropout(nn.functional.embedding(input_ids, table))
+        x = nn.functional.embedding(input_ids, table)
+        return self.dropout(x if beside is None else torch.cat((x, beside), dim=-1))
 
     def stack(self, x: Tensor, run) -> Tensor:
         """Passes (N, L, D) through the layers; ``run(i, layer, x)`` runs one, dropout included."""
@@ -72,12 +75,18 @@ class Recurrent(Backbone):
             x = x + y if self.residual and i else y
         return x
 
-    def read(self, input_ids: Tensor, attention_mask: Tensor | None, document_ids: Tensor | None) -> Tensor:
-        """Whole texts from empty states: (B, T) ids -> hidden (B, T, D)."""
+    def read(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        document_ids: Tensor | None,
+        beside: Tensor | None = None,
+    ) -> Tensor:
+        """Whole texts from empty states: (B, T) ids, and (B, T, fed) beside them -> hidden (B, T, D)."""
         if attention_mask is None and document_ids is None:
-            return self.stack(self.embed(input_ids), lambda i, layer, x: self.dropout(layer(x)))
+            return self.stack(self.embed(input_ids, beside), lambda i, layer, x: self.dropout(layer(x)))
         ragged = Ragged.layout(attention_mask, document_ids)
-        x = self.embed(ragged.gather(input_ids))
+        x = self.embed(ragged.gather(input_ids), None if beside is None else ragged.gather(beside))
         hidden = self.stack(x, lambda i, layer, x: self.dropout(layer(x, ragged.reverse)))
         return ragged.scatter(hidden, input_ids.shape)
 
@@ -85,6 +94,7 @@ class Recurrent(Backbone):
 class RecurrentEncoder(Recurrent, EncoderBackbone):
     """Reads a text in both directions (``bidirectional``), so each hidden vector knows all of it. Padding never leaks.
 
+    ``characters``: what each word is made of, read by a network of its own; its vector stands behind the embedding.
     Source: Graves and Schmidhuber 2005.
     """
 
@@ -94,10 +104,16 @@ class RecurrentEncoder(Recurrent, EncoderBackbone):
         width: Count = 128,
         layers: Count = 2,
         bidirectional: bool = True,
+        characters: Characters | None = None,
         **shared: Annotated[Any, Recurrent],
     ):
-        super().__init__(vocab_size, width, layers, bidirectional, **shared)
-        self.reads_both_ways = bidirectional
+        super().__init__(vocab_size, width, layers, bidirectional, fed=FEATURES if characters else 0, **shared)
+        self.reads_both_ways, self.reads_characters = bidirectional, characters is not None
+        self.characters = CharacterFeatures(characters, FEATURES, std=0.1) if characters else None
+
+    def levels(self) -> list[list[nn.Module]]:
+        embedding, *blocks = super().levels()
+        return [[*embedding, *([self.characters] if self.characters is not None else [])], *blocks]
 
     def forward(
         self,
@@ -105,8 +121,10 @@ class RecurrentEncoder(Recurrent, EncoderBackbone):
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         document_ids: Tensor | None = None,
+        characters: Tensor | None = None,
     ) -> Tensor:
-        return self.read(input_ids, attention_mask, document_ids)
+        spelling = None if self.characters is None else self.characters(input_ids, characters)
+        return self.read(input_ids, attention_mask, document_ids, spelling)
 
 
 class RecurrentDecoder(Recurrent, DecoderBackbone):

@@ -161,9 +161,9 @@ class Ragged(NamedTuple):
         """(N, L) bool: which tokens are no padding."""
         return torch.arange(self.tokens.shape[1], device=self.tokens.device) < self.lengths[:, None]
 
-    def gather(self, ids: Tensor) -> Tensor:
-        """(B, T) -> (N, L)."""
-        return ids.flatten()[self.tokens]
+    def gather(self, values: Tensor) -> Tensor:
+        """(B, T, ...) -> (N, L, ...)."""
+        return values.flatten(0, 1)[self.tokens]
 
     def scatter(self, hidden: Tensor, shape: torch.Size) -> Tensor:
         """(N, L, D) -> (B, T, D); what stands at padding is of no meaning."""

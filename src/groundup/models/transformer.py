@@ -13,6 +13,7 @@ from groundup.errors import ArgumentError
 from groundup.models.attention import CrossAttention, SelfAttention, make_mask, split_heads
 from groundup.models.backbone import Backbone, DecoderBackbone, EncoderBackbone
 from groundup.models.cache import KeyValueCache, Memory
+from groundup.models.characters import CharacterFeatures, Characters
 from groundup.models.kernels import Mask
 from groundup.models.layers import Activation, Dropout, FeedForward, Norm, embedding_std, initialize, make_norm
 from groundup.models.position import LearnedPosition, Position, Rotary, SinusoidalPosition, alibi_slopes
@@ -72,7 +73,8 @@ class Transformer(Backbone):
 
     ``norm_order``: ``pre`` for ``Block``, ``post`` for ``PostNormBlock``; ``block``: the options of a block.
     ``max_length``: positions in the tables, no limit for ``alibi`` and ``none``. ``dropout``: on the embeddings and in
-    the blocks. ``zero_init``: every branch starts at zero, so a fresh model is its embeddings.
+    the blocks. ``zero_init``: every branch starts at zero, so a fresh model is its embeddings. ``characters``, of an
+    encoder: what each word is made of, read by a network of its own; its vector is added to the embedding.
 
     Raises ArgumentError for numbers that do not fit together.
     """
@@ -92,9 +94,12 @@ class Transformer(Backbone):
         zero_init: bool = True,
         dropout: Rate = 0.1,
         cross_attention: bool = False,
+        characters: Characters | None = None,
         **block: Annotated[Any, Block],
     ):
         super().__init__()
+        if characters is not None and self.kind != "encoder":
+            raise ArgumentError("the spelling of words is read by encoders. Leave characters out")
         if cross_attention and self.kind == "encoder":
             raise ArgumentError("cross_attention is a decoder's look at an encoder; an encoder has none. Leave it out")
         self.vocab_size, self.width, self.cross_attention = vocab_size, width, cross_attention
@@ -116,14 +121,17 @@ class Transformer(Backbone):
         )
         self.final_norm = make_norm(norm, width) if norm_order == "pre" else nn.Identity()
         initialize(self, residuals=layers * (3 if cross_attention else 2), zero=zero_init)
+        self.reads_characters = characters is not None
+        self.characters = CharacterFeatures(characters, width, embedding_std(width)) if characters else None
 
     def levels(self) -> list[list[nn.Module]]:
         embedding, *blocks = super().levels()
-        return [[*embedding, *([self.position] if self.position is not None else []), self.embedding_norm], *blocks]
+        beside = [part for part in (self.position, self.characters) if part is not None]
+        return [[*embedding, *beside, self.embedding_norm], *blocks]
 
-    def embed(self, input_ids: Tensor, position_ids: Tensor | None, start: int):
-        """(B, T) ids -> (B, T, D), and the (cos, sin) of rotary positions or None."""
-        x = self.embedding(input_ids)
+    def embed(self, input_ids: Tensor, position_ids: Tensor | None, start: int, added: Tensor | None = None):
+        """(B, T) ids, and (B, T, D) to add to their embeddings -> (B, T, D), and the (cos, sin) of rotary positions or None."""
+        x = self.embedding(input_ids) if added is None else self.embedding(input_ids) + added
         if self.position is not None:
             x = self.position(x, position_ids, start)
         rotary = None if self.rotary is None else self.rotary.tables(position_ids, start, input_ids.shape[1])
@@ -139,9 +147,11 @@ class TransformerEncoder(Transformer, EncoderBackbone):
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         document_ids: Tensor | None = None,
+        characters: Tensor | None = None,
     ) -> Tensor:
         T = input_ids.shape[1]
-        x, rotary = self.embed(input_ids, position_ids, 0)
+        spelling = None if self.characters is None else self.characters(input_ids, characters)
+        x, rotary = self.embed(input_ids, position_ids, 0, spelling)
         mask = make_mask(T, T, False, attention_mask, document_ids, self.slopes, input_ids.device)
         for block in self.blocks:
             x = block(x, mask, rotary)

@@ -72,6 +72,11 @@ def check_model_fits(cfg: Config) -> None:
         choices = " or ".join(f"model={name}" for kind in task.accepts for name in models_of(kind))
         needed = " or ".join(KINDS[kind] for kind in task.accepts)
         raise UserError(f"task={task_word(task)} needs {needed}, and {model.__name__} is not one. Try {choices}")
+    if cfg.model.get("characters") and not task.examples_for(model.kind).spells:
+        raise UserError(
+            f"model.characters={cfg.model.characters} is for tasks that read a text word by word, and task={task_word(task)} "
+            "does not. Try model.characters=null, or task=tagging"
+        )
 
 
 def models_of(kind: str) -> list[str]:

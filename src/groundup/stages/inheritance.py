@@ -198,6 +198,10 @@ def _adopt(task: Task, part: str, parent: RunFolder) -> tuple[str, set[str]]:
                 common[name] = ours[name].index_copy(0, rows[0], common[name][rows[1]])
             else:
                 del common[name]
+        for name in task.label_squares & common.keys():
+            square = ours[name].clone()
+            square[rows[0][:, None], rows[0]] = common[name][rows[1][:, None], rows[1]]
+            common[name] = square
     loaded = {name: value for name, value in common.items() if ours[name].shape == value.shape}
     missing = sorted(ours.keys() - theirs.keys())
     unexpected = sorted(theirs.keys() - ours.keys())

@@ -79,11 +79,14 @@ class Task(LightningModule):
     writes: ClassVar[Literal["answer", "continuation"] | None] = None  # a text for each source, or on from a prompt
     reports: ClassVar[tuple[Metric, ...]] = ()  # what ``metrics`` measures; a run may monitor each that has a direction
     label_tensors: ClassVar[frozenset[str]] = frozenset()  # names of parameters with a row for each label
+    label_squares: ClassVar[frozenset[str]] = frozenset()  # and of those with a row and a column for each
     baselines_are_trained: ClassVar[bool] = True  # so that they take time, and must be asked for
 
     def __init__(self, model: Backbone, facts: Facts, tokenizer: Tokenizer, optimize: Optimize | None = None) -> None:
         super().__init__()
         check_backbone(model)
+        if model.reads_characters and not self.examples.spells:
+            raise UserError(f"{type(self).__name__} does not read words one by one: build the model without characters")
         self.model = model
         self.facts = facts
         self.tokenizer = tokenizer
@@ -172,6 +175,7 @@ class Task(LightningModule):
                 attention_mask=batch.get("attention_mask"),
                 position_ids=batch.get("position_ids"),
                 document_ids=batch.get("document_ids"),
+                **({"characters": batch["characters"]} if self.model.reads_characters else {}),
             )
         return hidden[0] if isinstance(hidden, tuple) else hidden
 

@@ -25,14 +25,17 @@ _ALIASES = {"validation": ("validation", "valid", "val", "dev", "development"), 
 class Hub:
     """One data set by its id, downloaded once and then read from the local cache, or streamed.
 
-    columns: role -> our column. renamed: the hub's column -> ours, where they differ. Class numbers become
-    names, also in lists; a split whose labels are hidden (-1, as in competitions) does not exist for those who want them.
+    name: ``owner/set``, or ``owner/set@revision``, of which ``config`` is then a folder. columns: role -> our column.
+    renamed: the hub's column -> ours, where they differ. Class numbers become names, also in lists; a split whose labels
+    are hidden (-1, as in competitions) does not exist for those who want them.
     """
 
     def __init__(
         self, name: str, config: str | None, columns: dict[str, str], renamed: dict[str, str], streaming: bool
     ):
         self.name, self.config, self.streaming = name, config, streaming
+        self.id, _, revision = name.partition("@") if not os.path.isdir(name) else (name, "", "")
+        self.revision = revision or None
         theirs = {ours: column for column, ours in renamed.items()}
         self.columns = {role: (column, theirs.get(column, column)) for role, column in columns.items()}
 
@@ -47,7 +50,8 @@ class Hub:
         quiet = datasets.utils.logging.get_verbosity()
         datasets.utils.logging.set_verbosity_error()
         try:
-            found = datasets.load_dataset(self.name, self.config, streaming=self.streaming)
+            part = {"name": self.config} if self.revision is None else {"data_dir": self.config}
+            found = datasets.load_dataset(self.id, **part, revision=self.revision, streaming=self.streaming)
         except Exception as error:  # the library raises a dozen kinds, from three packages
             raise self._refused(error, reachable) from error
         finally:
@@ -102,7 +106,7 @@ class Hub:
             return "local"
         import huggingface_hub
 
-        return str(huggingface_hub.HfApi().dataset_info(self.name).sha)
+        return str(huggingface_hub.HfApi().dataset_info(self.id, revision=self.revision).sha)
 
     def _refused(self, error: Exception, reachable: bool) -> UserError:
         if not reachable:

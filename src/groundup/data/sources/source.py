@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ from groundup.data.roles import Row, check_tags, roles
 from groundup.errors import UserError
 from groundup.system.cache import Cache, code_version
 from groundup.text.clean import Clean
+from groundup.text.schemes import may_follow, neighbours, scheme_of
 
 SPLITS = ("train", "validation", "test")
 _FEW = 20  # classes that any data may have, however few rows
@@ -184,12 +185,14 @@ def alike(names: Iterable[str]) -> list[list[str]]:
 
 
 class Tally:
-    """Counts rows without a label, which are left out; rows whose text is empty, which stay; and classes."""
+    """Counts rows without a label, which are left out; rows whose text is empty, which stay; classes, and pairs of tags."""
 
     def __init__(self) -> None:
         self.rows = 0
         self.labels: set[str] = set()
         self.unlabelled, self._empty, self._of_none = _Counted(), _Counted(), _Counted()
+        self._tags: defaultdict[str, int] = defaultdict(int)
+        self._pairs: defaultdict[tuple[str | None, str | None], _Counted] = defaultdict(_Counted)
 
     def keeps(self, row: Row, where: str) -> bool:
         """Whether a cleaned row stays. Rows of data that have no labels always do."""
@@ -203,6 +206,9 @@ class Tally:
             self._of_none.add(where)
         if (label is not None or "score" in row) and not row.get("text", "").strip():
             self._empty.add(where)
+        for pair in neighbours(row.get("tags", ())):
+            self._pairs[pair].add(where)
+            self._tags[pair[0] or "O"] += 1
         return True
 
     def lines(self, split: str) -> Iterator[str]:
@@ -213,6 +219,16 @@ class Tally:
             yield f"{split}: {self._empty} with an empty text: kept"
         if self._of_none.count:
             yield f"{split}: {self._of_none} with a list of no labels: kept"
+        if (scheme := scheme_of(self._tags)) is not None:
+            against = {pair: seen for pair, seen in self._pairs.items() if not may_follow(scheme, *pair)}
+            if against:
+                (before, after), most = max(against.items(), key=lambda item: item[1].count)
+                count = sum(seen.count for seen in against.values())
+                which = f"{after or 'the end'} after {before or 'the beginning'}"
+                yield (
+                    f"{split}: {count:,} tags against the rules of {scheme.upper()}, as {which} ({most.first}): kept, and "
+                    "such an entity cannot be found. Is it another scheme? See task.scheme"
+                )
 
     def refuse_many(self, column: str) -> None:
         """Raises UserError when most rows have a class of their own, as names, numbers and texts have; or when many
