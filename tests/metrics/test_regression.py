@@ -11,7 +11,14 @@ import pytest
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import mean_absolute_error, mean_squared_error
 
-from groundup.metrics.regression import _correlation, _rank_correlation, _Ranks, regression_metrics, regression_sections
+from groundup.metrics.regression import (
+    _correlation,
+    _rank_correlation,
+    _Ranks,
+    judge_scores,
+    regression_metrics,
+    regression_sections,
+)
 from groundup.metrics.sections import Scatter, Table, sections_from
 
 
@@ -75,6 +82,15 @@ def test_intervals_hold_the_value_and_directions_are_known():
     }  # fmt: skip
     with pytest.raises(ValueError, match="N > 0"):
         regression_metrics([], [])
+
+
+def test_rows_are_judged_as_the_split_is():
+    gold, predicted = numbers(8)
+    judged = judge_scores([{"score": x, "predicted": y} for x, y in zip(gold, predicted, strict=True)])
+    found = regression_metrics(gold, predicted, resamples=0)
+    for metric, statistic in judged.statistics.items():
+        assert statistic(np.ones((len(gold), 1)))[0] == pytest.approx(found[metric.name].value)
+    assert -judged.quality.mean() == pytest.approx(found["mae"].value)
 
 
 def test_the_report_shows_dots_ranges_and_the_largest_mistakes():

@@ -63,6 +63,7 @@ TASKS = {  # task -> models and batchings that go with it
     "causal_lm": (DECODERS, PACKED),
     "classification": ({**ENCODERS, **DECODERS}, LABELLED),
     "tagging": ({**ENCODERS, **DECODERS}, LABELLED),
+    "multilabel": ({**ENCODERS, **DECODERS}, LABELLED),
     "regression": ({**ENCODERS, **DECODERS}, LABELLED),
     "span_corruption": (ENCODER_DECODERS, {"packed": PACKED["packed"]}),
     "denoising": (ENCODER_DECODERS, {"packed": PACKED["packed"]}),
@@ -147,6 +148,7 @@ def train(cfg, data, task, run: Path) -> dict[str, torch.Tensor]:
 def test_legal_combination_trains(name, base, tmp_path):
     cfg, data, task = build([*base, *LEGAL[name], "callbacks=none", "optimizer=muon_adamw", "scheduler=constant"])
     choices = len(data.facts.labels) if data.facts.labels else data.facts.vocab_size
+    choices = 2 if cfg.task._target_.endswith("MultiLabel") else choices  # of each label: yes or no
     at_random = math.log(choices) if data.facts.scale is None else 1  # nats; of numbers, their variance
     with torch.no_grad():
         losses = [task.eval().loss(batch) for batch in data.loader("validation", task.collator())]

@@ -78,8 +78,14 @@ def check_columns(wanted: Sequence[str], columns: Collection[str]) -> None:
     if missing and len(wanted) > 1:  # a language model reads any text
         kind, present = " and ".join(wanted), " and ".join(columns)
         options = " ".join(f"data.{role}=COLUMN" for role in wanted if role not in columns)
-        others = "".join(f", or task={ROLES[role].task}" for role in columns if role not in wanted and ROLES[role].task)
-        raise UserError(f"this task needs {kind}, but the data has {present}. Try {options}{others}")
+        raise UserError(
+            f"this task needs {kind}, but the data has {present}. Try {options}{other_tasks(wanted, columns)}"
+        )
+
+
+def other_tasks(wanted: Sequence[str], columns: Collection[str]) -> str:
+    """``, or task=regression``: what learns from those of the ``columns`` that are not ``wanted``."""
+    return "".join(f", or task={ROLES[role].task}" for role in columns if role not in wanted and ROLES[role].task)
 
 
 def columns_by_role(named: Mapping[str, str | None]) -> dict[str, str]:

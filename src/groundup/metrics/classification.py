@@ -161,7 +161,7 @@ def _ranked_classes(labels: np.ndarray, classes: int) -> list[int]:
 
 
 def _mean_area(probabilities: np.ndarray, labels: np.ndarray, known: Sequence[int]) -> Statistic:
-    ranked = [_Ranking(probabilities[:, c], labels == c) for c in known]
+    ranked = [Ranking(probabilities[:, c], labels == c) for c in known]
 
     def mean(weights: np.ndarray) -> np.ndarray:
         areas = np.stack([ranking.area(weights) for ranking in ranked])
@@ -171,7 +171,7 @@ def _mean_area(probabilities: np.ndarray, labels: np.ndarray, known: Sequence[in
     return mean
 
 
-class _Ranking:
+class Ranking:
     """One class against the rest: the area under the ROC curve as a rank statistic, for many row weights at once.
 
     It is the chance that a random positive row scores above a random negative one, ties counting half (Mann and Whitney 1947).

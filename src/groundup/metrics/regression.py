@@ -12,6 +12,7 @@ import numpy as np
 
 from groundup.metrics.estimate import LOSS, Estimate, Metric, labelled
 from groundup.metrics.intervals import RESAMPLES, as_array, bootstrap
+from groundup.metrics.paired import Judged, Statistic
 from groundup.metrics.sections import Cell, Content, Scatter, Section, Table
 
 PEARSON = Metric("pearson", "max", "Pearson r", "table", also=("r", "pearsonr", "pearson_r", "correlation"))
@@ -40,26 +41,39 @@ def regression_metrics(gold, predicted, losses=None, seed: int = 0, resamples: i
     gold, predicted = as_array(gold), as_array(predicted)
     if gold.ndim != 1 or gold.shape != predicted.shape or len(gold) == 0:
         raise ValueError(f"gold and predicted (N,) with N > 0, not {gold.shape} and {predicted.shape}")
-    n, error = len(gold), predicted - gold
-
-    one, other = (np.zeros(n) if _constant(side) else side for side in (gold, predicted))
-
-    def measured(statistic) -> Estimate:
-        found = bootstrap(statistic, n, seed, resamples, columns=8)
-        return replace(found, value=0.0) if math.isnan(found.value) and np.isfinite(error).all() else found
-
-    def mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        return values @ weights / n
-
+    n, finite = len(gold), bool(np.isfinite(predicted - gold).all())
+    statistics = _statistics(gold, predicted)
+    if losses is not None:
+        statistics[LOSS] = partial(_mean, as_array(losses))
+    found = {metric: bootstrap(one, n, seed, resamples, columns=8) for metric, one in statistics.items()}
     return labelled(
-        {
-            PEARSON: measured(partial(_correlation, one, other)),
-            SPEARMAN: measured(partial(_rank_correlation, _Ranks(one), _Ranks(other))),
-            MAE: measured(partial(mean, np.abs(error))),
-            MSE: measured(partial(mean, error**2)),
-            LOSS: None if losses is None else measured(partial(mean, as_array(losses))),
-        }
+        {metric: replace(one, value=0.0) if math.isnan(one.value) and finite else one for metric, one in found.items()}
     )
+
+
+def judge_scores(rows: Sequence[Mapping]) -> Judged:
+    """Correlations and errors of prediction rows; each by its absolute error.
+
+    Args:
+        rows: as in ``predictions.jsonl``, with ``score`` and ``predicted``.
+    """
+    gold, predicted = (np.array([row[name] for row in rows], dtype=float) for name in ("score", "predicted"))
+    return Judged(-np.abs(predicted - gold), _statistics(gold, predicted))
+
+
+def _statistics(gold: np.ndarray, predicted: np.ndarray) -> dict[Metric, Statistic]:
+    one, other = (np.zeros(len(side)) if _constant(side) else side for side in (gold, predicted))
+    error = predicted - gold
+    return {
+        PEARSON: partial(_correlation, one, other),
+        SPEARMAN: partial(_rank_correlation, _Ranks(one), _Ranks(other)),
+        MAE: partial(_mean, np.abs(error)),
+        MSE: partial(_mean, error**2),
+    }
+
+
+def _mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return values @ weights / weights.sum(axis=0)
 
 
 def _constant(values: np.ndarray) -> bool:

@@ -135,6 +135,10 @@ class Task(LightningModule):
         """Of every class for each row (B, C). Raises UserError where a row has no class."""
         raise UserError(f"{type(self).__name__} tells no probabilities of classes. Use a run of task=classification")
 
+    def choose(self, table: dict[str, Tensor]) -> None:
+        """Sets what is chosen on the validation split and saved with the weights, such as thresholds, from its
+        ``evaluate_batch``'s rows; called at each validation during training."""
+
     def describe(self, table: dict[str, Tensor], split: Split) -> list[dict[str, Any]]:
         """Predictions of an evaluated split, one plain dict a row; empty where a task has none."""
         return []
@@ -273,7 +277,9 @@ class Task(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         assert self._evaluation is not None
-        self.validation, self._evaluation = self._evaluation.results(self.trainer.world_size), None
+        table = self._evaluation.table(self.trainer.world_size)
+        self.choose(table)
+        self.validation, self._evaluation = self._evaluation.results(table), None
         values = {f"validation/{name}": estimate.value for name, estimate in self.validation.metrics.items()}
         # logger=False: Lightning's own step counter drifts after a resume with accumulation (resume facts), ours does not.
         self.log_dict(values, logger=False, rank_zero_only=False)

@@ -67,9 +67,11 @@ class Evaluation:
         rows = {"index": batch["index"], **self.task.evaluate_batch(batch, self.split)}
         self._batches.append({name: value.cpu() for name, value in rows.items()})
 
-    def results(self, ranks: int = 1) -> Results:
-        """Of the batches of all ranks, in the split's order."""
-        table = gather_rows(self._batches, ranks)
+    def table(self, ranks: int = 1) -> dict[str, Tensor]:
+        """The evaluated rows of all ranks, in the split's order."""
+        return gather_rows(self._batches, ranks)
+
+    def results(self, table: dict[str, Tensor]) -> Results:
         return Results(self.task.metrics(table, self.split), self.task.describe(table, self.split))
 
 
@@ -97,7 +99,7 @@ def evaluate(
     with torch.inference_mode(), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
         for batch in islice(loader, limit):
             evaluation.add({name: value.to(device) for name, value in batch.items()})
-    return evaluation.results()
+    return evaluation.results(evaluation.table())
 
 
 def gather_rows(batches: list[dict[str, Tensor]], ranks: int) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from groundup.data.sources.source import Source
 from groundup.data.text_data import TextData
 from groundup.errors import UserError
 from groundup.metrics.estimate import Estimate
-from groundup.metrics.regression import REGRESSION, regression_metrics, regression_sections
+from groundup.metrics.regression import REGRESSION, judge_scores, regression_metrics, regression_sections
 from groundup.metrics.sections import Section
 from groundup.models.backbone import Backbone
 from groundup.models.heads import ClassificationHead, PoolingKind, pooling_for
@@ -108,6 +108,7 @@ class Regression(Task):
     columns = ("text", "score")
     reports = REGRESSION
     answers = ("predicted",)
+    judge = staticmethod(judge_scores)
 
     def __init__(
         self,

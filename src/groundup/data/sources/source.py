@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from groundup.data.roles import Row, check_tags, roles
+from groundup.data.roles import Row, check_tags, other_tasks, roles
 from groundup.errors import UserError
 from groundup.system.cache import Cache, code_version
 from groundup.text.clean import Clean
@@ -149,7 +149,8 @@ def label_names(source: Source, several: bool = False) -> tuple[tuple[str, ...],
     are not ``several``.
     """
     if "label" not in source.columns:
-        raise UserError("the data has no label column: name it, as in data.label=COLUMN")
+        others = other_tasks(("label",), source.columns)
+        raise UserError(f"the data has no label column: name it, as in data.label=COLUMN{others}")
     counts: Counter[str] = Counter()
     for number, row in enumerate(source.rows("train"), 1):
         if isinstance(row["label"], list) and not several:

@@ -1,0 +1,162 @@
+"""Classification of a text that may have several labels, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from groundup.baselines.multilabel import multilabel_baselines
+from groundup.data.collate import Collator
+from groundup.data.facts import Facts
+from groundup.data.labelled import LabelledText
+from groundup.data.loading import Collate
+from groundup.data.sources.source import Source, label_names, row_labels
+from groundup.data.text_data import TextData
+from groundup.errors import UserError
+from groundup.metrics.estimate import Estimate
+from groundup.metrics.multilabel import (
+    MULTILABEL,
+    best_thresholds,
+    judge_labels,
+    multilabel_metrics,
+    multilabel_sections,
+)
+from groundup.metrics.sections import Section
+from groundup.models.backbone import Backbone
+from groundup.models.heads import ClassificationHead, PoolingKind, pooling_for
+from groundup.models.layers import WordDropout
+from groundup.ranges import Rate
+from groundup.tasks.base import Loss, Optimize, Task, Texts
+from groundup.tasks.evaluation import Split
+from groundup.text.tokenizer import Tokenizer
+
+NAMED = 100  # labels whose probabilities a prediction lists
+
+
+class MultiLabelledText(LabelledText):
+    """Texts as ``LabelledText`` has them, whose ``labels`` are (C,): 1 for each label of the row, else 0.
+
+    Raises ``UserError`` for a label that training did not know.
+    """
+
+    @classmethod
+    def label_names(cls, source: Source) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        return label_names(source, several=True)
+
+    def targets_of(self, source: Source, labels: Sequence[str], split: str) -> np.ndarray:
+        """(rows, C) uint8."""
+        number = {name: place for place, name in enumerate(labels)}
+        targets = np.zeros((self.encoded.rows, len(labels)), dtype=np.uint8)
+        for row, given in enumerate(source.rows(split)):
+            if "label" not in given:
+                raise UserError(f"the {split} split has no labels: name the column that holds them, data.label=COLUMN")
+            for name in row_labels(given):
+                if name not in number:
+                    raise UserError(
+                        f"row {row + 1} of the {split} split has the label '{name}', which training does not know: "
+                        "mend the label, or remove it"
+                    )
+                targets[row, number[name]] = 1
+        return targets
+
+
+class MultiLabel(Task):
+    """Pooled hidden states and one linear layer; each label is a question of its own: binary cross-entropy.
+
+    ``threshold``: the probability from which on a label is answered; ``validation``: one for each label, with the best F1
+    on the validation split at each validation, saved with the weights. Metrics: micro and macro F1, the share of rows
+    that are right in all labels, mean average precision, AUROC, loss a label.
+    """
+
+    examples = MultiLabelledText
+    columns = ("text", "label")
+    reports = MULTILABEL
+    answers = ("predicted", "probabilities")
+    label_tensors = frozenset({"head.linear.weight", "head.linear.bias", "thresholds"})
+    judge = staticmethod(judge_labels)
+    thresholds: Tensor  # (C,)
+
+    def __init__(
+        self,
+        model: Backbone,
+        facts: Facts,
+        tokenizer: Tokenizer,
+        pooling: PoolingKind = "mean",
+        dropout: Rate = 0.1,
+        word_dropout: Rate = 0.0,
+        threshold: Annotated[float, Field(gt=0, lt=1)] | Literal["validation"] = 0.5,
+        optimize: Optimize | None = None,
+    ) -> None:
+        super().__init__(model, facts, tokenizer, optimize)
+        self.pooling = pooling_for(pooling, model)
+        self.head = ClassificationHead(model.width, len(facts.labels), dropout=dropout)
+        self.word_dropout = WordDropout(word_dropout, facts.unk_id, facts.first_word)
+        self.chosen = threshold == "validation"
+        start = torch.full((len(facts.labels),), 0.5 if isinstance(threshold, str) else threshold)
+        self.register_buffer("thresholds", start, persistent=self.chosen)
+
+    @classmethod
+    def check_facts(cls, facts: Facts) -> None:
+        if not facts.labels:
+            raise UserError("task=multilabel needs labels, but the training split has none. Try data.label=COLUMN")
+
+    def collator(self) -> Collate:
+        return Collator(self.facts)
+
+    def logits(self, batch: dict[str, Tensor]) -> Tensor:
+        """Scores of the labels (B, C)."""
+        return self.head(self.pooling(self.hidden_states(batch), batch.get("attention_mask"))).float()
+
+    def loss(self, batch: dict[str, Tensor]) -> Loss:
+        logits = self.logits({**batch, "input_ids": self.word_dropout(batch["input_ids"])})
+        total = F.binary_cross_entropy_with_logits(logits, batch["labels"].float(), reduction="sum")
+        return Loss(total, torch.tensor(float(logits.numel()), device=logits.device))
+
+    def evaluate_batch(self, batch: dict[str, Tensor], split: Split) -> dict[str, Tensor]:
+        return {"probabilities": self.logits(batch).sigmoid(), "labels": batch["labels"]}
+
+    def choose(self, table: dict[str, Tensor]) -> None:
+        if self.chosen:
+            self.thresholds.copy_(torch.from_numpy(best_thresholds(table["probabilities"], table["labels"])))
+
+    def metrics(self, table: dict[str, Tensor], split: Split) -> dict[str, Estimate]:
+        return multilabel_metrics(
+            table["probabilities"], table["labels"], self.thresholds.cpu(), resamples=split.resamples
+        )
+
+    def describe(self, table: dict[str, Tensor], split: Split) -> list[dict[str, Any]]:
+        answers = self._named(table["probabilities"])
+        gold = [[self.facts.labels[place] for place in row.nonzero()[:, 0].tolist()] for row in table["labels"]]
+        return [
+            {"index": index, "label": labels, **row}
+            for index, labels, row in zip(table["index"].tolist(), gold, answers, strict=True)
+        ]
+
+    def predict_batch(self, batch: dict[str, Tensor]) -> list[dict[str, Any]]:
+        return self._named(self.logits(batch).sigmoid())
+
+    def sections(self, rows: list[dict[str, Any]], data: TextData, split: str) -> list[Section]:
+        return multilabel_sections(rows, self.facts.labels)
+
+    @classmethod
+    def baselines(cls, data: Texts, split: str) -> dict[str, dict[str, Estimate]]:
+        return multilabel_baselines(data.texts("train"), data.texts(split), data.labels, split)
+
+    def _named(self, probabilities: Tensor) -> list[dict[str, Any]]:
+        """The labels at or above their threshold, the likeliest first; the probabilities of all, or of the likeliest."""
+        names = self.facts.labels
+        ranked = probabilities.topk(min(NAMED, len(names)), dim=-1)
+        said = probabilities.cpu() >= self.thresholds.cpu()
+        return [
+            {
+                "predicted": [names[place] for place in places if said[row, place]],
+                "probabilities": {names[place]: value for place, value in zip(places, values, strict=True)},
+            }
+            for row, (places, values) in enumerate(zip(ranked.indices.tolist(), ranked.values.tolist(), strict=True))
+        ]
