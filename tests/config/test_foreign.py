@@ -14,7 +14,7 @@ from groundup.config.foreign import CHOICES, KEYS, NOTES, by_name
 # Command lines that between them have every key of ours.
 SETTINGS = {
     "pretrain": [[], ["model=lstm_decoder"], ["task=masked_lm", "model=transformer_encoder"], ["task=span_corruption"]],
-    "finetune": [[], ["data=files"], ["task=translation"]],
+    "finetune": [[], ["data=files"], ["task=translation"], ["task=question_answering"]],
     "generate": [["run=x"]],
     "predict": [["run=x", "input=a", "output=b"]],
     "evaluate": [["run=x"]],

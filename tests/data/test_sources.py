@@ -404,7 +404,7 @@ def test_damaged_files(tmp_path):
 
 
 def test_unknown_format(tmp_path):
-    assert ".jsonl" in message(rows_of(tmp_path / "a.json"))
+    assert ".jsonl" in message(rows_of(tmp_path / "a.jsn"))
     assert "unknown format '.xls'" in message(rows_of(tmp_path / "a.xls"))
 
 

@@ -65,6 +65,7 @@ TASKS = {  # task -> models and batchings that go with it
     "tagging": ({**ENCODERS, **DECODERS}, LABELLED),
     "multilabel": ({**ENCODERS, **DECODERS}, LABELLED),
     "regression": ({**ENCODERS, **DECODERS}, LABELLED),
+    "question_answering": (ENCODERS, LABELLED),
     "span_corruption": (ENCODER_DECODERS, {"packed": PACKED["packed"]}),
     "denoising": (ENCODER_DECODERS, {"packed": PACKED["packed"]}),
     "translation": (WRITERS, LABELLED),
@@ -74,11 +75,13 @@ STEPS = 4
 PAIRS = ["data.source=text", "data.target=text", "task.decoding.max_new_tokens=8"]
 WORDS = ["data.label=null", "data.tokens=tokens", "data.tags=tags"]
 NUMBERS = ["data.label=null", "data.score=score", "data.text_pair=text_pair"]
+ASKED = ["data.label=null", "data.question=question", "data.context=text", "data.answers=answers"]
 GIVEN = {
     "translation": PAIRS,
     "summarization": PAIRS,
     "tagging": WORDS,
     "regression": NUMBERS,
+    "question_answering": ASKED,
 }  # what else a task must be told
 LEGAL = {
     f"{task}, {model}, {batching}": [f"task={task}", *GIVEN.get(task, ()), *models[model], *batchings[batching]]
@@ -100,8 +103,9 @@ def base(tmp_path_factory) -> list[str]:
         with open(folder / f"{split}.jsonl", "w") as file:
             for number in range(60):
                 tokens = generator.choices(words, k=generator.randint(3, 20))
-                row = {"text": " ".join(tokens), "label": "abc"[number % 3], "tokens": tokens}
+                row = {"text": " ".join(tokens), "label": "abc"[number % 3], "tokens": tokens, "question": tokens[1]}
                 row |= {"text_pair": " ".join(tokens[: number % 4]), "score": number % 4}
+                row["answers"] = {"text": [tokens[0]], "answer_start": [0]}
                 file.write(json.dumps({**row, "tags": [f"B-{token[0]}" for token in tokens]}) + "\n")
     return [
         "data=files", f"data.train={folder / 'train.jsonl'}", f"data.validation={folder / 'dev.jsonl'}", "data.label=label",
@@ -149,6 +153,8 @@ def test_legal_combination_trains(name, base, tmp_path):
     cfg, data, task = build([*base, *LEGAL[name], "callbacks=none", "optimizer=muon_adamw", "scheduler=constant"])
     choices = len(data.facts.labels) if data.facts.labels else data.facts.vocab_size
     choices = 2 if cfg.task._target_.endswith("MultiLabel") else choices  # of each label: yes or no
+    if "task=question_answering" in LEGAL[name]:  # one of the words, or none: 12 on average
+        choices = 12
     at_random = math.log(choices) if data.facts.scale is None else 1  # nats; of numbers, their variance
     with torch.no_grad():
         losses = [task.eval().loss(batch) for batch in data.loader("validation", task.collator())]

@@ -137,6 +137,25 @@ def test_packed_documents_are_read_as_if_apart(name):
 
 
 @encoders
+@torch.no_grad()
+def test_features_are_added_to_the_embeddings_of_their_tokens(name):
+    model = build(name).eval()
+    ids, mask = random_ids(2, T), torch.ones(2, T, dtype=torch.bool)
+    mask[0, :2] = mask[1, 6:] = False
+    features = torch.randn(2, T, model.embedding.embedding_dim)
+    for words in ({}, {"attention_mask": mask}):
+        plain = model(ids, **words)
+        close(model(ids, **words, features=torch.zeros_like(features))[mask], plain[mask])
+        noisy = features * ~mask[..., None] if words else 0 * features  # of padding nobody hears
+        close(model(ids, **words, features=noisy)[mask], plain[mask])
+        same = features[:1, :1].expand_as(features)
+        moved = model(ids, **words, features=same)
+        model.embedding.weight += same[0, 0]
+        close(model(ids, **words)[mask], moved[mask])
+        model.embedding.weight -= same[0, 0]
+
+
+@encoders
 def test_documents_and_padding_together(name):
     model = build(name).eval()
     ids = random_ids(2, T)

@@ -112,7 +112,7 @@ def test_with_a_chain_the_loss_is_that_of_all_tags_of_the_sentence_and_rules_are
     with torch.no_grad():
         emissions, mask = task.emissions(batch)
         found = task.loss(batch)
-        chosen = task.choose(emissions, mask)
+        chosen = task.decode(emissions, mask)
     assert found.count == mask.sum() == (batch["labels"] != IGNORE).sum()
     assert found.total == pytest.approx(task.nll(emissions, mask, task.gold(batch, mask)).sum().item())
     for tags in chosen.tolist():
@@ -196,4 +196,4 @@ def test_texts_without_words_are_refused():
     with pytest.raises(UserError, match=r"Try data\.tokens=COLUMN data\.tags=COLUMN"):
         TextData(GivenRows(splits), TaggedText, TokenizerSpec("char", 30), Bucketed(), None, seed=1)
     with pytest.raises(UserError, match=r"truncation=tail"):
-        make_data(truncation="tail").prepare()
+        make_data(truncation="tail")

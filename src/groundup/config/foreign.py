@@ -23,6 +23,10 @@ KEYS: dict[str, Template] = {
     "seq_len seq_length sequence_length max_seq_len max_seq_length max_len maxlen max_length max_source_length block_size "
     "context_length context_size bptt tokens_per_sample": ("batching.length={}", "batching.max_length={}"),
     "n_positions max_position_embeddings max_positions n_ctx": "model.max_length={}",
+    "doc_stride stride": "batching.overlap={count}",
+    "max_answer_length": "task.max_answer_tokens={count}",
+    "n_best_size": "task.n_best={count}",
+    "version_2_with_negative squad_v2": "task.unanswerable={}",
     # Optimizer and schedule
     "lr learning_rate base_lr": "optimizer.lr={}",
     "weight_decay wd": "optimizer.weight_decay={}",

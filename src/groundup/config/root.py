@@ -108,6 +108,8 @@ class Root(Strict):
     text_pair: str | None = None
     source: str | None = None
     tokens: str | None = None
+    question: str | None = None
+    context: str | None = None
     encoding: str | None = None
     delimiter: str | None = None
     columns: list[str] | None = None

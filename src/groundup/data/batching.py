@@ -13,7 +13,8 @@ from groundup.errors import ArgumentError, UserError
 from groundup.ranges import Count
 
 Plan = list[np.ndarray]  # batches of an epoch, each the indexes of its examples
-Truncation = Literal["head", "tail", "head_tail"]
+Truncation = Literal["head", "tail", "head_tail", "windows"]
+Overlap = Annotated[int, Field(ge=0)]
 
 
 class Packed:
@@ -48,8 +49,10 @@ class Bucketed:
     """A fixed number of rows a batch, rows of like length together.
 
     max_length: tokens, special tokens counted; of pairs, on each side. batch_size: rows in a micro-batch. truncation:
-    what stays of a longer text. window: so many batches of shuffled rows are sorted by length at a time; more means less
-    padding, less randomness. ``lengths`` may be (rows,), or (rows, sides) for pairs.
+    what stays of a longer text; None: what the examples have first in ``truncations``. overlap: tokens that neighbouring
+    windows of a text share, for examples that may be ``windows``; None: a quarter of ``max_length``. window: so many
+    batches of shuffled rows are sorted by length at a time; more means less padding, less randomness. ``lengths`` may be
+    (rows,), or (rows, sides) for pairs.
     """
 
     constant = True
@@ -58,11 +61,13 @@ class Bucketed:
         self,
         max_length: Annotated[int, Field(ge=8)] = 128,
         batch_size: Count = 32,
-        truncation: Truncation = "head",
+        truncation: Truncation | None = None,
+        overlap: Overlap | None = None,
         window: Count = 50,
         evaluation_batch_size: Count | None = None,
     ) -> None:
-        self.max_length, self.batch_size, self.truncation, self.window = max_length, batch_size, truncation, window
+        self.max_length, self.batch_size, self.window = max_length, batch_size, window
+        self.truncation, self.overlap = truncation, overlap
         self.evaluation_batch_size = evaluation_batch_size or batch_size
 
     def plan(self, lengths: np.ndarray, seed: int, epoch: int) -> Plan:
@@ -80,7 +85,7 @@ class Bucketed:
 class TokenBudget:
     """As many rows a batch as fit: rows x longest row <= ``tokens``, padding counted. Rows of like length together.
 
-    max_length, truncation, window, lengths: as for ``Bucketed``. tokens: positions in a micro-batch, at least
+    max_length, truncation, overlap, window, lengths: as for ``Bucketed``. tokens: positions in a micro-batch, at least
     ``max_length``; of pairs, those of both sides together.
     """
 
@@ -90,12 +95,14 @@ class TokenBudget:
         self,
         max_length: Annotated[int, Field(ge=8)] = 128,
         tokens: Count = 4096,
-        truncation: Truncation = "head",
+        truncation: Truncation | None = None,
+        overlap: Overlap | None = None,
         window: Count = 50,
     ) -> None:
         if tokens < max_length:
             raise ArgumentError(f"tokens={tokens} is less than max_length={max_length}", f"tokens={max_length * 16}")
-        self.max_length, self.tokens, self.truncation, self.window = max_length, tokens, truncation, window
+        self.max_length, self.tokens, self.window = max_length, tokens, window
+        self.truncation, self.overlap = truncation, overlap
 
     def plan(self, lengths: np.ndarray, seed: int, epoch: int) -> Plan:
         """Shuffled batches of ``epoch``; how many there are differs a little between epochs."""

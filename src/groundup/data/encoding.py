@@ -32,7 +32,8 @@ class EncodedText:
     Attributes: ``ids`` (N,) uint16 or uint32, text i is ``ids[offsets[i]:offsets[i + 1]]``; ``parts``, the texts a row
     has (the last of ``roles`` may be absent from every row); ``row_offsets`` (rows + 1,), row r has the texts
     ``row_offsets[r]`` to ``row_offsets[r + 1]`` (rows may have many, and not the same number); ``labels`` int32, one a row or, where
-    rows hold lists, one a text: an index into ``label_names``, or -1 for none.
+    rows hold lists, one a text: an index into ``label_names``, or -1 for none; ``spans`` (N, 2) int32, where they were
+    asked for: the characters [begin, end) of its text that each token stands for.
     """
 
     def __init__(self, folder: Path, in_memory: bool = False) -> None:
@@ -47,7 +48,7 @@ class EncodedText:
         self.row_offsets: np.ndarray = np.concatenate(
             [[0], np.cumsum(np.fromfile(folder / "sizes.bin", dtype=np.int32))]
         )
-        self._file, self._dtype, self._in_memory = folder / "ids.bin", np.dtype(about["dtype"]), in_memory
+        self._folder, self._dtype, self._in_memory = folder, np.dtype(about["dtype"]), in_memory
         self._open()
 
     @classmethod
@@ -62,6 +63,7 @@ class EncodedText:
         roles: tuple[str, ...] = TEXT_ROLES,
         label: str = "label",
         apart: bool = False,
+        spans: bool = False,
     ) -> EncodedText:
         """Encodes the texts of ``roles`` in ``split``, or opens what an earlier run encoded. Without a cache in memory.
 
@@ -70,28 +72,34 @@ class EncodedText:
 
         ``close`` ends each text with ``<eos>``; ``stream`` also leaves out empty texts, and the ``<eos>`` of an only
         text.
+
+        ``spans``: 8 bytes a token more on disk, so that nothing is tokenized again to find a token in its text.
         """
+        settings = (stream, close, roles, label, apart, spans)
         if cache is None:
             with tempfile.TemporaryDirectory() as folder:
-                encode(source.rows(split), tokenizer, Path(folder), stream, close, roles, label, apart)
+                encode(source.rows(split), tokenizer, Path(folder), *settings)
                 return cls(Path(folder), in_memory=True)
         code = (code_version(source), tokenizers.__version__)
-        settings = (stream, close, roles, label, apart)
         key = cache.key("encoded", code, tokenizer.fingerprint, source.fingerprint(split), split, *settings)
         return cls(cache.get(key, lambda folder: encode(source.rows(split), tokenizer, folder, *settings)))
 
     def _open(self) -> None:
-        if self._in_memory or self._file.stat().st_size == 0:
-            self.ids = np.fromfile(self._file, dtype=self._dtype)
-        else:
-            self.ids = np.asarray(np.memmap(self._file, dtype=self._dtype, mode="r"))  # plain view: quicker to index
+        self.ids = self._read("ids.bin", self._dtype)
+        self.spans = self._read("spans.bin", np.dtype(np.int32)).reshape(-1, 2)
+
+    def _read(self, name: str, dtype: np.dtype) -> np.ndarray:
+        file = self._folder / name
+        if self._in_memory or file.stat().st_size == 0:
+            return np.fromfile(file, dtype=dtype)
+        return np.asarray(np.memmap(file, dtype=dtype, mode="r"))  # plain view: quicker to index
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "ids" or self._in_memory}
+        return {name: value for name, value in vars(self).items() if name not in ("ids", "spans") or self._in_memory}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        if not self._in_memory:  # a worker maps the file again instead of receiving a copy of it
+        if not self._in_memory:  # a worker maps the files again instead of receiving a copy of them
             self._open()
 
 
@@ -110,6 +118,7 @@ def encode(
     roles: tuple[str, ...] = TEXT_ROLES,
     label: str = "label",
     apart: bool = False,
+    spans: bool = False,
 ) -> None:
     """Writes the files of an ``EncodedText`` in memory that does not grow with the text (8 bytes a text, 8 a row)."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -131,12 +140,22 @@ def encode(
             for text in texts:
                 yield from _pieces(text)
 
-    with open(folder / "ids.bin", "wb") as file:
-        size = 0
+    with open(folder / "ids.bin", "wb") as file, open(folder / "spans.bin", "wb") as span_file:
+        size = before = 0  # tokens so far; characters of the text that its pieces so far had
         for block in _blocks(pieces()):
-            texts = [text for text, _, _ in block]
+            texts, goes_on = [text for text, _, _ in block], [not first for _, first, _ in block]
             count["bytes"] += sum(len(text.encode("utf-8", errors="replace")) for text in texts)
-            encoded = tokenizer.encode_batch(texts, [not first for _, first, _ in block])
+            if spans:
+                encoded = []
+                for (text, first, _), (ids, places) in zip(
+                    block, tokenizer.encode_with_spans(texts, goes_on), strict=True
+                ):
+                    before = 0 if first else before
+                    span_file.write((np.array(places, dtype=np.int32).reshape(-1, 2) + before).tobytes())
+                    before += len(text)
+                    encoded.append(ids)
+            else:
+                encoded = tokenizer.encode_batch(texts, goes_on)
             for ids, (_, _, last) in zip(encoded, block, strict=True):
                 count["unknown"] += ids.count(tokenizer.unk_id)
                 size += len(ids)

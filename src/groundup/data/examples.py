@@ -8,10 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from groundup.data.batching import Batching, Packed
 from groundup.data.encoding import text_roles
 from groundup.data.facts import Scale
 from groundup.data.roles import Row
 from groundup.data.sources.source import Source
+from groundup.errors import UserError
 
 
 class Examples(ABC):
@@ -25,8 +27,23 @@ class Examples(ABC):
     batchings: ClassVar[tuple[type, ...]]  # what can make batches of them
     two_vocabularies: ClassVar[bool] = False  # whether the target may have a tokenizer of its own
 
+    truncations: ClassVar[tuple[str, ...]] = ("head", "tail", "head_tail")  # of batching; the first is the default
     words_apart: ClassVar[bool] = False  # whether each of a list of words is tokenized by itself
     spells: ClassVar[bool] = False  # whether an example has ``characters`` (T, L): how the word at a token is spelled
+
+    @classmethod
+    def check_batching(cls, batching: Batching) -> None:
+        """Raises UserError for batches that cannot be made of these examples."""
+        if not isinstance(batching, cls.batchings):
+            choice = "batching=packed" if len(cls.batchings) == 1 else "batching=bucketed or batching=token_budget"
+            raise UserError(f"{type(batching).__name__} makes no batches for this task: try {choice}")
+        if isinstance(batching, Packed):
+            return
+        if batching.truncation not in (None, *cls.truncations):
+            choices = " or ".join(f"batching.truncation={choice}" for choice in cls.truncations)
+            raise UserError(f"batching.truncation={batching.truncation} is not for this task. Try {choices}")
+        if batching.overlap is not None and (batching.truncation or cls.truncations[0]) != "windows":
+            raise UserError(f"batching.overlap={batching.overlap} is for texts in windows. Try batching.overlap=null")
 
     @classmethod
     def check_columns(cls, columns: Collection[str]) -> None:
@@ -48,7 +65,7 @@ class Examples(ABC):
 
     @abstractmethod
     def lengths(self, training: bool) -> np.ndarray:
-        """Tokens of each example, special tokens counted: (rows,), or (rows, sides)."""
+        """Tokens of each example, special tokens counted: (examples,), or (examples, sides)."""
 
     @abstractmethod
     def __getitems__(self, keys: list[tuple[int, int]]) -> list[dict[str, Any]]:
@@ -56,6 +73,10 @@ class Examples(ABC):
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         return self.__getitems__([key])[0]
+
+    def rows_of(self, indexes: np.ndarray) -> np.ndarray:
+        """The row that each of these examples was made of: itself, where a row is one example."""
+        return indexes
 
     @property
     @abstractmethod

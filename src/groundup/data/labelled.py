@@ -57,7 +57,7 @@ class LabelledText(Examples):
         self.cls_id, self.sep_id = tokenizer.cls_id, tokenizer.sep_id
         full = np.diff(encoded.offsets).reshape(encoded.rows, encoded.parts)
         self.kept = _share(full, batching.max_length - 1 - encoded.parts)  # (rows, parts) tokens that stay
-        self.heads = _heads(batching.truncation, self.kept, full)
+        self.heads = _heads(batching.truncation or "head", self.kept, full)
         self.truncated_rows = np.any(self.kept < full, axis=1)  # (rows,) bool
         self._lengths = self.kept.sum(axis=1) + 1 + encoded.parts
         self.targets = None if split == "predict" else self.targets_of(source, labels, split)

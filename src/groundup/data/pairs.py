@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from groundup.data.batching import Bucketed, TokenBudget, Truncation
+from groundup.data.batching import Bucketed, TokenBudget
 from groundup.data.collate import IGNORE
 from groundup.data.encoding import PAIR_ROLES, EncodedText
 from groundup.data.examples import Examples
@@ -29,7 +29,7 @@ class Side:
     Attributes: ``lengths`` (rows,) tokens that stay; ``truncated`` (rows,) bool.
     """
 
-    def __init__(self, encoded: EncodedText, unk_id: int, room: int, truncation: Truncation) -> None:
+    def __init__(self, encoded: EncodedText, unk_id: int, room: int, truncation: str) -> None:
         self.encoded, self.unk_id = encoded, unk_id
         full = np.diff(encoded.offsets)
         self.lengths = np.minimum(full, room)
@@ -107,7 +107,7 @@ class PairedText(Examples):
         if texts["source"].rows == 0 and split != "predict":
             raise UserError(f"the {split} split is empty: it has no row")
         room = batching.max_length + 1 - self.special  # what takes the place of <eos> is of the room
-        self.source = Side(texts["source"], tokenizer.unk_id, room, batching.truncation)
+        self.source = Side(texts["source"], tokenizer.unk_id, room, batching.truncation or "head")
         self.target = None
         if "target" in texts:
             self.target = Side(texts["target"], tokenizer.unk_id, batching.max_length, "head")

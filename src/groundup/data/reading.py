@@ -61,8 +61,7 @@ def format_of(path: Path) -> Format:
     if suffix not in known:
         if path.is_dir():
             raise _missing(path)
-        hint = " (one JSON object a line, and call it .jsonl)" if suffix == ".json" else ""
-        raise UserError(f"{path}: unknown format '{suffix}'; give one of {' '.join(known)}, also .gz{hint}")
+        raise UserError(f"{path}: unknown format '{suffix}'; give one of {' '.join(known)}, also .gz")
     return known[suffix]
 
 

@@ -9,12 +9,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from groundup.data.answers import answers_of, check_answers
 from groundup.data.formats.delimited import DELIMITERS
 from groundup.data.reading import shortened
 from groundup.errors import UserError
 from groundup.text.clean import Clean, valid_unicode
 
-Row = dict[str, Any]  # role -> text, a list of texts, or a number
+Row = dict[str, Any]  # role -> text, a list of texts, a number, or answers with their places
 _ADVICE = 'Give a .jsonl or .parquet with lists, as in {{"{0}": ["a", "b"]}}'
 
 
@@ -24,7 +25,8 @@ class Role:
 
     given: a model reads it, and it decides in which split a row is held out. optional: a row may have no value.
     many: a value is a list of texts. name: a value is a name. number: a value is a finite number. listed: a value may also
-    be a list, each item once. task: the one that learns it.
+    be a list, each item once. placed: a value is a list of answers with their places in the context, see ``data.answers``.
+    task: the one that learns it.
     """
 
     what: str
@@ -35,12 +37,13 @@ class Role:
     name: bool = False
     number: bool = False
     listed: bool = False
+    placed: bool = False
     task: str = ""
 
     @property
     def written(self) -> bool:
         """Whether its values are texts that somebody wrote, so that cleaning is for them."""
-        return not (self.name or self.number)
+        return not (self.name or self.number or self.placed)
 
 
 # fmt: off
@@ -58,17 +61,28 @@ ROLES: dict[str, Role] = {
     "tokens": Role("the words of a text", given=True, many=True, usual="tokens token words word form 词语 分词"),
     "tags": Role("a name for each of the tokens", many=True, name=True, task="tagging",
                  usual="tags tag ner_tags pos_tags ner pos upos 标注"),
+    "question": Role("what is asked", usual="question questions query 问题"),
+    "context": Role("the text that answers a question", given=True, usual="context contexts passage paragraph 上下文 篇章"),
+    "answers": Role("places of the context that answer the question", placed=True, task="question_answering",
+                    usual="answers answer 答案"),
+    "id": Role("a name of the row, kept beside its answer", optional=True, name=True),
     "group": Role("a name: figures are reported apart for each", name=True),
 }
 # fmt: on
 
 
-# What rows may be: pairs, sentences of tokens, or texts. The first role is always there; data has one of the three.
-KINDS = (("source", "target", "references"), ("tokens", "tags"), ("text", "text_pair"))
+# What rows may be: pairs, questions, sentences of tokens, or texts. The first role is always there, of pairs and questions
+# the first two; data has one of the four.
+KINDS = (
+    ("source", "target", "references"),
+    ("question", "context", "answers", "id"),
+    ("tokens", "tags"),
+    ("text", "text_pair"),
+)
 
 
 def kind_of(columns: Collection[str]) -> tuple[str, ...] | None:
-    """The roles that go with those of ``columns``: pairs before tokens, these before texts. None: there is no text at all."""
+    """The roles that go with those of ``columns``, the first of ``KINDS`` that has one of them. None: there is no text at all."""
     return next((kind for kind in KINDS if {*kind} & {*columns}), None)
 
 
@@ -97,7 +111,7 @@ def columns_by_role(named: Mapping[str, str | None]) -> dict[str, str]:
     kind = kind_of(given) or KINDS[-1]
     if kind[0] == "text":
         given.setdefault("text", "text")
-    for role in kind[:2] if kind[0] == "source" else kind[:1]:
+    for role in kind[:2] if kind[0] in ("source", "question") else kind[:1]:
         if role not in given:
             others = [f"data.{other}" for other in kind if other in given]
             raise UserError(f"{' and '.join(others)}: no {role} beside it; add data.{role}=COLUMN, or leave it out")
@@ -117,7 +131,9 @@ def roles(row: Mapping[str, Any], columns: Mapping[str, str], clean: Clean | Non
     result: Row = {}
     for role, column in columns.items():
         value = in_row(row, role, column, where, taken=columns.values())
-        if ROLES[role].many:
+        if ROLES[role].placed:
+            result[role] = answers_of(value, column, where)
+        elif ROLES[role].many:
             result[role] = [_text(one, role, column, where) for one in _items(value, role, column, where)]
         elif ROLES[role].listed and isinstance(value, list | tuple):
             names = [_text(one, role, column, where) for one in value if not _is_missing(one)]
@@ -126,7 +142,7 @@ def roles(row: Mapping[str, Any], columns: Mapping[str, str], clean: Clean | Non
             result[role] = _number(_filled(value, role, column, where), role, column, where)
         else:
             result[role] = _text(_filled(value, role, column, where), role, column, where)
-    check_tags(result, where)
+    check_row(result, where)
     return cleaned(result, clean) if clean else result
 
 
@@ -138,8 +154,9 @@ def cleaned(row: Row, clean: Clean) -> Row:
     }
 
 
-def check_tags(row: Row, where: str) -> None:
-    """Raises UserError for a row with more or fewer tags than tokens."""
+def check_row(row: Row, where: str) -> None:
+    """Raises UserError for a row with more or fewer tags than tokens, or whose answers are not in its context."""
+    check_answers(row, where)
     tokens, tags = (len(row.get(role, ())) for role in ("tokens", "tags"))
     if "tags" in row and tags != tokens:
         raise UserError(

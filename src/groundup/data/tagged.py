@@ -35,6 +35,7 @@ class TaggedText(Examples):
 
     reads = ("tokens",)
     batchings = (Bucketed, TokenBudget)
+    truncations = ("head",)  # a text is read from its beginning
     words_apart = True
     spells = True
 
@@ -71,10 +72,6 @@ class TaggedText(Examples):
         target_tokenizer: Tokenizer | None = None,
     ) -> None:
         assert isinstance(batching, self.batchings)
-        if batching.truncation != "head":
-            raise UserError(
-                f"batching.truncation={batching.truncation}: tagging reads a text from its beginning. Try head"
-            )
         words = EncodedText.of(
             source, split, tokenizer, cache, stream=False, close=False, roles=("tokens",), label="tags", apart=True
         )

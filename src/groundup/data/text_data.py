@@ -57,9 +57,7 @@ class TextData:
         self._examples: dict[str, Examples] = {}
         self._rows: dict[str, list[Row]] = {}
         self._fingerprints: dict[str, str] = {}
-        if not isinstance(batching, examples.batchings):
-            choice = "batching=packed" if len(examples.batchings) == 1 else "batching=bucketed or batching=token_budget"
-            raise UserError(f"{type(batching).__name__} makes no batches for this task: try {choice}")
+        examples.check_batching(batching)
         if target_tokenizer is not None and not examples.two_vocabularies:
             raise UserError(
                 "a target_tokenizer is for encoder-decoders that read pairs, and this task reads one sequence: "
@@ -198,7 +196,7 @@ class TextData:
     ) -> tuple[StreamLoader, Examples]:
         """Raw rows (role -> text; no labels, no targets) as batches to answer, and as examples.
 
-        ``index`` is the place in ``rows``.
+        ``index`` is the number of the example; ``rows_of`` tells its place in ``rows``.
         """
         given = [{role: row[role] for role in self._make.reads if role in row} for row in rows]
         examples = self._encoded(GivenRows({"predict": given}), "predict", None)
@@ -277,6 +275,8 @@ def _log_report(split: str, report: dict[str, float]) -> None:
         "source_truncated_rows": "cut sources",
         "target_truncated_rows": "cut targets",
         "empty_rows": "empty sides",
+        "unanswerable_rows": "no answer",
+        "cut_answers": "an answer that no window holds",
     }
     sides = [f"{report[key]:,} rows with {name}" for key, name in names.items() if report.get(key)]
     log.info("%s: %s; %s", split, counts, ", ".join([shares, *sides]))

@@ -53,11 +53,13 @@ class EncoderBackbone(Backbone):
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         document_ids: Tensor | None = None,
+        features: Tensor | None = None,
     ) -> Tensor:
         """(B, T) ids -> hidden (B, T, D).
 
         ``attention_mask`` (B, T) bool: True = real token; None = all are. Padding may stand anywhere and changes nothing.
         ``position_ids`` (B, T): None = 0, 1, 2, ... ``document_ids`` (B, T): each document is read as if alone.
+        ``features`` (B, T, E): what else a task knows of each token, added to its embedding.
         """
 
 

@@ -29,6 +29,11 @@ class FusedLinear(nn.Linear):
         self.fused_splits = {"weight": list(sizes)}
 
 
+def plus(embedded: Tensor, features: Tensor | None) -> Tensor:
+    """Embeddings (..., E) and what a task knows of each token beside them, (..., E); None: nothing."""
+    return embedded if features is None else embedded + features
+
+
 class RMSNorm(nn.Module):
     """Divides by the root mean square of the last dimension. Source: Zhang and Sennrich 2019.
 

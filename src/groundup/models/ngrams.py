@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from groundup.errors import ArgumentError
 from groundup.models.backbone import EncoderBackbone
-from groundup.models.layers import Dropout
+from groundup.models.layers import Dropout, plus
 from groundup.models.recurrent_layer import Ragged
 from groundup.ranges import Count, Rate
 
@@ -81,11 +81,13 @@ class CNNEncoder(EncoderBackbone):
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         document_ids: Tensor | None = None,
+        features: Tensor | None = None,
     ) -> Tensor:
         if attention_mask is None and document_ids is None:
-            return self.blocks[0](self.dropout(self.embedding(input_ids)))
+            return self.blocks[0](self.dropout(plus(self.embedding(input_ids), features)))
         ragged = Ragged.layout(attention_mask, document_ids)
-        x = self.dropout(self.embedding(ragged.gather(input_ids))) * ragged.real.unsqueeze(-1)
+        x = plus(self.embedding(ragged.gather(input_ids)), None if features is None else ragged.gather(features))
+        x = self.dropout(x) * ragged.real.unsqueeze(-1)
         return ragged.scatter(self.blocks[0](x), input_ids.shape)
 
 
@@ -125,11 +127,13 @@ class BagOfNgrams(EncoderBackbone):
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         document_ids: Tensor | None = None,
+        features: Tensor | None = None,
     ) -> Tensor:
         if attention_mask is None and document_ids is None:
-            return self.dropout(self.sum(input_ids))
+            return self.dropout(plus(self.sum(input_ids), features))
         ragged = Ragged.layout(attention_mask, document_ids)
-        hidden = self.sum(ragged.gather(input_ids)) * ragged.real.unsqueeze(-1)
+        hidden = plus(self.sum(ragged.gather(input_ids)), None if features is None else ragged.gather(features))
+        hidden = hidden * ragged.real.unsqueeze(-1)
         return ragged.scatter(self.dropout(hidden), input_ids.shape)
 
     def sum(self, ids: Tensor) -> Tensor:

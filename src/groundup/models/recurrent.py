@@ -14,7 +14,7 @@ from groundup.models.cache import Memory, RecurrentState
 from groundup.models.characters import FEATURES, CharacterFeatures, Characters
 from groundup.models.heads import Pooling
 from groundup.models.kernels import Mask
-from groundup.models.layers import FusedLinear
+from groundup.models.layers import FusedLinear, plus
 from groundup.models.recurrent_layer import LockedDropout, Ragged, RecurrentLayer
 from groundup.ranges import Count, Rate
 
@@ -59,13 +59,13 @@ class Recurrent(Backbone):
         inputs = [self.embedding.embedding_dim + fed, *[width] * (layers - 1)]
         self.blocks: Any = nn.ModuleList(RecurrentLayer(size, width, bidirectional, **layer) for size in inputs)
 
-    def embed(self, input_ids: Tensor, beside: Tensor | None = None) -> Tensor:
-        """(N, L) ids -> (N, L, D); ``beside`` (N, L, fed): what stands behind the embedding."""
+    def embed(self, input_ids: Tensor, beside: Tensor | None = None, features: Tensor | None = None) -> Tensor:
+        """(N, L) ids -> (N, L, D); ``beside`` (N, L, fed): what stands behind the embedding; ``features``: added to it."""
         table = self.embedding.weight
         if self.training and self.embedding_dropout:
             keep = torch.rand(len(table), 1, device=table.device) >= self.embedding_dropout
             table = table * keep / (1 - self.embedding_dropout)
-        x = nn.functional.embedding(input_ids, table)
+        x = plus(nn.functional.embedding(input_ids, table), features)
         return self.dropout(x if beside is None else torch.cat((x, beside), dim=-1))
 
     def stack(self, x: Tensor, run) -> Tensor:
@@ -81,12 +81,14 @@ class Recurrent(Backbone):
         attention_mask: Tensor | None,
         document_ids: Tensor | None,
         beside: Tensor | None = None,
+        features: Tensor | None = None,
     ) -> Tensor:
-        """Whole texts from empty states: (B, T) ids, and (B, T, fed) beside them -> hidden (B, T, D)."""
+        """Whole texts from empty states: (B, T) ids, (B, T, fed) beside and (B, T, E) on their embeddings -> hidden (B, T, D)."""
         if attention_mask is None and document_ids is None:
-            return self.stack(self.embed(input_ids, beside), lambda i, layer, x: self.dropout(layer(x)))
+            return self.stack(self.embed(input_ids, beside, features), lambda i, layer, x: self.dropout(layer(x)))
         ragged = Ragged.layout(attention_mask, document_ids)
-        x = self.embed(ragged.gather(input_ids), None if beside is None else ragged.gather(beside))
+        beside, features = (None if one is None else ragged.gather(one) for one in (beside, features))
+        x = self.embed(ragged.gather(input_ids), beside, features)
         hidden = self.stack(x, lambda i, layer, x: self.dropout(layer(x, ragged.reverse)))
         return ragged.scatter(hidden, input_ids.shape)
 
@@ -122,9 +124,10 @@ class RecurrentEncoder(Recurrent, EncoderBackbone):
         position_ids: Tensor | None = None,
         document_ids: Tensor | None = None,
         characters: Tensor | None = None,
+        features: Tensor | None = None,
     ) -> Tensor:
         spelling = None if self.characters is None else self.characters(input_ids, characters)
-        return self.read(input_ids, attention_mask, document_ids, spelling)
+        return self.read(input_ids, attention_mask, document_ids, spelling, features)
 
 
 class RecurrentDecoder(Recurrent, DecoderBackbone):

@@ -15,7 +15,7 @@ from groundup.models.backbone import Backbone, DecoderBackbone, EncoderBackbone
 from groundup.models.cache import KeyValueCache, Memory
 from groundup.models.characters import CharacterFeatures, Characters
 from groundup.models.kernels import Mask
-from groundup.models.layers import Activation, Dropout, FeedForward, Norm, embedding_std, initialize, make_norm
+from groundup.models.layers import Activation, Dropout, FeedForward, Norm, embedding_std, initialize, make_norm, plus
 from groundup.models.position import LearnedPosition, Position, Rotary, SinusoidalPosition, alibi_slopes
 from groundup.ranges import Count, Rate
 
@@ -129,9 +129,11 @@ class Transformer(Backbone):
         beside = [part for part in (self.position, self.characters) if part is not None]
         return [[*embedding, *beside, self.embedding_norm], *blocks]
 
-    def embed(self, input_ids: Tensor, position_ids: Tensor | None, start: int, added: Tensor | None = None):
+    def embed(self, input_ids: Tensor, position_ids: Tensor | None, start: int, *added: Tensor | None):
         """(B, T) ids, and (B, T, D) to add to their embeddings -> (B, T, D), and the (cos, sin) of rotary positions or None."""
-        x = self.embedding(input_ids) if added is None else self.embedding(input_ids) + added
+        x = self.embedding(input_ids)
+        for features in added:
+            x = plus(x, features)
         if self.position is not None:
             x = self.position(x, position_ids, start)
         rotary = None if self.rotary is None else self.rotary.tables(position_ids, start, input_ids.shape[1])
@@ -148,10 +150,11 @@ class TransformerEncoder(Transformer, EncoderBackbone):
         position_ids: Tensor | None = None,
         document_ids: Tensor | None = None,
         characters: Tensor | None = None,
+        features: Tensor | None = None,
     ) -> Tensor:
         T = input_ids.shape[1]
         spelling = None if self.characters is None else self.characters(input_ids, characters)
-        x, rotary = self.embed(input_ids, position_ids, 0, spelling)
+        x, rotary = self.embed(input_ids, position_ids, 0, spelling, features)
         mask = make_mask(T, T, False, attention_mask, document_ids, self.slopes, input_ids.device)
         for block in self.blocks:
             x = block(x, mask, rotary)

@@ -128,14 +128,18 @@ class NetworkRun(Answering):
         if prefix:
             answer = partial(answer, prefix=task.tokenizer.encode(self.text(prefix)))
         loader, examples = self.data.rows_loader(rows, task.collator(), batch_size)
-        predictions: list[dict[str, Any]] = [{} for _ in rows]
+        found: dict[int, dict[str, Any]] = {}
         for batch in loader:
             place = batch["index"].tolist()
             if writes:  # rows of their own number draw alike in every batch
                 batch["index"] = torch.tensor([mix(seed, first + index) % 2**62 for index in place])
             answers = answer({name: value.to(task.device) for name, value in batch.items()})
-            for index, found in zip(place, answers, strict=True):
-                predictions[index] = found
+            found.update(zip(place, answers, strict=True))
+        parts: list[list[dict[str, Any]]] = [[] for _ in rows]
+        numbers = np.arange(len(examples.lengths(training=False)))
+        for index, row in enumerate(examples.rows_of(numbers).tolist()):
+            parts[row].append(found[index])
+        predictions = [task.joined(*pair) for pair in zip(parts, rows, strict=True)]
         about = zip(predictions, examples.statuses(rows), examples.unknown_tokens.tolist(), strict=True)
         for prediction, status, strange in about:
             if writes and status == "empty":  # a model would make something up

@@ -65,6 +65,7 @@ def run(cfg: Config, job: Job) -> float:
     data.check_lengths(task.model.max_length)
     if table is not None:
         start_from(task, table)
+    task.check_data(data)
     for line in adopt_weights(task, parents):
         log.info("%s", line)
     cfg.threads, cfg.budget = threads, {"steps": steps, "tokens": None, "epochs": None, "minutes": None}

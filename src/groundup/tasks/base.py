@@ -108,6 +108,10 @@ class Task(LightningModule):
     def check_facts(cls, facts: Facts) -> None:
         """Raises UserError where the data cannot be learned from."""
 
+    def check_data(self, data: TextData) -> None:
+        """Raises UserError for open splits that the options of the task do not fit."""
+        return
+
     def collator(self) -> Collate:
         """A small picklable object that makes a batch from examples and one seed for each.
 
@@ -128,16 +132,21 @@ class Task(LightningModule):
         raise NotImplementedError
 
     def predict_batch(self, batch: dict[str, Tensor]) -> list[dict[str, Any]]:
-        """One plain dict a row, for ``groundup predict``."""
+        """One plain dict an example, for ``groundup predict``."""
         raise NotImplementedError
 
     def probabilities(self, batch: dict[str, Tensor]) -> Tensor:
         """Of every class for each row (B, C). Raises UserError where a row has no class."""
         raise UserError(f"{type(self).__name__} tells no probabilities of classes. Use a run of task=classification")
 
-    def choose(self, table: dict[str, Tensor]) -> None:
+    def choose(self, table: dict[str, Tensor], split: Split) -> None:
         """Sets what is chosen on the validation split and saved with the weights, such as thresholds, from its
         ``evaluate_batch``'s rows; called at each validation during training."""
+
+    def joined(self, answers: Sequence[dict[str, Any]], row: Row) -> dict[str, Any]:
+        """The answer to a row, from those of ``predict_batch`` for the examples that were made of it: there is one."""
+        (answer,) = answers
+        return answer
 
     def describe(self, table: dict[str, Tensor], split: Split) -> list[dict[str, Any]]:
         """Predictions of an evaluated split, one plain dict a row; empty where a task has none."""
@@ -278,7 +287,7 @@ class Task(LightningModule):
     def on_validation_epoch_end(self) -> None:
         assert self._evaluation is not None
         table = self._evaluation.table(self.trainer.world_size)
-        self.choose(table)
+        self.choose(table, self._evaluation.split)
         self.validation, self._evaluation = self._evaluation.results(table), None
         values = {f"validation/{name}": estimate.value for name, estimate in self.validation.metrics.items()}
         # logger=False: Lightning's own step counter drifts after a resume with accumulation (resume facts), ours does not.

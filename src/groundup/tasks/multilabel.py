@@ -121,7 +121,7 @@ class MultiLabel(Task):
     def evaluate_batch(self, batch: dict[str, Tensor], split: Split) -> dict[str, Tensor]:
         return {"probabilities": self.logits(batch).sigmoid(), "labels": batch["labels"]}
 
-    def choose(self, table: dict[str, Tensor]) -> None:
+    def choose(self, table: dict[str, Tensor], split: Split) -> None:
         if self.chosen:
             self.thresholds.copy_(torch.from_numpy(best_thresholds(table["probabilities"], table["labels"])))
 

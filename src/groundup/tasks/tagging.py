@@ -123,7 +123,7 @@ class Tagging(Task):
         given = emissions.masked_fill(others & ~unknown[:, :, None], float("-inf"))
         return total - log_normalizer(given, scores, mask)
 
-    def choose(self, emissions: Tensor, mask: Tensor) -> Tensor:
+    def decode(self, emissions: Tensor, mask: Tensor) -> Tensor:
         """The tags of each word (B, W), -1 where none is."""
         if self.chain is None:
             return torch.where(mask, emissions.argmax(-1), -1)
@@ -134,7 +134,7 @@ class Tagging(Task):
         tags = self.gold(batch, mask)
         room = split.examples.longest - mask.shape[1]  # batches are of unequal width
         return {
-            "predicted": F.pad(self.choose(emissions, mask), (0, room), value=-1),
+            "predicted": F.pad(self.decode(emissions, mask), (0, room), value=-1),
             "nll": self.nll(emissions, mask, tags).double(),
             "scored": (tags != IGNORE).sum(1),
         }
@@ -151,7 +151,7 @@ class Tagging(Task):
         return [{"index": row, "predicted": tags, "status": status[row]} for row, tags in enumerate(said)]
 
     def predict_batch(self, batch: dict[str, Tensor]) -> list[dict[str, Any]]:
-        found = self.choose(*self.emissions(batch))
+        found = self.decode(*self.emissions(batch))
         return [{"predicted": [self.facts.labels[tag] for tag in row if tag >= 0]} for row in found.tolist()]
 
     def sections(self, rows: list[dict[str, Any]], data: TextData, split: str) -> list[Section]:

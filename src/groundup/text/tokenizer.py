@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import tokenizers
 from pydantic import Field
@@ -24,10 +24,28 @@ from groundup.text.pieces import Sample, cut
 from groundup.text.tokenizer_file import LARGEST, SPECIALS, Kind, backend, check, in_word, pipeline, read
 
 log = logging.getLogger(__name__)
+Span = tuple[int, int]
 
 _TEXT = 1 << 25  # characters that a vocabulary is learned from, at most (of single characters: all)
 _DISTINCT = 6 << 20  # UTF-8 bytes of different words in them; a learner takes some hundred bytes of memory for each
 _DISTINCT_UNIGRAM = 4 << 20  # and 20 seconds a million, which Python counts
+
+
+class _Piece(NamedTuple):
+    """A stretch of text number ``owner``; ``added``: characters before it that the text does not have."""
+
+    owner: int
+    text: str
+    goes_on: bool
+    added: int
+
+
+def lowered_from(text: str) -> list[int]:
+    """For each character of ``text.lower()`` the one of ``text`` that it comes from, and at the end the length of ``text``.
+
+    "İ" becomes two characters; no other letter changes its length.
+    """
+    return [*(place for place, character in enumerate(text) for _ in character.lower()), len(text)]
 
 
 class Tokenizer:
@@ -119,36 +137,71 @@ class Tokenizer:
 
         ``continued`` (as many as texts): those that go on with the text before them, as ``pieces.cut`` parts them.
         """
-        pieces, goes_on, owners = [], [], []
-        for owner, text in enumerate(texts):
-            text = valid_unicode(text)
-            for number, piece in enumerate(cut(text.lower() if self.lowercase else text)):
-                goes_on.append(number > 0 or bool(continued and continued[owner]))
-                # A unigram text begins with a space of the library's, but not where it has one already.
-                missing = self.kind == "unigram" and not goes_on[-1] and piece[:1] in (" ", "▁")
-                pieces.append(" " + piece if missing else piece)
-                owners.append(owner)
+        pieces = self._pieces(texts, continued)
         if self._characters is not None:
-            ids = [[self._characters.get(character, self.unk_id) for character in piece] for piece in pieces]
+            ids = [[self._characters.get(character, self.unk_id) for character in piece.text] for piece in pieces]
         else:
-            ids = self._encode(pieces, goes_on)
+            ids = [encoding.ids for encoding in self._encode(pieces, fast=True)]
         if len(ids) == len(texts):
             return ids
         whole: list[list[int]] = [[] for _ in texts]
-        for owner, part in zip(owners, ids, strict=True):
-            whole[owner] += part
+        for piece, part in zip(pieces, ids, strict=True):
+            whole[piece.owner] += part
         return whole
 
-    def _encode(self, pieces: list[str], goes_on: list[bool]) -> list[list[int]]:
-        if self._backend is self._continuing or not any(goes_on):
-            return [encoding.ids for encoding in self._backend.encode_batch_fast(pieces, add_special_tokens=False)]
-        ids: list[list[int]] = [[] for _ in pieces]
+    def encode_with_spans(
+        self, texts: Sequence[str], continued: Sequence[bool] = ()
+    ) -> list[tuple[list[int], list[Span]]]:
+        """The ids of ``encode_batch``, and the characters [begin, end) of its text that each token stands for.
+
+        Blanks at the ends of a token are left out; one of blanks alone has an empty span. Tokens that share a character,
+        as bytes do, have all of it. Neither end ever falls from one token to the next.
+        """
+        texts = [valid_unicode(text) for text in texts]
+        origins = [lowered_from(text) if self.lowercase else None for text in texts]
+        found: list[tuple[list[int], list[Span]]] = [([], []) for _ in texts]
+        done = [0] * len(texts)  # characters of each text, lower-cased where that is asked, in the pieces so far
+        pieces = self._pieces(texts, continued)
+        for piece, encoding in zip(pieces, self._encode(pieces, fast=False), strict=True):
+            ids, spans = found[piece.owner]
+            start, origin = done[piece.owner] - piece.added, origins[piece.owner]
+            ids += encoding.ids
+            for begin, end in encoding.offsets:
+                while begin < end and piece.text[begin].isspace():
+                    begin += 1
+                while begin < end and piece.text[end - 1].isspace():
+                    end -= 1
+                begin, end = max(start + begin, 0), max(start + end, 0)
+                if origin is not None:
+                    begin, end = origin[begin], origin[end - 1] + 1 if begin < end else origin[begin]
+                spans.append((begin, end))
+            done[piece.owner] += len(piece.text) - piece.added
+        return found
+
+    def _pieces(self, texts: Sequence[str], continued: Sequence[bool]) -> list[_Piece]:
+        pieces = []
+        for owner, text in enumerate(texts):
+            text = valid_unicode(text)
+            for number, piece in enumerate(cut(text.lower() if self.lowercase else text)):
+                goes_on = number > 0 or bool(continued and continued[owner])
+                # A unigram text begins with a space of the library's, but not where it has one already.
+                missing = self.kind == "unigram" and not goes_on and piece[:1] in (" ", "▁")
+                pieces.append(_Piece(owner, " " + piece if missing else piece, goes_on, int(missing)))
+        return pieces
+
+    def _encode(self, pieces: list[_Piece], fast: bool) -> list[Any]:
+        """The library's encodings; ``fast`` ones know of no characters."""
+        found: list[Any] = [None] * len(pieces)
         for library, wanted in ((self._backend, False), (self._continuing, True)):
-            places = [place for place, continues in enumerate(goes_on) if continues is wanted]
-            batch = library.encode_batch_fast([pieces[place] for place in places], add_special_tokens=False)
+            same = self._backend is self._continuing
+            places = [place for place, piece in enumerate(pieces) if piece.goes_on is wanted or same]
+            encode = library.encode_batch_fast if fast else library.encode_batch
+            batch = encode([pieces[place].text for place in places], add_special_tokens=False)
             for place, encoding in zip(places, batch, strict=True):
-                ids[place] = encoding.ids
-        return ids
+                found[place] = encoding
+            if same:
+                break
+        return found
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of the ids; special tokens are left out."""

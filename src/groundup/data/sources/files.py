@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from groundup.data.answers import check_clean
 from groundup.data.reading import Reading, read, suffix_of
 from groundup.data.roles import ROLES, Row, cleaned, columns_by_role, label_text, roles, usual_column
 from groundup.data.sources import hub as hugging_face
@@ -36,7 +37,8 @@ class Files(Source):
     ``translation.en``; a .txt has the column ``text``. Where a pair or tokens are named, there is no text.
     unlabelled: files of further text like that of train, in the column of the text: vocabularies and vectors learn from it.
     labels: class names in a fixed order. validation_share: part of train to hold out when there is no validation file:
-    rows by their content (so that duplicates stay together), pairs by their source, the end of each .txt document.
+    rows by their content (so that duplicates stay together), pairs by their source, questions by their context, the end of
+    each .txt document.
     txt, encoding, delimiter, columns: what the files do not say of themselves, see ``reading.Reading``.
     streaming: read at each pass instead of keeping the rows in memory.
     Rows without a label are left out where there is a label column, those whose text is empty stay; both are told.
@@ -64,6 +66,10 @@ class Files(Source):
         references: str | None = None,
         tokens: str | None = None,
         tags: str | None = None,
+        question: str | None = None,
+        context: str | None = None,
+        answers: str | None = None,
+        id: str | None = None,
         group: str | None = None,
         labels: Sequence[str] | None = None,
         label_separator: str | None = None,
@@ -78,7 +84,9 @@ class Files(Source):
     ):
         named = {"text": text, "text_pair": text_pair, "label": label, "source": source, "target": target}
         named |= {"score": score, "references": references, "tokens": tokens, "tags": tags, "group": group}
+        named |= {"question": question, "context": context, "answers": answers, "id": id}
         self.columns = columns_by_role(named)
+        check_clean(self.columns, clean)
         self.labels = None if labels is None else _distinct(labels)
         self.reading = Reading(txt, encoding, delimiter, columns)
         self.validation_share, self.streaming, self.clean = validation_share, streaming, clean

@@ -75,8 +75,8 @@ class PythonDocs(Generated):
         return make(extract())
 
 
-def make(docstrings: list[Docstring]) -> dict[str, dict[str, list[Row]]]:
-    """Set name -> split -> rows. Every row carries its ``module`` beside its texts and label."""
+def held_apart(docstrings: list[Docstring]) -> tuple[list[Docstring], dict[str, str]]:
+    """The docstrings that are kept, those of train first, and module -> split: what all sets are made of."""
     docstrings = _without_repeats(docstrings)
     split_of = assign(docstrings)
     train = [doc for doc in docstrings if split_of[doc.module] == "train"]
@@ -84,6 +84,12 @@ def make(docstrings: list[Docstring]) -> dict[str, dict[str, list[Row]]]:
     kept = train + [
         doc for doc in docstrings if split_of[doc.module] != "train" and _overlap(_passages(doc.text), known) < _OVERLAP
     ]
+    return kept, split_of
+
+
+def make(docstrings: list[Docstring]) -> dict[str, dict[str, list[Row]]]:
+    """Set name -> split -> rows. Every row carries its ``module`` beside its texts and label."""
+    kept, split_of = held_apart(docstrings)
     sets: dict[str, dict[str, list[Row]]] = {name: {split: [] for split in SPLITS} for name in _ROLES}
 
     def add(name: str, module: str, **row: str | float) -> None:
@@ -153,11 +159,12 @@ def _words(text: str) -> list[str]:
 
 def _document(module: str, docs: list[Docstring]) -> str:
     """Docstrings under headings that say what they document."""
-    parts = []
-    for doc in docs:
-        heading = doc.signature or (f"module {module}" if not doc.name else doc.name)
-        parts.append(f"{heading}\n\n{doc.text}")
-    return "\n\n\n".join(parts) + "\n"
+    return "\n\n\n".join(f"{heading_of(module, doc)}\n\n{doc.text}" for doc in docs) + "\n"
+
+
+def heading_of(module: str, doc: Docstring) -> str:
+    """What a docstring documents: ``def read(self, n=-1)``, or its name, or ``module os``."""
+    return doc.signature or (f"module {module}" if not doc.name else doc.name)
 
 
 def summaries(docstrings: Iterable[Docstring]) -> list[tuple[Docstring, str, str]]:

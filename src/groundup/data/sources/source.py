@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from groundup.data.roles import Row, check_tags, other_tasks, roles
+from groundup.data.answers import check_clean
+from groundup.data.roles import Row, check_row, other_tasks, roles
 from groundup.errors import UserError
 from groundup.system.cache import Cache, code_version
 from groundup.text.clean import Clean
@@ -95,6 +96,7 @@ class Generated(Source):
             with open(Cache().get(key, self._write) / f"{self.name}.{split}.jsonl", encoding="utf-8") as file:
                 raw = [json.loads(line) for line in file]
             columns = {role: column for role, column in self.columns.items() if column in raw[0]}
+            check_clean(columns, self.clean)
             self._rows[split] = [roles(row, columns, self.clean, f"{self.name} {split}") for row in raw]
         return self._rows[split]
 
@@ -119,7 +121,7 @@ class GivenRows(Source):
         self._splits = {split: list(rows) for split, rows in splits.items()}
         for split, rows in self._splits.items():
             for number, row in enumerate(rows, 1):
-                check_tags(row, f"{split} row {number}")
+                check_row(row, f"{split} row {number}")
         self.labels = None if labels is None else list(labels)
         self.columns = {role: role for rows in self._splits.values() for row in rows[:1] for role in row}
 
