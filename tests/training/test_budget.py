@@ -10,11 +10,12 @@ import torch
 from lightning.pytorch import Trainer
 from toy_run import Constant, ToyData, ToyTask, fingerprint
 
+from groundup.config.budget import epochs_for
 from groundup.errors import UserError
 from groundup.training.budget import measure_seconds_per_step, to_steps
 from groundup.training.fit import Processes, count_processes
 
-DATA = SimpleNamespace(batches_per_epoch=100, tokens_per_batch=50.0)
+DATA = SimpleNamespace(rows=4_000, batches_per_epoch=100, tokens_per_batch=50.0)
 
 
 def never() -> float:
@@ -28,6 +29,7 @@ def never() -> float:
         ({"epochs": 3}, 1, 1, 300),
         ({"epochs": 3}, 4, 1, 75),
         ({"epochs": 0.5}, 2, 5, 5),
+        ({"epochs": "auto"}, 1, 1, 600),  # 3 + 12,000 / 4,000
         ({"tokens": 10_000}, 1, 1, 200),
         ({"tokens": 10_000}, 2, 2, 50),
         ({"tokens": 1}, 1, 1, 1),
@@ -36,6 +38,10 @@ def never() -> float:
 )
 def test_conversion(budget: dict, accumulate: int, world: int, steps: int) -> None:
     assert to_steps(budget, accumulate, DATA, never, world)[0] == steps
+
+
+def test_epochs_of_their_own_are_more_for_small_sets_within_bounds() -> None:
+    assert [epochs_for(rows) for rows in (1, 444, 1_000, 12_000, 10**9)] == [30, 30, 15, 4, 4]
 
 
 def test_conversion_is_said() -> None:

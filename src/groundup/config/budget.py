@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from groundup.config.values import shown
 from groundup.errors import UserError
 
 UNITS = ("steps", "tokens", "epochs", "minutes")
 WHOLE = ("steps", "tokens")
+AUTO = "auto"  # epochs: as many as a set of this size wants
 WORD = re.compile(r"(\d+(?:\.\d+)?(?:[eE]\+?\d+)?)([a-z]+)")
 
 
@@ -62,21 +64,29 @@ def _read(word: str) -> tuple[str, float] | None:
     return unit, int(amount) if amount.is_integer() else amount
 
 
-def one_unit(budget: Mapping[str, float | None]) -> tuple[str, float]:
-    """The unit and the amount.
+def epochs_for(rows: int) -> float:
+    """Passes over labelled rows that train a small network from word vectors: 3 + 12,000 / rows, 4 at least, 30 at most.
+
+    Measured on sets of 500 to 18,000 rows.
+    """
+    return min(max(3 + 12_000 / max(rows, 1), 4.0), 30.0)
+
+
+def one_unit(budget: Mapping[str, Any]) -> tuple[str, Any]:
+    """The unit and the amount: a number, or of epochs also ``AUTO``.
 
     Raises:
         UserError: none or several are given, or the amount is not positive.
     """
     given = {unit: amount for unit in UNITS if (amount := budget.get(unit)) is not None}
     if len(given) > 1:
-        words = [f"budget.{unit}={amount:g}" for unit, amount in given.items()]
+        words = [f"budget.{unit}={shown(amount)}" for unit, amount in given.items()]
         raise UserError(f"{' and '.join(words)}: a budget has one unit. Try {' or '.join(words)}")
     if not given:
         raise UserError(
             f"no budget: give one of {', '.join(f'budget.{unit}' for unit in UNITS)}. Try budget.steps=1000"
         )
     unit, amount = next(iter(given.items()))
-    if not 0 < amount < float("inf"):
+    if amount != AUTO and not 0 < amount < float("inf"):
         raise UserError(f"budget.{unit}={amount:g}: must be a number above 0. Try budget.{unit}=1")
     return unit, amount

@@ -24,7 +24,7 @@ class Budget(Strict):
 
     steps: Count | None = None
     tokens: Count | None = None
-    epochs: Positive | None = None
+    epochs: Positive | Literal["auto"] | None = None
     minutes: Positive | None = None
 
 

@@ -159,6 +159,11 @@ class TextData:
 
     # Batches
 
+    @property
+    def rows(self) -> int:
+        """Examples of the train split."""
+        return len(self.examples("train"))
+
     @cached_property
     def batches_per_epoch(self) -> int:
         """Micro-batches of the first epoch, all ranks together."""

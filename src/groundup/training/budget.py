@@ -14,13 +14,13 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from groundup.config.budget import one_unit
+from groundup.config.budget import AUTO, epochs_for, one_unit
 from groundup.errors import UserError
 from groundup.system.signals import as_keyboard_interrupt
 
 
 def to_steps(
-    budget: Mapping[str, float | None],
+    budget: Mapping[str, Any],
     accumulate: int,
     data: Any,
     seconds_per_step: Callable[[], float],
@@ -31,7 +31,7 @@ def to_steps(
     Args:
         budget: exactly one of ``steps``, ``tokens`` (real ones, no padding), ``epochs``, ``minutes`` is not None.
         accumulate: micro-batches an optimizer step.
-        data: tells ``batches_per_epoch`` (micro-batches of all ranks) and ``tokens_per_batch``.
+        data: tells ``rows`` to learn from, ``batches_per_epoch`` (micro-batches of all ranks) and ``tokens_per_batch``.
         seconds_per_step: called for ``minutes`` only.
         world: processes.
 
@@ -43,8 +43,9 @@ def to_steps(
     if unit == "steps":
         steps, how = round(amount), ""
     elif unit == "epochs":
+        amount = epochs_for(data.rows) if amount == AUTO else amount
         steps = round(amount * data.batches_per_epoch / batches)
-        how = f"{amount:g} epochs x {data.batches_per_epoch:,} batches, {batches} a step"
+        how = f"{amount:.3g} epochs x {data.batches_per_epoch:,} batches, {batches} a step"
     elif unit == "tokens":
         per_step = data.tokens_per_batch * batches
         steps = round(amount / per_step)

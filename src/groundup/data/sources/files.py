@@ -18,6 +18,7 @@ from groundup.data.answers import check_clean
 from groundup.data.reading import Reading, read, suffix_of
 from groundup.data.roles import ROLES, Row, cleaned, columns_by_role, label_text, roles, usual_column
 from groundup.data.sources import hub as hugging_face
+from groundup.data.sources.python_docs import PythonDocs
 from groundup.data.sources.source import SPLITS, Source, Tally, place
 from groundup.errors import UserError
 from groundup.system.cache import Cache
@@ -25,6 +26,7 @@ from groundup.text.clean import Clean
 
 log = logging.getLogger(__name__)
 UNLABELLED = "unlabelled"  # what files of further text are named by
+DOCS = "python_docs"  # in the place of a file of further text
 
 
 class Files(Source):
@@ -36,6 +38,7 @@ class Files(Source):
     text, text_pair, ..., group: the column of each role, see ``data.roles``. A nested column is a path, as in
     ``translation.en``; a .txt has the column ``text``. Where a pair or tokens are named, there is no text.
     unlabelled: files of further text like that of train, in the column of the text: vocabularies and vectors learn from it.
+    ``python_docs`` among them is the documentation that Python carries.
     labels: class names in a fixed order. validation_share: part of train to hold out when there is no validation file:
     rows by their content (so that duplicates stay together), pairs by their source, questions by their context, the end of
     each .txt document.
@@ -213,6 +216,8 @@ class Files(Source):
             yield from ((where, row, document) for where, row in read(path, self.reading))
 
     def further(self) -> Iterator[str]:
+        if DOCS in self.unlabelled:
+            yield from (row["text"] for row in PythonDocs(clean=self.clean).rows("train"))
         for path in self.paths(UNLABELLED):
             column = self.columns.get("text")
             for where, raw in read(path, self.reading):
@@ -225,7 +230,8 @@ class Files(Source):
             return None
         settings = [self.columns.get("text"), self.clean.as_dict() if self.clean else None, asdict(self.reading)]
         content = [(suffix_of(path), _file_hash(path)) for path in self.paths(UNLABELLED)]
-        return Cache.key("files", UNLABELLED, settings, content)
+        docs = PythonDocs(clean=self.clean).fingerprint("train") if DOCS in self.unlabelled else None
+        return Cache.key("files", UNLABELLED, settings, content, docs)
 
     def _which(self) -> str:
         documents = any(map(self.reading.is_document, self.paths("train"))) if "train" in self.files else False
@@ -233,7 +239,8 @@ class Files(Source):
 
     def paths(self, split: str) -> list[Path]:
         paths = []
-        for name in self.unlabelled if split == UNLABELLED else self.files[split]:
+        files = [name for name in self.unlabelled if name != DOCS] if split == UNLABELLED else self.files[split]
+        for name in files:
             if "://" in name:
                 raise UserError(f"{name} is an address: download it, and name the file (data.{split})")
             path = self.root / _path(name)
