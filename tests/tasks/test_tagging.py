@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from functools import partial
 
@@ -22,6 +23,7 @@ from groundup.tasks.tagging import Tagging
 from groundup.text.schemes import may_follow
 from groundup.text.spelling import spelled
 from groundup.text.tokenizer import TokenizerSpec
+from groundup.text.words import together, word_spans
 from groundup.training.optimization import Optimization
 from groundup.training.schedules import Constant
 
@@ -197,3 +199,37 @@ def test_texts_without_words_are_refused():
         TextData(GivenRows(splits), TaggedText, TokenizerSpec("char", 30), Bucketed(), None, seed=1)
     with pytest.raises(UserError, match=r"truncation=tail"):
         make_data(truncation="tail")
+
+
+@pytest.mark.parametrize("crf", [False, True])
+def test_entities_are_told_with_their_words_and_the_probability_of_their_tags(crf):
+    data = make_data()
+    task = make_task(data, crf=crf).eval()
+    torch.nn.init.normal_(task.head.linear.weight, std=0.5)
+    rows = [{"tokens": ["oak", "tree", "and", "crow"]}, {"tokens": []}, TaggedText.of_text("海 fern,  crow")]
+    loader, _ = data.rows_loader(rows, task.collator())
+    (batch,) = loader
+    with torch.inference_mode():
+        emissions, mask = task.emissions(batch)
+        answers = dict(zip(batch["index"].tolist(), task.predict_batch(batch)))
+    found = [task.joined([answers[index]], row) for index, row in enumerate(rows)]
+    assert found[1] == {"predicted": [], "probabilities": [], "entities": []}
+    assert found[2]["words"] == ["海", "fern", ",", "crow"] and "words" not in found[0]
+    chances = emissions.softmax(-1)
+    for place, index in enumerate(batch["index"].tolist()):
+        one, row = found[index], rows[index]
+        if not crf:  # each word stands for itself
+            assert one["probabilities"] == pytest.approx(chances[place, mask[place]].amax(-1).tolist(), abs=1e-5)
+        spans = word_spans(row["text"]) if "text" in row else None
+        for entity in one["entities"]:
+            text = row["text"] if spans else row["tokens"]
+            said = text[entity["start"] : entity["end"]]
+            assert entity["text"] == (said if spans else together(said))
+            first = [begin for begin, _ in spans].index(entity["start"]) if spans else entity["start"]
+            words = len(TaggedText.of_text(entity["text"])["tokens"])
+            assert one["predicted"][first] == f"B-{entity['type']}"
+            shares = one["probabilities"][first : first + words]
+            assert 0 <= entity["score"] <= min(shares) + 1e-6
+            if not crf:
+                assert entity["score"] == pytest.approx(math.prod(shares), abs=1e-4)
+    assert any(one["entities"] for one in found)

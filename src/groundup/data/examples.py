@@ -29,6 +29,7 @@ class Examples(ABC):
 
     truncations: ClassVar[tuple[str, ...]] = ("head", "tail", "head_tail")  # of batching; the first is the default
     words_apart: ClassVar[bool] = False  # whether each of a list of words is tokenized by itself
+    cuts_text: ClassVar[bool] = False  # whether a running text can be given for a list of words, see ``of_text``
     spells: ClassVar[bool] = False  # whether an example has ``characters`` (T, L): how the word at a token is spelled
 
     @classmethod
@@ -59,6 +60,11 @@ class Examples(ABC):
     def label_names(cls, source: Source) -> tuple[tuple[str, ...], tuple[int, ...]]:
         """Class names, and how many rows of the train split have each; empty where there are no classes."""
         return (), ()
+
+    @classmethod
+    def of_text(cls, text: str) -> Row:
+        """A row to answer out of a running text; where ``cuts_text``."""
+        raise NotImplementedError
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -14,11 +14,13 @@ from groundup.data.batching import Batching, Bucketed, TokenBudget
 from groundup.data.collate import IGNORE
 from groundup.data.encoding import EncodedText
 from groundup.data.examples import Examples
+from groundup.data.roles import Row
 from groundup.data.sources.source import Source
 from groundup.errors import UserError
 from groundup.system.cache import Cache
 from groundup.text.spelling import spelled
 from groundup.text.tokenizer import Tokenizer
+from groundup.text.words import word_spans
 
 log = logging.getLogger(__name__)
 _SHOWN = 8  # names of tags in a message
@@ -37,7 +39,13 @@ class TaggedText(Examples):
     batchings = (Bucketed, TokenBudget)
     truncations = ("head",)  # a text is read from its beginning
     words_apart = True
+    cuts_text = True
     spells = True
+
+    @classmethod
+    def of_text(cls, text: str) -> Row:
+        """Its words (see ``text.words``), and the text itself."""
+        return {"tokens": [text[begin:end] for begin, end in word_spans(text)], "text": text}
 
     @classmethod
     def check_columns(cls, columns: Collection[str]) -> None:

@@ -78,6 +78,10 @@ class Answering(ABC):
 
     def row(self, raw: Mapping[str, Any]) -> Row:
         """A row (role -> text) as training saw its rows: the way in of every text that is to be answered."""
+        examples = task_class(self.config).examples
+        if examples.cuts_text and raw.get(self.reads[0]) is None and "text" in raw:
+            row = examples.of_text(raw["text"])  # its words are cleaned, and it stays: places in it are told
+            return {**row, **roles(row, {self.reads[0]: self.reads[0]}, self.clean, "the row")}
         present = [role for role in self.reads if role in self.needed or raw.get(role) is not None]
         return roles(raw, {role: role for role in present}, self.clean, "the row")
 

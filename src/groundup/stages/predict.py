@@ -38,8 +38,10 @@ def run(cfg: Config, job: Job) -> None:
         check_task(task, folder, output, cfg.prefix)
         loaded = load_run(folder.checkpoint or folder.path, cfg.paths.logs, decoding=cfg.get("decoding"))
         check_columns_named(cfg, task, loaded.reads)
-        columns = columns_of(source, loaded, {role: cfg.get(role) for role in loaded.reads})
         reading = reading_of(loaded, cfg)
+        columns = columns_of(source, loaded, {role: cfg.get(role) for role in loaded.reads})
+        if task.examples.cuts_text and cfg.get(loaded.reads[0]) is None:
+            columns = columns_of_text(source, reading, columns, cfg.text) or columns
         check_rows(source, reading, columns)  # a broken last line shows before the first answer
         taken, counts = {*task.answers, *ABOUT}, Counter[str]()
         renamed: set[str] = set()
@@ -78,7 +80,7 @@ def check_task(task: type[Task], folder: RunFolder, output: Path, prefix: str) -
 def check_columns_named(cfg: Config, task: type[Task], reads: Sequence[str]) -> None:
     """Raises UserError for a column of what the task does not read."""
     for role in ROLES:
-        if cfg.get(role) is not None and role not in reads:
+        if cfg.get(role) is not None and role not in reads and not (role == "text" and task.examples.cuts_text):
             raise UserError(f"{role}={cfg[role]}: {task.__name__} reads {' and '.join(reads)}. Leave it out")
 
 
@@ -91,6 +93,19 @@ def columns_of(path: Path, loaded: Answering, named: Mapping[str, str | None]) -
     found = {role: named[role] or (role if role in fixed else own.get(role)) for role in loaded.reads}
     found = {role: column or (role if role in loaded.needed else None) for role, column in found.items()}
     return {role: str(column) for role, column in found.items() if column is not None}
+
+
+def columns_of_text(
+    path: Path, reading: Reading, columns: Mapping[str, str], text: str | None
+) -> dict[str, str] | None:
+    """The column of a running text that is to be cut into words: ``text``, or the one of this name in a file that has no
+    column of words. None: there are words."""
+    if text is None:
+        (column,) = columns.values()
+        _, row = next(read(path, reading))
+        if "text" not in row or (column in row and column != "text"):
+            return None
+    return {"text": text or "text"}
 
 
 def reading_of(loaded: Answering, cfg: Config) -> Reading:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -13,20 +14,22 @@ from groundup.baselines.tagging import tagging_baselines
 from groundup.data.collate import IGNORE, pad
 from groundup.data.facts import Facts
 from groundup.data.loading import Collate
+from groundup.data.roles import Row
 from groundup.data.tagged import TaggedText
 from groundup.data.text_data import TextData
 from groundup.errors import ArgumentError, UserError
 from groundup.metrics.estimate import Estimate
 from groundup.metrics.sections import Section
-from groundup.metrics.tagging import TAGGING, judge_tags, scheme_in, tagging_metrics, tagging_sections
+from groundup.metrics.tagging import TAGGING, judge_tags, scheme_in, spans, tagging_metrics, tagging_sections
 from groundup.models.backbone import Backbone
-from groundup.models.crf import Chain, best_tags, log_normalizer, log_score
+from groundup.models.crf import Chain, best_tags, log_normalizer, log_score, sides
 from groundup.models.heads import ClassificationHead
 from groundup.ranges import Rate
 from groundup.tasks.base import Loss, Optimize, Task, Texts
 from groundup.tasks.evaluation import Split
 from groundup.text.schemes import Scheme, forbidden, misfit, scheme_of
 from groundup.text.tokenizer import Tokenizer
+from groundup.text.words import together, word_spans
 
 
 class TaggingCollator:
@@ -59,7 +62,7 @@ class Tagging(Task):
     examples = TaggedText
     columns = ("tokens", "tags")
     reports = TAGGING
-    answers = ("predicted",)
+    answers = ("predicted", "probabilities", "entities", "words")
     label_tensors = frozenset({"head.linear.weight", "head.linear.bias", "chain.start", "chain.end"})
     label_squares = frozenset({"chain.transitions"})
     baselines_are_trained = False
@@ -151,8 +154,49 @@ class Tagging(Task):
         return [{"index": row, "predicted": tags, "status": status[row]} for row, tags in enumerate(said)]
 
     def predict_batch(self, batch: dict[str, Tensor]) -> list[dict[str, Any]]:
-        found = self.decode(*self.emissions(batch))
-        return [{"predicted": [self.facts.labels[tag] for tag in row if tag >= 0]} for row in found.tolist()]
+        """``predicted`` tags, and ``left`` and ``right``, of which ``joined`` makes probabilities: see ``models.crf.sides``."""
+        emissions, mask = self.emissions(batch)
+        tags = self.decode(emissions, mask)
+        if self.chain is None:
+            chances = emissions.log_softmax(-1).gather(2, tags.clamp(min=0)[:, :, None]).squeeze(2).double()
+            left, right = chances - chances.cumsum(1), chances.cumsum(1)
+        else:
+            left, right = sides(emissions, self.chain(choosing=True), mask, tags.clamp(min=0))
+        return [
+            {
+                "predicted": [self.facts.labels[tag] for tag in row[:count]],
+                "left": before[:count],
+                "right": behind[:count],
+            }
+            for row, before, behind, count in zip(
+                tags.tolist(), left.tolist(), right.tolist(), mask.sum(1).tolist(), strict=True
+            )
+        ]
+
+    def joined(self, answers: Sequence[dict[str, Any]], row: Row) -> dict[str, Any]:
+        """Tags of the words with their probabilities, and the entities; of a running text also the words.
+
+        The ``score`` of an entity is the probability that all its words have their tags, whatever the others have: of a chain
+        over all tags of the sentence, else the product. Its ``start`` and ``end`` (the first behind it) count words, and of a
+        running text characters.
+        """
+        (answer,) = answers
+        tags, left, right = answer["predicted"], answer["left"], answer["right"]
+        shares = [_share(*pair) for pair in zip(left, right, strict=True)]
+        found: dict[str, Any] = {"predicted": tags, "probabilities": shares}
+        words, text = row["tokens"], row.get("text")
+        places = [(place, place + 1) for place in range(len(words))]
+        if text is not None:
+            places = word_spans(text)
+            found = {"words": [text[begin:end] for begin, end in places], **found}
+        if self.scheme is not None:
+            found["entities"] = []
+            for one in spans([tags], self.scheme)[0]:
+                begin, end = places[one.start][0], places[one.end - 1][1]
+                said = together(words[one.start : one.end]) if text is None else text[begin:end]
+                score = _share(left[one.start], right[one.end - 1])
+                found["entities"].append({"text": said, "type": one.type, "start": begin, "end": end, "score": score})
+        return found
 
     def sections(self, rows: list[dict[str, Any]], data: TextData, split: str) -> list[Section]:
         return tagging_sections(rows, self.scheme)
@@ -172,3 +216,8 @@ class Tagging(Task):
         names = self.facts.labels
         rows = [[names[tag] for tag in row if tag >= 0] for row in predicted.tolist()]
         return [[*row, *[names[0]] * (count - len(row))] for row, count in zip(rows, words, strict=True)]
+
+
+def _share(left: float, right: float) -> float:
+    """A probability out of its two sides; rounding must not make it more than 1."""
+    return round(math.exp(min(left + right, 0.0)), 6)
