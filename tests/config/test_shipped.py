@@ -151,3 +151,34 @@ def test_steps_of_a_pipeline_take_overrides_from_the_command_line():
     given = for_steps(["experiment=demo", "pretrain.data.root=a, b", "hydra.run.dir=x"])
     assert given[:2] == ["experiment=demo", "hydra.run.dir=x"]
     assert compose_with_choices("pipeline", given)[0].overrides == ["pretrain.data.root=a, b"]
+
+
+def test_a_key_without_a_step_is_for_all_steps_that_read_it():
+    steps = {
+        "linear": {"stage": "baseline", "overrides": ["seed=5", "folds=2"]},
+        "network": {"stage": "finetune", "overrides": []},
+        "all": {"stage": "ensemble", "overrides": ["members=[{linear},{network}]"]},
+    }
+    words = [
+        "experiment=classifier",
+        "budget.minutes=9",
+        "data=files",
+        "data.train=a.csv",
+        "seed=3",
+        "threads=1",
+        "folds=4",
+    ]
+    given = for_steps([*words, "network.folds=null", "baseline.data.test=b", "hydra.run.dir=x"])
+    assert given[:2] == words[:2] and given[2] == "hydra.run.dir=x" and len(given) == 4
+    listed = [word.strip("'") for word in given[3].removeprefix("overrides=[").removesuffix("]").split("','")]
+    new = {name: node["overrides"] for name, node in changed(steps, listed).items()}
+    shared = ["data=files", "data.train=a.csv", "seed=3", "threads=1"]
+    assert new["linear"] == [*shared, "folds=4", "data.test=b"]
+    assert new["network"] == [*shared, "folds=null"]
+    assert new["all"] == ["members=[{linear},{network}]", "threads=1"]  # its data are those of its members
+
+
+def test_a_key_that_no_step_reads_is_refused():
+    steps = {"network": {"stage": "finetune", "overrides": []}}
+    with pytest.raises(UserError, match="no step reads 'members'"):
+        changed(steps, ["members=[a]"])

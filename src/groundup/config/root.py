@@ -85,6 +85,7 @@ class Root(Strict):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
     threads: Count | None = None
     budget: Budget | None = None
+    minutes_at_most: Positive | None = None
     validate_every: Count = 100
     monitor: str = "validation/loss"
     monitor_mode: Literal["min", "max"] | None = None

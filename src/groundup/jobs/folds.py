@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 from groundup.config.build import instantiate
 from groundup.config.tree import Config
@@ -34,7 +35,7 @@ def run(cfg: Config, job: Job) -> float:
     kind.examples.check_columns(source.columns)
     settle(cfg, source, job.stage)
     job.folder.write_config(cfg)
-    folders = []
+    folders, begun = [], time.monotonic()
     for number in range(1, cfg.held_out + 1):
         folder = RunFolder(job.folder.path / f"fold_{number}")
         folders.append(folder)
@@ -46,6 +47,9 @@ def run(cfg: Config, job: Job) -> float:
             resume_folder(folder, job.stage, cfg.paths)
             continue
         config = Config({**cfg, "fold": number, "held_out": None})
+        if cfg.get("minutes_at_most"):  # what is left, shared by the folds to come
+            left = cfg.minutes_at_most - (time.monotonic() - begun) / 60
+            config.minutes_at_most = max(left / (cfg.held_out + 1 - number), 0.05)
         words = [*job.overrides, f"folds={cfg.folds}", f"fold={number}"]
         group = job.group or job.folder.path.name
         run_job(job.stage, config, folder.path, words, choices=job.choices, group=group, told=[])

@@ -76,15 +76,21 @@ class Task:
 
 
 def for_steps(arguments: list[str]) -> list[str]:
-    """``pretrain.budget.steps=100`` of a pipeline as an item of its list ``overrides``: Hydra knows no key of a step."""
-    own = ("hydra", "paths", "steps")
-    theirs = [
-        word
-        for word in arguments
-        if (match := OVERRIDE.fullmatch(word))
-        and "." in match[1]
-        and match[1].lstrip("+~").partition(".")[0] not in own
-    ]
+    """What is meant for steps as an item of a pipeline's list ``overrides``: Hydra knows no key of a step.
+
+    That is ``pretrain.budget.steps=100``, and ``data=files`` or ``seed=2``, which other stages have and a pipeline has not.
+    """
+    from groundup.config.files import STAGES, conf_dir, stage_keys
+
+    own = {"hydra", "overrides", *stage_keys(conf_dir(), "pipeline")}
+    others = {key for stage in STAGES for key in stage_keys(conf_dir(), stage)}
+
+    def is_theirs(word: str) -> bool:
+        match = OVERRIDE.fullmatch(word)
+        first, dot, _ = match[1].lstrip("+~").partition(".") if match else ("", "", "")
+        return bool(match) and first.partition("/")[0].partition("@")[0] not in own and (bool(dot) or first in others)
+
+    theirs = [word for word in arguments if is_theirs(word)]
     listed = [f"overrides=[{','.join(literal(word) for word in theirs)}]"] if theirs else []
     return [word for word in arguments if word not in theirs] + listed
 

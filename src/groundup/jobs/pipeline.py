@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 from groundup.config.tree import Config
 from groundup.jobs.job import run_job
@@ -16,17 +17,24 @@ from groundup.stages.train import was_saved
 from groundup.system.files import write_text
 
 log = logging.getLogger(__name__)
+SPENT = 0.8  # share of the time left that is trained; the rest is for loading, scoring and what comes after
 
 
 def run(cfg: Config, job: Job) -> None:
     """Runs each step that is not done yet; an interrupted training step goes on where it stopped."""
     steps = compose_steps(changed(cfg.steps, cfg.get("overrides") or []), job.folder.path, cfg.paths)
+    minutes = (cfg.get("budget") or {}).get("minutes")
+    begun = time.monotonic() - (job.folder.status().get("seconds") or 0)
     for number, (name, step) in enumerate(steps.items(), 1):
         folder = RunFolder(step.folder)
         state = folder.status().get("state") if folder.status_file.exists() else None
         log.info("step %d of %d, %s: %s", number, len(steps), name, "done already" if state == "done" else step.stage)
         if state == "done":
             continue
+        if minutes and "minutes_at_most" in step.config:  # what is left, shared by the steps that can be bounded
+            left = minutes - (time.monotonic() - begun) / 60
+            after = [other for other in list(steps.values())[number - 1 :] if "minutes_at_most" in other.config]
+            step.config.minutes_at_most = max(left * SPENT / len(after), 0.1)
         if step.stage in RESUMABLE and (was_saved(folder) or (folder.path / "fold_1").exists()):
             resume_folder(folder, step.stage, cfg.paths)
         else:

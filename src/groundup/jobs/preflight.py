@@ -46,7 +46,9 @@ def preflight(
     if "budget" in plain:
         plain["budget"] = budget_of(plain["budget"], overrides)
     check_keys(plain, stage, overrides, choices)
-    if "budget" in plain:
+    if stage == "pipeline":
+        check_bound(plain.get("budget") or {})
+    elif "budget" in plain:
         one_unit(plain["budget"])
     check_files(stage, plain)
     if not resuming:
@@ -64,6 +66,17 @@ def preflight(
     check(plain, stage, overrides, choices)  # imports what the configuration names, torch with it: keep it last
     check_monitor(plain)
     return told
+
+
+def check_bound(budget: Mapping) -> None:
+    """Raises UserError for a pipeline that is bounded by anything but minutes."""
+    for unit, amount in budget.items():
+        if amount is not None and unit != "minutes":
+            raise UserError(
+                f"budget.{unit}={amount}: a pipeline is bounded in minutes. Try budget.minutes=20, or STEP.budget.{unit}={amount}"
+            )
+    if budget.get("minutes") is not None:
+        one_unit(budget)
 
 
 def check_choices(stage: str, overrides: Sequence[str]) -> None:

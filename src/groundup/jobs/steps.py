@@ -36,9 +36,13 @@ class Step:
 def changed(steps: Mapping[str, Mapping], overrides: Sequence[str]) -> dict[str, dict]:
     """The steps with ``STEP.KEY=VALUE`` or, for all steps of a stage, ``STAGE.KEY=VALUE`` after their own overrides.
 
+    ``KEY=VALUE`` alone is for all steps that read the key; data is not for those that take it from other runs.
+
     Raises:
-        UserError: there is no such step or stage.
+        UserError: there is no such step or stage, and no step reads such a key.
     """
+    from groundup.config.files import conf_dir
+
     new = {str(name): dict(node) for name, node in steps.items()}
     for name, node in new.items():
         if not isinstance(own := node.get("overrides") or [], list):
@@ -46,15 +50,32 @@ def changed(steps: Mapping[str, Mapping], overrides: Sequence[str]) -> dict[str,
         node["overrides"] = list(own)
     for override in overrides:
         sign, owner, rest = re.fullmatch(r"([+~]*)([^.=]*)\.?(.*)", override, re.DOTALL).groups()  # type: ignore[union-attr]
+        named = "=" in rest and not rest.startswith("=")  # STEP.KEY=VALUE, and not KEY=a.b
+        named = named and override.lstrip("+~").startswith(f"{owner}.")
         chosen = [new[owner]] if owner in new else [node for node in new.values() if node.get("stage") == owner]
-        if not chosen or not rest:
+        if not (chosen and named):
+            chosen = [node for node in new.values() if reads(str(node.get("stage")), owner, conf_dir())]
+            sign, rest = "", override
+        if not chosen:
             names = ", ".join(dict.fromkeys([*new, *(str(node.get("stage")) for node in new.values())]))
-            raise UserError(f"{override}: a step's key is written STEP.KEY=VALUE, and STEP is one of {names}")
+            raise UserError(
+                f"{override}: no step reads '{owner}'. A step's key is written STEP.KEY=VALUE, and STEP is one of {names}"
+            )
+        key = rest.lstrip("+~").partition("=")[0]
         for node in chosen:
             if BUDGET.match(rest):  # a budget has one unit
                 node["overrides"] = [one for one in node["overrides"] if not BUDGET.match(one)]
+            node["overrides"] = [one for one in node["overrides"] if one.lstrip("+~").partition("=")[0] != key]
             node["overrides"].append(sign + rest)
     return new
+
+
+def reads(stage: str, key: str, folder: Path) -> bool:
+    """Whether a stage has the root key ``key``, as a value of its own and not as that of a run that it is given."""
+    from groundup.config.files import stage_keys
+
+    known = stage_keys(folder, stage)
+    return key in known and not (key == "data" and known & {"run", "members"})
 
 
 def compose_steps(steps: Mapping[str, Mapping], pipeline: Path, paths: Mapping) -> dict[str, Step]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -19,7 +20,6 @@ RESUMABLE = (
     "pretrain",
     "finetune",
     "baseline",
-    "ensemble",
     "evaluate",
     "pipeline",
 )  # stages that can go on where they stopped
@@ -32,6 +32,7 @@ _NOT_RUNS = {"checkpoints", "wandb", "tensorboard", "samples"}
 def open_run(ref: str | os.PathLike[str], logs: Path, use: Use = "evaluate") -> RunFolder:
     """``find_run``; says which run ``last`` is. Raises UserError also for a folder of another version's format."""
     run, said = find_run(ref, logs, use)
+    run = answering_step(run, use)
     if why := run.foreign_format():
         raise UserError(f"{run.path} {why}")
     if said:
@@ -66,19 +67,30 @@ def find_run(ref: str | os.PathLike[str], logs: Path, use: Use) -> tuple[RunFold
     raise UserError(f"run {ref}: {problem}. {hint}")
 
 
+def answering_step(run: RunFolder, use: Use) -> RunFolder:
+    """The last step of a pipeline that can serve ``use``; any other run, or a pipeline without such a step, as it is."""
+    if run.status().get("stage") != "pipeline" or use == "resume":
+        return run
+    names = [name for name in run.read_config().get("steps") or {} if re.fullmatch(r"\w[\w-]*", str(name))]
+    steps = [RunFolder(run.path / name) for name in reversed(names) if (run.path / name / "config.yaml").is_file()]
+    return next((step for step in steps if step.status().get("stage") != "pipeline" and not unfit(step, use)), run)
+
+
 def unfit(run: RunFolder, use: Use) -> str | None:
     """Why a run cannot serve ``use``, as the end of a sentence; None when it can. Reads no tensor."""
     if why := run.foreign_format():
         return why
     status = run.status()
     stage, state = status.get("stage"), status.get("state", "interrupted")
+    if (step := answering_step(run, use)) is not run:
+        return unfit(step, use)
     kept = run.checkpoint is not None or any((run.checkpoints / name).exists() for name in CHECKPOINTS)
     if use == "resume":
         if stage not in RESUMABLE:
             return f"is a run of `groundup {stage}`, which has nothing to resume. Run it again"
         if state == "failed" and stage == "evaluate":
             return f"failed ({status.get('why')}). Run it again"
-        begun = kept or (run.path / "fold_1").exists() or stage in ("baseline", "ensemble", "pipeline")
+        begun = kept or (run.path / "fold_1").exists() or stage in ("baseline", "pipeline")
         if state == "failed" and not begun:
             return f"failed before its first checkpoint ({status.get('why')}). Start it anew"
         return None if state in ("interrupted", "failed") else f"is {state}"

@@ -69,6 +69,7 @@ def run(cfg: Config, job: Job) -> float:
     for line in adopt_weights(task, parents):
         log.info("%s", line)
     cfg.threads, cfg.budget = threads, {"steps": steps, "tokens": None, "epochs": None, "minutes": None}
+    cfg.minutes_at_most = None
     if job.is_main and checkpoint is None:
         describe(cfg, job.folder, data, task)
     log.info("budget: %s", budget)
@@ -101,7 +102,7 @@ def count_steps(cfg: Config, data: TextData, world: int) -> tuple[int, str]:
         batches = data.train_loader(trial.collator(), steps, num_workers=cfg.num_workers)
         return measure_seconds_per_step(trial, batches, partial(instantiate, cfg.trainer, "trainer"))
 
-    return to_steps(cfg.budget, cfg.trainer.accumulate_grad_batches, data, seconds_per_step, world)
+    return to_steps(cfg.budget, cfg.trainer.accumulate_grad_batches, data, seconds_per_step, world, cfg.minutes_at_most)
 
 
 def describe(cfg: Config, folder: RunFolder, data: TextData, task: Task) -> None:

@@ -25,6 +25,7 @@ def to_steps(
     data: Any,
     seconds_per_step: Callable[[], float],
     world: int = 1,
+    minutes: float | None = None,
 ) -> tuple[int, str]:
     """Optimizer steps, and a line that says how they were counted.
 
@@ -34,6 +35,7 @@ def to_steps(
         data: tells ``rows`` to learn from, ``batches_per_epoch`` (micro-batches of all ranks) and ``tokens_per_batch``.
         seconds_per_step: called for ``minutes`` only.
         world: processes.
+        minutes: for no more steps than fit into so many, on one process.
 
     Raises:
         UserError: none or several are given, or one is not positive.
@@ -58,6 +60,8 @@ def to_steps(
         seconds = seconds_per_step()
         steps = round(amount * 60 / seconds)
         how = f"{amount:g} minutes, {seconds * 1000:.1f} ms a step, validations not counted"
+    if minutes and (most := round(minutes * 60 / seconds_per_step())) < steps:
+        steps, how = most, f"as many as fit into {minutes:.1f} minutes, of {steps:,}"
     steps = max(steps, 1)
     passes = steps * batches / data.batches_per_epoch
     tokens = steps * batches * data.tokens_per_batch

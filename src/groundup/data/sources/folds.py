@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -30,18 +30,20 @@ class Fold(Source):
         self.held_out = folds_of(self._rows, count) == number - 1  # (N,) bool, of the rows of the whole train split
 
     def splits(self) -> list[str]:
-        return ["train", "validation", *(["test"] if "test" in self.source.splits() else [])]
+        return ["train", "validation"]  # a test split is scored once, by all folds together
 
     def rows(self, split: str) -> Sequence[Row]:
-        if split not in ("train", "validation"):
-            return list(self.source.rows(split))
         chosen = self.held_out if split == "validation" else ~self.held_out
         return [self._rows[row] for row in np.flatnonzero(chosen)]
 
     def fingerprint(self, split: str) -> str:
-        if split == "test":
-            return self.source.fingerprint(split)
         return Cache.key("fold", split, self.count, self.number, self.source.fingerprint("train"))
+
+    def further(self) -> Iterable[str]:
+        return self.source.further()
+
+    def further_fingerprint(self) -> str | None:
+        return self.source.further_fingerprint()
 
 
 def folds_of(rows: Sequence[Row], count: int) -> np.ndarray:
