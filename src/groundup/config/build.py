@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from groundup.config.places import permitted_nodes, resolve, trusted
+from groundup.config.places import around, permitted_nodes, resolve, trusted
+from groundup.config.signatures import options_of
 from groundup.config.values import shown
 from groundup.errors import ArgumentError, UserError
 
@@ -49,8 +50,15 @@ def _built(value: Any, path: str, supplied: Mapping[str, Any], within_trusted: b
             for key, item in value.items()
             if key not in ("_target_", "_partial_")
         }
+        outer = around(path)
+        options = options_of(outer, found) if outer else {}
+        others = {key: given.pop(key) for key in options if key in given}
         arguments = {**given, **supplied}
-        return partial(_call, path, found, **arguments) if value.get("_partial_") else _call(path, found, **arguments)
+        if value.get("_partial_"):
+            return partial(_call, path, found, **arguments)
+        made = _call(path, found, **arguments)
+        asked = any(others[key] is not None for key in others if options[key].default is None)
+        return _call(path, outer, made, **others) if asked and outer else made
     if isinstance(value, dict):
         return {key: _built(item, f"{path}.{key}", {}, within_trusted) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -14,9 +14,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel
 
 from groundup.config.files import conf_dir, for_another_verb, origin, stage_keys
-from groundup.config.places import permitted_nodes
+from groundup.config.places import around, permitted_nodes
 from groundup.config.root import Root
-from groundup.config.signatures import OF_STAGE, SET_BY_CODE, SPECIAL, SUPPLIED, parameters_of
+from groundup.config.signatures import OF_STAGE, SET_BY_CODE, SPECIAL, SUPPLIED, options_of, parameters_of
 from groundup.config.spelling import closest
 from groundup.config.suggest import forget, instead_of_key
 from groundup.config.values import EMPTY, MISSING, Parameter, fits, misfit, shown
@@ -152,6 +152,8 @@ def call_mistakes(node: Mapping, target: Callable, path: str, supplied: Collecti
         return
     parameters, takes_any = found
     parameters = {**parameters, **OF_STAGE.get(path, {})}
+    if outer := around(path):
+        parameters = parameters | options_of(outer, target)
     name = getattr(target, "__name__", str(target))
     given = {key: value for key, value in node.items() if key not in SPECIAL}
     for key in given.keys() & set(SET_BY_CODE.get(path, ())):

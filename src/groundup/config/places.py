@@ -30,12 +30,15 @@ class Place:
     homes: packages that its class is defined in, and dotted names of single classes.
     base: what a class of such a package must derive from.
     partial: the code that uses it has arguments to add, so ``_partial_`` may be set.
+    around: a class that is put around what was built. Its keyword-only arguments stand in the same node, whatever is built
+    there; where all of those that may be None are None, it is left out.
     """
 
     what: str
     homes: tuple[str, ...]
     base: str | None = None
     partial: bool = False
+    around: str | None = None
 
 
 def _callbacks() -> tuple[str, ...]:
@@ -55,7 +58,12 @@ PLACES: Mapping[str, Place] = {
     "task": Place("a task", ("groundup.tasks",), "groundup.tasks.base.Task"),
     "task.decoding": _DECODING,
     "decoding": _DECODING,
-    "data": Place("a source of rows", ("groundup.data.sources",), "groundup.data.sources.source.Source"),
+    "data": Place(
+        "a source of rows",
+        ("groundup.data.sources",),
+        "groundup.data.sources.source.Source",
+        around="groundup.data.sources.few_labels.FewLabels",
+    ),
     "data.clean": Place("the cleaning of texts", ("groundup.text.clean.Clean",)),
     "tokenizer": _TOKENIZER,
     "target_tokenizer": _TOKENIZER,
@@ -77,6 +85,12 @@ PLACES: Mapping[str, Place] = {
 def place_at(path: str) -> Place | None:
     """What may be built at the config path ``path``; None: nothing."""
     return PLACES.get(path) or PLACES.get(f"{path.rpartition('.')[0]}.*")
+
+
+def around(path: str) -> type | None:
+    """The class that is put around what is built at ``path``, where its arguments are set."""
+    place = place_at(path)
+    return locate(place.around, path) if place and place.around else None
 
 
 def allowed() -> list[str]:

@@ -59,6 +59,13 @@ def parameters_of(target: Callable, options: bool = False) -> tuple[dict[str, Pa
     return parameters | {name: value for name, value in passed.items() if name not in signature.parameters}, takes_any
 
 
+def options_of(outer: type, inner: Callable) -> dict[str, Parameter]:
+    """The keyword-only arguments of a class that is put around an ``inner`` one, but for names that this has itself."""
+    found, own = parameters_of(outer, options=True), parameters_of(inner)
+    assert found is not None  # it is a class of ours
+    return {name: value for name, value in found[0].items() if own is None or name not in own[0]}
+
+
 def type_hints(target: Callable) -> dict[str, Any]:
     """Annotations with their metadata; a hint that cannot be evaluated here is left out."""
     function = target.__init__ if inspect.isclass(target) else target

@@ -28,6 +28,7 @@ class Examples(ABC):
     two_vocabularies: ClassVar[bool] = False  # whether the target may have a tokenizer of its own
 
     truncations: ClassVar[tuple[str, ...]] = ("head", "tail", "head_tail")  # of batching; the first is the default
+    without_labels: ClassVar[bool] = False  # whether a row teaches by its text alone
     words_apart: ClassVar[bool] = False  # whether each of a list of words is tokenized by itself
     cuts_text: ClassVar[bool] = False  # whether a running text can be given for a list of words, see ``of_text``
     spells: ClassVar[bool] = False  # whether an example has ``characters`` (T, L): how the word at a token is spelled

@@ -76,6 +76,7 @@ class PackedText(Examples):
 
     reads = ("text",)  # a language model scores each text by itself
     batchings = (Packed,)
+    without_labels = True
 
     def __init__(
         self,

@@ -11,8 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from groundup.config.signatures import options_of
 from groundup.data.reading import Reading, format_of, read
 from groundup.data.roles import ROLES, check_columns, in_row, kind_of, usual_column
+from groundup.data.sources.few_labels import FewLabels
 from groundup.data.sources.files import FILES, UNLABELLED, Files, with_other_files
 from groundup.data.sources.source import SPLITS
 from groundup.errors import UserError
@@ -62,6 +64,8 @@ def check_data(plain: Mapping[str, Any], stage: str, run: Mapping[str, Any] | No
     if node is data and found:
         data.update(found)
         source = _opened(node)
+    if node.get("unlabelled"):
+        further_files(node["unlabelled"], source)
     until = time.monotonic() + _SECONDS
     held_out = ["validation"] if source.validation_share and {*source.files} == {"train"} and not source.hub else []
     for split in [*source.files, *held_out]:
@@ -93,7 +97,8 @@ def columns_of_task(target: str) -> tuple[str, ...]:
 
 def _opened(node: Mapping[str, Any]) -> Files:
     """The source, which keeps to itself what the run will tell."""
-    source = Files(**{name: value for name, value in node.items() if name not in ("_target_", "clean")})
+    apart = {"_target_", "clean", *options_of(FewLabels, Files)}
+    source = Files(**{name: value for name, value in node.items() if name not in apart})
     source.told.update(("share", *SPLITS))
     return source
 

@@ -16,7 +16,8 @@ from groundup.data.examples import Examples
 from groundup.data.facts import Facts
 from groundup.data.loading import Collate, StreamLoader
 from groundup.data.roles import Row, running_text
-from groundup.data.sources.source import GivenRows, Source, alike
+from groundup.data.sources.few_labels import AllText
+from groundup.data.sources.source import TEXT, GivenRows, Source, alike
 from groundup.errors import UserError
 from groundup.system.cache import Cache, code_version
 from groundup.text.tokenizer import Tokenizer, TokenizerSpec
@@ -50,7 +51,8 @@ class TextData:
         target_tokenizer: TokenizerSpec | Tokenizer | None = None,
         facts: Facts | None = None,
     ) -> None:
-        self.source: Source = GivenRows({}) if source is None else source
+        source = GivenRows({}) if source is None else source
+        self.source: Source = AllText(source) if examples.without_labels and source.more_text else source
         self.batching, self.seed, self.cache = batching, seed, Cache(Path(cache_dir) if cache_dir else None)
         self.report: dict[str, dict[str, float]] = {}
         self._make, self._given, self._given_target, self._known = examples, tokenizer, target_tokenizer, facts
@@ -70,7 +72,7 @@ class TextData:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """As given, or learned from the train split; of pairs with two, that of the source."""
+        """As given, or learned from the train split and text without labels; of pairs with two, that of the source."""
         roles = self._make.learned_roles(self.source)
         return self._learned(self._given, roles if self._given_target is None else roles[:1])
 
@@ -223,8 +225,10 @@ class TextData:
         if isinstance(given, Tokenizer):
             return given
 
+        split = TEXT if self.source.more_text else "train"
+
         def texts() -> Iterator[str]:
-            for row in self.source.rows("train"):
+            for row in self.source.rows(split):
                 for role in roles:
                     text = row.get(role)
                     if text:

@@ -265,7 +265,8 @@ def _path(name: str) -> Path:
 
 
 FILES = f"{Files.__module__}.{Files.__qualname__}"
-_ROWS = (*SPLITS, UNLABELLED, "root", "local", "hub")  # settings that name rows, not how they are read
+# Settings that name rows, or choose among those of train, not how they are read.
+_ROWS = (*SPLITS, UNLABELLED, "root", "local", "hub", "labelled")
 
 
 def with_other_files(saved: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

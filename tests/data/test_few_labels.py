@@ -1,0 +1,144 @@
+"""Fewer labels than rows: shares of classes, smaller sets within greater ones, and text that nobody labelled."""
+
+import json
+import random
+from collections import Counter
+
+import pytest
+
+from groundup.config.build import instantiate
+from groundup.data.batching import Bucketed, Packed
+from groundup.data.labelled import LabelledText
+from groundup.data.packing import PackedText
+from groundup.data.sources.few_labels import AllText, FewLabels, nested_order
+from groundup.data.sources.files import Files
+from groundup.data.sources.source import TEXT, UNLABELLED, GivenRows
+from groundup.data.text_data import TextData
+from groundup.errors import UserError
+from groundup.text.tokenizer import TokenizerSpec
+
+COUNTS = {"a": 600, "b": 300, "c": 99, "rare": 1}
+ROWS = [
+    {"text": f"text {number} of {name}", "label": name} for name, count in COUNTS.items() for number in range(count)
+]
+random.Random(0).shuffle(ROWS)
+SOURCE = GivenRows({"train": ROWS, "validation": ROWS[:9]})
+
+
+def texts(rows):
+    return [row["text"] for row in rows]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_each_beginning_of_the_order_has_every_class_in_its_share(seed):
+    random.seed(seed)
+    strata = [row["label"] for row in ROWS]
+    order = nested_order(strata, [random.randbytes(8) for _ in strata])
+    assert sorted(order) == list(range(len(ROWS)))
+    seen = Counter()
+    for size, number in enumerate(order, 1):
+        seen[strata[number]] += 1
+        if size >= len(COUNTS):
+            assert all(abs(seen[name] - size * count / len(ROWS)) <= 2 for name, count in COUNTS.items())
+            assert len(seen) == len(COUNTS)
+
+
+def test_fewer_labels_are_among_more_and_follow_from_seed_and_texts_alone():
+    chosen = {size: texts(FewLabels(SOURCE, labelled=size).rows("train")) for size in (4, 50, 51, 700)}
+    assert [len(rows) for rows in chosen.values()] == [4, 50, 51, 700]
+    assert set(chosen[4]) < set(chosen[50]) < set(chosen[51]) < set(chosen[700])
+    assert chosen[50] == texts(FewLabels(SOURCE, labelled=50).rows("train"))
+    other = set(texts(FewLabels(SOURCE, labelled=50, labelled_seed=2).rows("train")))
+    assert other != set(chosen[50])
+    shuffled = GivenRows({"train": random.Random(1).sample(ROWS, len(ROWS))})
+    assert set(texts(FewLabels(shuffled, labelled=50).rows("train"))) == set(chosen[50])
+    assert FewLabels(SOURCE, labelled=50).rows("validation") == SOURCE.rows("validation")
+
+
+def test_every_row_is_either_learned_from_or_text_without_a_label(tmp_path):
+    further = tmp_path / "more.txt"
+    further.write_text("one\ntwo\n", encoding="utf-8")
+    source = FewLabels(SOURCE, labelled=50, unlabelled=str(further))
+    for _ in range(2):  # rows may be read again and again
+        unlabelled = list(source.rows(UNLABELLED))
+        assert sorted([*texts(source.rows("train")), *texts(unlabelled)]) == sorted([*texts(ROWS), "one", "two"])
+    assert all(row.keys() == {"text"} for row in unlabelled)
+    assert texts(source.rows(TEXT)) == [*texts(source.rows("train")), *texts(unlabelled)]
+    assert texts(FewLabels(SOURCE, unlabelled=str(further)).rows(UNLABELLED)) == ["one", "two"]
+    assert FewLabels(SOURCE, unlabelled=str(further)).rows("train") == ROWS
+
+
+def test_what_is_cached_has_another_name_whenever_the_rows_are_others(tmp_path):
+    further = tmp_path / "more.txt"
+    further.write_text("one", encoding="utf-8")
+    made = lambda: [  # noqa: E731
+        SOURCE,
+        *(FewLabels(SOURCE, labelled=50, labelled_seed=seed) for seed in (1, 2)),
+        FewLabels(SOURCE, labelled=51),
+        FewLabels(SOURCE, unlabelled=str(further)),
+    ]
+    names = [
+        one.fingerprint(split) for one in made() for split in ("train", *((UNLABELLED, TEXT) if one.more_text else ()))
+    ]
+    same = [
+        one.fingerprint(split) for one in made() for split in ("train", *((UNLABELLED, TEXT) if one.more_text else ()))
+    ]
+    assert names == same
+    assert len(set(names)) == len(names) - 1  # further text changes nothing about the rows of train
+    before = made()[-1].fingerprint(TEXT)
+    further.write_text("two", encoding="utf-8")
+    assert made()[-1].fingerprint(TEXT) != before
+
+
+def test_streams_give_the_same_rows(tmp_path):
+    path = tmp_path / "train.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    kept, streamed = (
+        FewLabels(Files(train=str(path), text="text", label="label", streaming=streaming), labelled=60)
+        for streaming in (False, True)
+    )
+    for split in ("train", UNLABELLED, TEXT):
+        assert list(kept.rows(split)) == list(streamed.rows(split))
+
+
+def test_tokenizers_and_language_models_learn_from_all_text_and_classifiers_from_labels(tmp_path):
+    few = FewLabels(SOURCE, labelled=50)
+    spec = TokenizerSpec("word", 5000)
+    classes = TextData(few, LabelledText, spec, Bucketed(16), str(tmp_path), seed=1)
+    text = TextData(few, PackedText, spec, Packed(8), str(tmp_path), seed=1)
+    whole = TextData(SOURCE, PackedText, spec, Packed(8), str(tmp_path), seed=1)
+    assert len(classes.examples("train")) == sum(classes.facts.label_counts) == 50
+    assert classes.tokenizer.vocab_size == whole.tokenizer.vocab_size  # every number of a text is a word
+    assert isinstance(text.source, AllText)
+    assert len(text.examples("train").encoded.ids) == len(whole.examples("train").encoded.ids)
+    assert whole.order_fingerprint != text.order_fingerprint  # other rows come first
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"labelled": 1001}, "only 1,000 labelled rows"),
+        ({"labelled": 3}, "data.labelled=3 is less than one row for each of 4 classes. Try data.labelled=4"),
+        ({"unlabelled": "nowhere.txt"}, "data.unlabelled: "),
+    ],
+)
+def test_what_cannot_be_chosen_is_said_in_one_line(options, said):
+    source = FewLabels(SOURCE, **options)
+    with pytest.raises(UserError, match=said) as error:
+        list(source.rows(UNLABELLED))
+    assert "\n" not in str(error.value)
+
+
+def test_text_alone_has_no_labels_to_choose_from():
+    with pytest.raises(UserError, match="the data has no labels"):
+        FewLabels(GivenRows({"train": [{"text": "a"}]}), labelled=5)
+
+
+def test_every_source_of_a_configuration_takes_fewer_labels():
+    node = {"_target_": "groundup.data.sources.python_docs.PythonDocs", "name": "topic"}
+    keys = {"labelled": None, "labelled_seed": 1, "unlabelled": None, "pseudo_labels": None}
+    whole = instantiate({**node, **keys}, "data")
+    assert not isinstance(whole, FewLabels)  # it costs nothing
+    few = instantiate({**node, **keys, "labelled": 30}, "data")
+    assert len(list(few.rows("train"))) == 30
+    assert len(list(few.rows(UNLABELLED))) == len(whole.rows("train")) - 30
