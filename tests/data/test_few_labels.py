@@ -10,9 +10,10 @@ from groundup.config.build import instantiate
 from groundup.data.batching import Bucketed, Packed
 from groundup.data.labelled import LabelledText
 from groundup.data.packing import PackedText
-from groundup.data.sources.few_labels import AllText, FewLabels, nested_order
+from groundup.data.sources.few_labels import AllText, FewLabels, Taught, nested_order
 from groundup.data.sources.files import Files
-from groundup.data.sources.source import TEXT, UNLABELLED, GivenRows
+from groundup.data.sources.folds import Fold
+from groundup.data.sources.source import GivenRows
 from groundup.data.text_data import TextData
 from groundup.errors import UserError
 from groundup.text.tokenizer import TokenizerSpec
@@ -56,38 +57,43 @@ def test_fewer_labels_are_among_more_and_follow_from_seed_and_texts_alone():
 
 
 def test_every_row_is_either_learned_from_or_text_without_a_label(tmp_path):
-    further = tmp_path / "more.txt"
-    further.write_text("one\ntwo\n", encoding="utf-8")
-    source = FewLabels(SOURCE, labelled=50, unlabelled=str(further))
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
+    (tmp_path / "more.txt").write_text("one\ntwo\n", encoding="utf-8")
+    files = Files("train.jsonl", unlabelled="more.txt", root=str(tmp_path), text="text", label="label", txt="line")
+    source = FewLabels(files, labelled=50)
     for _ in range(2):  # rows may be read again and again
-        unlabelled = list(source.rows(UNLABELLED))
+        unlabelled = list(source.without_labels())
         assert sorted([*texts(source.rows("train")), *texts(unlabelled)]) == sorted([*texts(ROWS), "one", "two"])
     assert all(row.keys() == {"text"} for row in unlabelled)
-    assert texts(source.rows(TEXT)) == [*texts(source.rows("train")), *texts(unlabelled)]
-    assert texts(FewLabels(SOURCE, unlabelled=str(further)).rows(UNLABELLED)) == ["one", "two"]
-    assert FewLabels(SOURCE, unlabelled=str(further)).rows("train") == ROWS
+    assert list(source.further()) == texts(unlabelled)
+    assert texts(AllText(source).rows("train")) == [*texts(source.rows("train")), *texts(unlabelled)]
+    assert list(Fold(source, 5, 2).without_labels()) == unlabelled
 
 
-def test_what_is_cached_has_another_name_whenever_the_rows_are_others(tmp_path):
-    further = tmp_path / "more.txt"
-    further.write_text("one", encoding="utf-8")
-    made = lambda: [  # noqa: E731
-        SOURCE,
-        *(FewLabels(SOURCE, labelled=50, labelled_seed=seed) for seed in (1, 2)),
-        FewLabels(SOURCE, labelled=51),
-        FewLabels(SOURCE, unlabelled=str(further)),
-    ]
-    names = [
-        one.fingerprint(split) for one in made() for split in ("train", *((UNLABELLED, TEXT) if one.more_text else ()))
-    ]
-    same = [
-        one.fingerprint(split) for one in made() for split in ("train", *((UNLABELLED, TEXT) if one.more_text else ()))
-    ]
-    assert names == same
-    assert len(set(names)) == len(names) - 1  # further text changes nothing about the rows of train
-    before = made()[-1].fingerprint(TEXT)
-    further.write_text("two", encoding="utf-8")
-    assert made()[-1].fingerprint(TEXT) != before
+def test_what_is_cached_has_another_name_whenever_the_rows_are_others():
+    few = [FewLabels(SOURCE, labelled=size, labelled_seed=seed) for size, seed in ((50, 1), (50, 2), (51, 1))]
+    names = [one.fingerprint("train") for one in [SOURCE, *few, *map(AllText, few)]]
+    names += [one.further_fingerprint() for one in few]
+    assert len(set(names)) == len(names)
+    again = FewLabels(SOURCE, labelled=50)
+    assert (again.fingerprint("train"), again.further_fingerprint()) == (names[1], few[0].further_fingerprint())
+    assert again.fingerprint("validation") == SOURCE.fingerprint("validation")
+
+
+def test_students_have_the_rows_of_their_teachers_beside_their_own(tmp_path):
+    file = tmp_path / "pseudo.jsonl"
+    rows = [{"text": "a\u2028b", "label": "a", "weight": 0.5}, {"text": "c", "label": "b", "weight": 0.25}]
+    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    taught = Taught(FewLabels(SOURCE, labelled=50), str(file))
+    assert list(taught.rows("train"))[50:] == rows
+    assert list(taught.rows("validation")) == list(SOURCE.rows("validation"))
+    data = TextData(taught, LabelledText, TokenizerSpec("word", 5000), Bucketed(16), None, seed=1)
+    examples = data.examples("train").__getitems__([(0, 49), (0, 50), (0, 51)])
+    assert [example["weights"] for example in examples] == [1.0, 0.5, 0.25]
+    assert all("weights" not in example for example in data.examples("validation").__getitems__([(0, 0), (0, 1)]))
+    before = taught.fingerprint("train")
+    file.write_text("", encoding="utf-8")
+    assert Taught(FewLabels(SOURCE, labelled=50), str(file)).fingerprint("train") != before
 
 
 def test_streams_give_the_same_rows(tmp_path):
@@ -97,18 +103,18 @@ def test_streams_give_the_same_rows(tmp_path):
         FewLabels(Files(train=str(path), text="text", label="label", streaming=streaming), labelled=60)
         for streaming in (False, True)
     )
-    for split in ("train", UNLABELLED, TEXT):
-        assert list(kept.rows(split)) == list(streamed.rows(split))
+    assert list(kept.rows("train")) == list(streamed.rows("train"))
+    assert list(kept.further()) == list(streamed.further())
 
 
 def test_tokenizers_and_language_models_learn_from_all_text_and_classifiers_from_labels(tmp_path):
     few = FewLabels(SOURCE, labelled=50)
-    spec = TokenizerSpec("word", 5000)
+    spec = TokenizerSpec("char", 5000)
     classes = TextData(few, LabelledText, spec, Bucketed(16), str(tmp_path), seed=1)
     text = TextData(few, PackedText, spec, Packed(8), str(tmp_path), seed=1)
     whole = TextData(SOURCE, PackedText, spec, Packed(8), str(tmp_path), seed=1)
     assert len(classes.examples("train")) == sum(classes.facts.label_counts) == 50
-    assert classes.tokenizer.vocab_size == whole.tokenizer.vocab_size  # every number of a text is a word
+    assert classes.tokenizer.vocab_size == whole.tokenizer.vocab_size
     assert isinstance(text.source, AllText)
     assert len(text.examples("train").encoded.ids) == len(whole.examples("train").encoded.ids)
     assert whole.order_fingerprint != text.order_fingerprint  # other rows come first
@@ -119,13 +125,12 @@ def test_tokenizers_and_language_models_learn_from_all_text_and_classifiers_from
     [
         ({"labelled": 1001}, "only 1,000 labelled rows"),
         ({"labelled": 3}, "data.labelled=3 is less than one row for each of 4 classes. Try data.labelled=4"),
-        ({"unlabelled": "nowhere.txt"}, "data.unlabelled: "),
     ],
 )
 def test_what_cannot_be_chosen_is_said_in_one_line(options, said):
     source = FewLabels(SOURCE, **options)
     with pytest.raises(UserError, match=said) as error:
-        list(source.rows(UNLABELLED))
+        list(source.rows("train"))
     assert "\n" not in str(error.value)
 
 
@@ -134,11 +139,12 @@ def test_text_alone_has_no_labels_to_choose_from():
         FewLabels(GivenRows({"train": [{"text": "a"}]}), labelled=5)
 
 
-def test_every_source_of_a_configuration_takes_fewer_labels():
-    node = {"_target_": "groundup.data.sources.python_docs.PythonDocs", "name": "topic"}
-    keys = {"labelled": None, "labelled_seed": 1, "unlabelled": None, "pseudo_labels": None}
+def test_a_source_of_a_configuration_takes_fewer_labels(tmp_path):
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
+    node = {"_target_": "groundup.data.sources.files.Files", "train": str(tmp_path / "train.jsonl"), "label": "label"}
+    keys = {"labelled": None, "labelled_seed": 1}
     whole = instantiate({**node, **keys}, "data")
-    assert not isinstance(whole, FewLabels)  # it costs nothing
+    assert isinstance(whole, Files)  # it costs nothing
     few = instantiate({**node, **keys, "labelled": 30}, "data")
     assert len(list(few.rows("train"))) == 30
-    assert len(list(few.rows(UNLABELLED))) == len(whole.rows("train")) - 30
+    assert len(list(few.without_labels())) == len(ROWS) - 30

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from toy_run import Journal, ToyTask, train
 
 from groundup.errors import UserError
+from groundup.models.transformer import TransformerEncoder
 from groundup.training.checkpoints import Checkpoints
 from groundup.training.early_stopping import EarlyStopping
 from groundup.training.ema import EMA
@@ -273,6 +274,38 @@ def test_freezing_is_exact_on_resume(tmp_path: Path) -> None:
     train(tmp_path / "part", 12, more=(Freeze(until=7), Stop()))
     part, _ = train(tmp_path / "part", 12, resume=True, more=(Freeze(until=7),))
     assert part.trace == whole.trace[5:]
+
+
+def test_levels_start_to_learn_from_the_top_down(make_levels) -> None:
+    task, starts = make_levels
+    levels = task.model.levels()
+    names = {id(parameter): name for name, parameter in task.named_parameters()}
+    wanted = {
+        names[id(parameter)]: 4 + 3 * (len(levels) - 1 - depth)
+        for depth, level in enumerate(levels)
+        for module in level
+        for parameter in module.parameters()
+    }
+    assert len(levels) == 3
+    assert {name: starts[name] for name in wanted} == wanted
+    assert {start for name, start in starts.items() if name not in wanted} == {4}  # the last norm
+
+
+@pytest.fixture
+def make_levels() -> tuple[torch.nn.Module, dict[str, int]]:
+    """A task with a Transformer, and when each parameter of this starts to learn."""
+    task = torch.nn.Module()
+    task.model, task.head = TransformerEncoder(20, width=8, layers=2, heads=2), torch.nn.Linear(8, 2)
+    freeze = Freeze(until=4, unfreeze_every=3)
+    freeze.setup(None, task, "fit")
+    names = {id(parameter): name for name, parameter in task.named_parameters()}
+    return task, {names[id(one)]: start for one, start in zip(freeze._frozen, freeze._starts, strict=True)}
+
+
+def test_levels_are_asked_of_models_alone(tmp_path: Path) -> None:
+    assert Freeze(unfreeze_every=5).until == 5
+    with pytest.raises(UserError, match=r"unfreeze_every is for models.* Try callbacks\.freeze\.what=model"):
+        train(tmp_path, 4, more=(Freeze(what="head", unfreeze_every=2),))
 
 
 def test_unknown_part_is_named(tmp_path: Path) -> None:

@@ -75,6 +75,8 @@ class Root(Strict):
     scheduler: Node | None = None
     trainer: Node | None = None
     callbacks: Node | None = None
+    augmentation: Node | None = None
+    self_training: Node | None = None
     logger: Node | None = None
     wandb: Wandb | None = None
     decoding: Node | None = None
@@ -91,6 +93,8 @@ class Root(Strict):
     monitor_mode: Literal["min", "max"] | None = None
     checkpoint_every: Count = 200
     init_from: str | Parts | None = None
+    task_adaptive: bool | None = None
+    task_adaptive_epochs: Positive = 5.0
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     l1: Annotated[float, Field(ge=0)] = 0.0
     compile: bool = False

@@ -13,6 +13,7 @@ from groundup.config.values import Parameter
 SUPPLIED: Mapping[str, Collection[str]] = {
     "model": {"vocab_size"},
     "task": {"model", "facts", "tokenizer", "optimize"},
+    "augmentation": {"tokenizer", "examples"},
     "optimizer": {"*"},
     "scheduler": {"*"},
     "callbacks": {"*"},

@@ -28,6 +28,7 @@ class Examples(ABC):
     two_vocabularies: ClassVar[bool] = False  # whether the target may have a tokenizer of its own
 
     truncations: ClassVar[tuple[str, ...]] = ("head", "tail", "head_tail")  # of batching; the first is the default
+    words_may_move: ClassVar[bool] = False  # whether the label of a row is that of its whole text
     without_labels: ClassVar[bool] = False  # whether a row teaches by its text alone
     words_apart: ClassVar[bool] = False  # whether each of a list of words is tokenized by itself
     cuts_text: ClassVar[bool] = False  # whether a running text can be given for a list of words, see ``of_text``

@@ -20,8 +20,9 @@ from groundup.text.tokenizer import Tokenizer
 class LabelledText(Examples):
     """One example a row: ``<cls> text <sep>``, or ``<cls> text <sep> text_pair <sep>``, at most ``max_length`` tokens.
 
-    An example has ``input_ids`` (T,) int64, ``index`` (its row) and, unless the split is ``predict``, ``labels`` (an
-    int). ``truncation`` says what of a long text stays: its ``head``, its ``tail``, or the first quarter and the last
+    An example has ``input_ids`` (T,) int64, ``index`` (its row) and, unless the split is ``predict``, ``labels`` (an int); of a
+    source with weights also ``weights``, a number by which its loss counts. ``truncation`` says what of a long text stays:
+    its ``head``, its ``tail``, or the first quarter and the last
     three quarters (``head_tail``; Sun et al. 2019 kept 128 + 382 of 510). Of a pair, the longer text gives way first.
     Raises ``UserError`` for a row without a label, a label that training did not know, or an empty split.
     """
@@ -29,6 +30,7 @@ class LabelledText(Examples):
     reads = TEXT_ROLES
     batchings = (Bucketed, TokenBudget)
     learns = "label"  # the role that holds what is to be answered
+    words_may_move = True
 
     @classmethod
     def check_columns(cls, columns: Collection[str]) -> None:
@@ -61,6 +63,9 @@ class LabelledText(Examples):
         self.truncated_rows = np.any(self.kept < full, axis=1)  # (rows,) bool
         self._lengths = self.kept.sum(axis=1) + 1 + encoded.parts
         self.targets = None if split == "predict" else self.targets_of(source, labels, split)
+        self.weights = None
+        if split == "train" and source.weighted:
+            self.weights = np.array([row.get("weight", 1.0) for row in source.rows(split)], dtype=np.float64)
 
     def targets_of(self, source: Source, labels: Sequence[str], split: str) -> np.ndarray:
         """What is to be answered for each row: its class (rows,) int64."""
@@ -119,6 +124,9 @@ class LabelledText(Examples):
         if self.targets is not None:
             for example, target in zip(examples, self.targets[indexes].tolist(), strict=True):
                 example["labels"] = target
+        if self.weights is not None:
+            for example, weight in zip(examples, self.weights[indexes].tolist(), strict=True):
+                example["weights"] = weight
         return examples
 
 

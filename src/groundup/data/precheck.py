@@ -64,8 +64,6 @@ def check_data(plain: Mapping[str, Any], stage: str, run: Mapping[str, Any] | No
     if node is data and found:
         data.update(found)
         source = _opened(node)
-    if node.get("unlabelled"):
-        further_files(node["unlabelled"], source)
     until = time.monotonic() + _SECONDS
     held_out = ["validation"] if source.validation_share and {*source.files} == {"train"} and not source.hub else []
     for split in [*source.files, *held_out]:

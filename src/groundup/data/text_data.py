@@ -17,7 +17,7 @@ from groundup.data.facts import Facts
 from groundup.data.loading import Collate, StreamLoader
 from groundup.data.roles import Row, running_text
 from groundup.data.sources.few_labels import AllText
-from groundup.data.sources.source import TEXT, GivenRows, Source, alike
+from groundup.data.sources.source import GivenRows, Source, alike
 from groundup.errors import UserError
 from groundup.system.cache import Cache, code_version
 from groundup.text.tokenizer import Tokenizer, TokenizerSpec
@@ -52,7 +52,9 @@ class TextData:
         facts: Facts | None = None,
     ) -> None:
         source = GivenRows({}) if source is None else source
-        self.source: Source = AllText(source) if examples.without_labels and source.more_text else source
+        self.source: Source = source
+        if examples.without_labels and source.further_fingerprint() is not None:
+            self.source = AllText(source)
         self.batching, self.seed, self.cache = batching, seed, Cache(Path(cache_dir) if cache_dir else None)
         self.report: dict[str, dict[str, float]] = {}
         self._make, self._given, self._given_target, self._known = examples, tokenizer, target_tokenizer, facts
@@ -225,10 +227,8 @@ class TextData:
         if isinstance(given, Tokenizer):
             return given
 
-        split = TEXT if self.source.more_text else "train"
-
         def texts() -> Iterator[str]:
-            for row in self.source.rows(split):
+            for row in self.source.rows("train"):
                 for role in roles:
                     text = row.get(role)
                     if text:

@@ -6,14 +6,11 @@ import logging
 import time
 
 from groundup.config.tree import Config
-from groundup.jobs.job import run_job
-from groundup.jobs.resume import resume_folder
+from groundup.jobs.resume import complete
 from groundup.jobs.steps import changed, compose_steps
 from groundup.report.table import show_table
 from groundup.runs.folder import RunFolder
 from groundup.runs.job import Job
-from groundup.runs.reference import RESUMABLE
-from groundup.stages.train import was_saved
 from groundup.system.files import write_text
 
 log = logging.getLogger(__name__)
@@ -35,11 +32,7 @@ def run(cfg: Config, job: Job) -> None:
             left = minutes - (time.monotonic() - begun) / 60
             after = [other for other in list(steps.values())[number - 1 :] if "minutes_at_most" in other.config]
             step.config.minutes_at_most = max(left * SPENT / len(after), 0.1)
-        if step.stage in RESUMABLE and (was_saved(folder) or (folder.path / "fold_1").exists()):
-            resume_folder(folder, step.stage, cfg.paths)
-        else:
-            group = job.folder.path.name
-            run_job(step.stage, step.config, folder.path, step.overrides, choices=step.choices, group=group)
+        complete(step.stage, step.config, folder, step.overrides, job.folder.path.name, step.choices)
     conclude(cfg, job, {name: RunFolder(step.folder) for name, step in steps.items()})
 
 

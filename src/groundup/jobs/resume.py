@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from groundup.config.compose import compose
@@ -16,6 +16,7 @@ from groundup.runs.folder import RunFolder
 from groundup.runs.job import Job
 from groundup.runs.lock import check_unlocked
 from groundup.runs.reference import RESUMABLE, open_run, unfit
+from groundup.stages.train import was_saved
 from groundup.system.files import damaged, require_own_files
 
 log = logging.getLogger(__name__)
@@ -35,8 +36,29 @@ def run(cfg: Config, job: Job) -> float | None:
     return resume_folder(folder, stage, cfg.paths)
 
 
-def resume_folder(folder: RunFolder, stage: str, paths: Config) -> float | None:
-    """Resumes one folder; says which keys of today's configuration differ from the saved ones.
+def complete(
+    stage: str,
+    cfg: Mapping,
+    folder: RunFolder,
+    overrides: Sequence[str] = (),
+    group: str | None = None,
+    choices: Mapping[str, str | None] | None = None,
+    quiet: bool = False,
+) -> None:
+    """Runs a stage that is a part of another job: not at all where it is done, to its end where it was interrupted.
+
+    ``quiet``: as for ``resume_folder``.
+    """
+    if folder.status_file.exists() and folder.status().get("state") == "done":
+        return
+    if stage in RESUMABLE and (was_saved(folder) or (folder.path / "fold_1").exists()):
+        resume_folder(folder, stage, cfg["paths"], quiet)
+    else:
+        run_job(stage, cfg, folder.path, overrides, choices=choices, group=group)
+
+
+def resume_folder(folder: RunFolder, stage: str, paths: Config, quiet: bool = False) -> float | None:
+    """Resumes one folder; says which keys of today's configuration differ from the saved ones, unless ``quiet``.
 
     Args:
         paths: where logs and cached data are today; those of the folder may be of another machine.
@@ -50,7 +72,7 @@ def resume_folder(folder: RunFolder, stage: str, paths: Config) -> float | None:
             raise damaged(inner, "a file where a folder belongs")
     saved = folder.read_config() | {"paths": paths}
     overrides = [word for word in folder.status().get("overrides") or [] if isinstance(word, str)]
-    for line in drift(saved, stage, overrides):
+    for line in () if quiet else drift(saved, stage, overrides):
         log.warning("%s (the saved value is used)", line)
     return run_job(stage, saved, folder.path, overrides, resuming=True)
 
@@ -69,6 +91,8 @@ def drift(saved: Mapping, stage: str, overrides: list[str]) -> list[str]:
         settled += ("model.", "size.", "tokenizer.")
     if (saved.get("model") or {}).get("vectors"):  # and these from the vectors
         settled += ("model.vectors", "model.embedding_width")
+    if stage == "finetune":  # and made these
+        settled += ("self_training.labels", *(("init_from",) if saved.get("task_adaptive") else ()))
     return [
         f"{key}: saved {then.get(key, 'nothing')}, today {now.get(key, 'nothing')}"
         for key in sorted(then.keys() | now.keys())

@@ -26,7 +26,8 @@ RESUMABLE = (
 CHECKPOINTS = (BEST, LAST, PREVIOUS)
 MEMBERS = "members.json"  # runs inside a run that answer together, with their weights
 CLASSIFIERS = (MEMBERS, "baseline.npz")  # what answers in a run without a network
-_NOT_RUNS = {"checkpoints", "wandb", "tensorboard", "samples"}
+EARLIER = "earlier"  # folder in a run: what it had trained first for itself, which ``last`` never means
+_NOT_RUNS = {"checkpoints", "wandb", "tensorboard", "samples", EARLIER}
 
 
 def open_run(ref: str | os.PathLike[str], logs: Path, use: Use = "evaluate") -> RunFolder:
@@ -90,7 +91,9 @@ def unfit(run: RunFolder, use: Use) -> str | None:
             return f"is a run of `groundup {stage}`, which has nothing to resume. Run it again"
         if state == "failed" and stage == "evaluate":
             return f"failed ({status.get('why')}). Run it again"
-        begun = kept or (run.path / "fold_1").exists() or stage in ("baseline", "pipeline")
+        begun = (
+            kept or any((run.path / name).exists() for name in ("fold_1", EARLIER)) or stage in ("baseline", "pipeline")
+        )
         if state == "failed" and not begun:
             return f"failed before its first checkpoint ({status.get('why')}). Start it anew"
         return None if state in ("interrupted", "failed") else f"is {state}"

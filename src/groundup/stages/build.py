@@ -17,6 +17,7 @@ from groundup.config.signatures import OF_STAGE
 from groundup.config.tree import Config
 from groundup.data.facts import Facts
 from groundup.data.seeding import mix
+from groundup.data.sources.few_labels import Taught
 from groundup.data.sources.folds import Fold
 from groundup.data.sources.source import Source
 from groundup.data.text_data import TextData
@@ -107,14 +108,17 @@ def task_word(task: type[Task]) -> str:
 def source_of(cfg: Config) -> Source:
     """The rows of the config; with ``folds=5 fold=2`` those of the second fold are held out, in the place of validation.
 
+    A student also has the rows that its teacher gave a class: ``self_training.labels``.
+
     Raises UserError for a fold that is none of them.
     """
     source = instantiate(cfg.data, "data")
-    if not cfg.get("fold"):
-        return source
-    if not isinstance(cfg.get("folds"), int):
-        raise UserError(f"fold={cfg.fold}: of how many? Try folds=5 fold={cfg.fold}")
-    return Fold(source, cfg.folds, cfg.fold)
+    if cfg.get("fold"):
+        if not isinstance(cfg.get("folds"), int):
+            raise UserError(f"fold={cfg.fold}: of how many? Try folds=5 fold={cfg.fold}")
+        source = Fold(source, cfg.folds, cfg.fold)
+    labels = cfg.at("self_training.labels")
+    return Taught(source, labels) if labels else source
 
 
 def build_data(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from groundup.config.build import instantiate
 from groundup.config.tree import Config
+from groundup.data.augmentation import Augmentation
 from groundup.data.datamodule import TextDataModule
 from groundup.data.text_data import TextData
 from groundup.runs.checkpoints import LAST, PREVIOUS, load_checkpoint
@@ -158,10 +159,17 @@ def run_training(
         log.info("resuming at step %d", saved_step(checkpoint))
     total = steps * trainer.accumulate_grad_batches
     start = saved_batches(checkpoint) if checkpoint else 0
-    batches = TextDataModule(data, task.collator(), total, start, cfg.num_workers)
+    batches = TextDataModule(data, task.collator(), total, start, cfg.num_workers, augmentations(cfg, data))
     begun = time.perf_counter()
     fit(trainer, task, batches, checkpoint)
     log.info("trained to step %d in %.1f s", trainer.global_step, time.perf_counter() - begun)
+
+
+def augmentations(cfg: Config, data: TextData) -> list[Augmentation]:
+    """What changes training rows, in the order of the config."""
+    chosen = {name: node for name, node in (cfg.get("augmentation") or {}).items() if node}
+    known = {"tokenizer": data.tokenizer, "examples": data.examples("train")} if chosen else {}
+    return [instantiate(node, f"augmentation.{name}", **known) for name, node in chosen.items()]
 
 
 def conclude(cfg: Config, folder: RunFolder, data: TextData) -> float:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
 from groundup.baselines.classification import classification_baselines
@@ -31,6 +32,7 @@ from groundup.models.layers import WordDropout
 from groundup.ranges import Rate
 from groundup.tasks.base import Loss, Optimize, Task, Texts
 from groundup.tasks.evaluation import Split
+from groundup.tasks.regularization import divergence, draw_mix
 from groundup.text.tokenizer import Tokenizer
 
 
@@ -58,13 +60,17 @@ class Classification(Task):
         word_dropout: Rate = 0.0,
         label_smoothing: Rate = 0.0,
         class_weights: Literal["balanced"] | list[float] | None = None,
+        r_drop: Annotated[float, Field(ge=0)] = 0.0,
+        mixup: Annotated[float, Field(ge=0)] = 0.0,
         optimize: Optimize | None = None,
     ) -> None:
         super().__init__(model, facts, tokenizer, optimize)
         self.pooling = pooling_for(pooling, model)
         self.head = ClassificationHead(model.width, len(facts.labels), dropout=dropout)
         self.word_dropout = WordDropout(word_dropout, facts.unk_id, facts.first_word)
-        self.label_smoothing = label_smoothing
+        self.label_smoothing, self.r_drop, self.mixup = label_smoothing, r_drop, mixup
+        if r_drop and mixup:
+            raise ArgumentError("r_drop compares two readings of a row, and mixup mixes two rows", "mixup=0")
         self.register_buffer("class_weights", _class_weights(class_weights, facts), persistent=False)
 
     @classmethod
@@ -78,21 +84,42 @@ class Classification(Task):
     def collator(self) -> Collate:
         return ClassificationCollator(self.facts)
 
+    def vectors(self, batch: dict[str, Tensor]) -> Tensor:
+        """What is known of each row (B, D), before the output layer."""
+        return self.pooling(self.hidden_states(batch), batch.get("attention_mask"))
+
     def logits(self, batch: dict[str, Tensor]) -> Tensor:
         """Class scores (B, C)."""
-        return self.head(self.pooling(self.hidden_states(batch), batch.get("attention_mask"))).float()
+        return self.head(self.vectors(batch)).float()
 
     def probabilities(self, batch: dict[str, Tensor]) -> Tensor:
         return self.logits(batch).softmax(-1)
 
     def loss(self, batch: dict[str, Tensor]) -> Loss:
-        batch = {**batch, "input_ids": self.word_dropout(batch["input_ids"])}
-        labels, weights, logits = batch["labels"], self.class_weights, self.logits(batch)
-        cross_entropy = partial(F.cross_entropy, logits, labels, weight=weights, reduction="sum")
-        count = torch.tensor(float(len(labels)), device=labels.device) if weights is None else weights[labels].sum()
-        if not self.label_smoothing:
-            return Loss(cross_entropy(), count)
-        return Loss(cross_entropy(label_smoothing=self.label_smoothing), count, plain=cross_entropy())
+        labels, weights = batch["labels"], self.class_weights
+        own = batch["weights"] if "weights" in batch else torch.ones(len(labels), device=labels.device)
+        counts = own if weights is None else own * weights[labels]  # (B,): how much each row counts
+        vectors = self.vectors(self._with_words_dropped(batch))
+        logits = self.head(vectors).float()
+        each = partial(F.cross_entropy, weight=weights, reduction="none")
+        plain = (each(logits, labels) * own).sum()
+        if not (self.label_smoothing or (self.training and (self.r_drop or self.mixup))):
+            return Loss(plain, counts.sum())
+        each = partial(each, label_smoothing=self.label_smoothing)
+        if self.training and self.mixup:
+            share, partner = draw_mix(len(labels), self.mixup, vectors.device)
+            mixed = self.head(share * vectors + (1 - share) * vectors[partner]).float()
+            losses = share * each(mixed, labels) * own + (1 - share) * each(mixed, labels[partner]) * own[partner]
+        elif self.training and self.r_drop:
+            again = self.logits(self._with_words_dropped(batch))  # with other units, and words, dropped
+            losses = (each(logits, labels) + each(again, labels)) / 2 * own
+            losses = losses + self.r_drop * divergence(logits, again) * counts
+        else:
+            losses = each(logits, labels) * own
+        return Loss(losses.sum(), counts.sum(), plain=plain)
+
+    def _with_words_dropped(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {**batch, "input_ids": self.word_dropout(batch["input_ids"])}
 
     def evaluate_batch(self, batch: dict[str, Tensor], split: Split | None = None) -> dict[str, Tensor]:
         return {"probabilities": self.probabilities(batch), "labels": batch["labels"]}
@@ -113,7 +140,10 @@ class Classification(Task):
 
     @classmethod
     def baselines(cls, data: Texts, split: str) -> dict[str, dict[str, Estimate]]:
-        return classification_baselines(data.texts("train"), data.texts(split), data.labels, split)
+        labelled = [
+            row for row in data.texts("train") if "weight" not in row
+        ]  # those that a teacher answered are left out
+        return classification_baselines(labelled, data.texts(split), data.labels, split)
 
     def predict_batch(self, batch: dict[str, Tensor]) -> list[dict[str, Any]]:
         return named_classes(self.probabilities(batch).cpu().numpy(), self.facts.labels)

@@ -36,14 +36,17 @@ class Fold(Source):
         chosen = self.held_out if split == "validation" else ~self.held_out
         return [self._rows[row] for row in np.flatnonzero(chosen)]
 
-    def fingerprint(self, split: str) -> str:
-        return Cache.key("fold", split, self.count, self.number, self.source.fingerprint("train"))
-
     def further(self) -> Iterable[str]:
         return self.source.further()
 
     def further_fingerprint(self) -> str | None:
         return self.source.further_fingerprint()
+
+    def without_labels(self) -> Iterable[Row]:
+        return self.source.without_labels()
+
+    def fingerprint(self, split: str) -> str:
+        return Cache.key("fold", split, self.count, self.number, self.source.fingerprint("train"))
 
 
 def folds_of(rows: Sequence[Row], count: int) -> np.ndarray:

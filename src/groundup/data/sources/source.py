@@ -19,7 +19,6 @@ from groundup.text.clean import Clean
 from groundup.text.schemes import may_follow, neighbours, scheme_of
 
 SPLITS = ("train", "validation", "test")
-UNLABELLED, TEXT = "unlabelled", "text"  # splits that a source with ``more_text`` has beside those
 _FEW = 20  # classes that any data may have, however few rows
 _NUMBER = re.compile(r"[+-]?\d*\.?\d+(e[+-]?\d+)?", re.IGNORECASE)
 
@@ -30,14 +29,12 @@ class Source(Protocol):
     columns: role -> column of the raw data. A row's keys are roles, see ``data.roles.ROLES``.
     labels: the class names in an order the user fixed, or None (then they are sorted).
     streaming: rows are read from disk or network at each pass and never held together in memory.
-    more_text: ``rows`` also knows UNLABELLED, rows that have no label, and TEXT, all rows that have a text.
     weighted: rows of the train split may have a ``weight``, a number by which their loss counts.
     """
 
     columns: dict[str, str]
     labels: list[str] | None
     streaming: bool
-    more_text: bool = False
     weighted: bool = False
 
     def splits(self) -> list[str]:
@@ -59,6 +56,10 @@ class Source(Protocol):
     def further_fingerprint(self) -> str | None:
         """Hex digest of all that decides these texts; None where there are none."""
         return None
+
+    def without_labels(self) -> Iterable[Row]:
+        """The same texts as rows, as a model is given them."""
+        return ({"text": text} for text in self.further())
 
 
 def place(content: str) -> float:
