@@ -75,7 +75,7 @@ ROLES: dict[str, Role] = {
 # the first two; data has one of the four.
 KINDS = (
     ("source", "target", "references"),
-    ("question", "context", "answers", "id"),
+    ("question", "context", "answers"),
     ("tokens", "tags"),
     ("text", "text_pair"),
 )
@@ -115,7 +115,7 @@ def columns_by_role(named: Mapping[str, str | None]) -> dict[str, str]:
         if role not in given:
             others = [f"data.{other}" for other in kind if other in given]
             raise UserError(f"{' and '.join(others)}: no {role} beside it; add data.{role}=COLUMN, or leave it out")
-    return {role: given[role] for role in (*kind, "label", "score", "group") if role in given}
+    return {role: given[role] for role in (*kind, "label", "score", "group", "id") if role in given}
 
 
 def roles(row: Mapping[str, Any], columns: Mapping[str, str], clean: Clean | None, where: str) -> Row:

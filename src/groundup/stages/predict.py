@@ -11,7 +11,7 @@ from typing import Any
 
 from groundup.config.tree import Config
 from groundup.data.precheck import READING, for_predict
-from groundup.data.reading import Reading, format_of, read
+from groundup.data.reading import Reading, format_of, read, suffix_of
 from groundup.data.roles import ROLES, roles
 from groundup.data.sources.files import FILES
 from groundup.errors import UserError
@@ -87,6 +87,11 @@ def check_columns_named(cfg: Config, task: type[Task], reads: Sequence[str]) -> 
 def columns_of(path: Path, loaded: Answering, named: Mapping[str, str | None]) -> dict[str, str]:
     """Role -> column of the file: as ``named`` on the command line, else as in training, else called like the role."""
     first, trained, fixed = loaded.reads[0], loaded.config.data, format_of(path).COLUMNS
+    if len(fixed) == 1 < len(loaded.needed):
+        raise UserError(
+            f"input={path}: a {suffix_of(path)} has one text a row, and this run reads {' and '.join(loaded.needed)}. "
+            f"Try input={path.with_suffix('.jsonl')}"
+        )
     if len(fixed) == 1:
         return {first: named[first] or fixed[0]}
     own = trained if trained["_target_"] == FILES else {}  # a set made by code names its rows by their roles
