@@ -140,7 +140,10 @@ def _find(
             usual = {name for role in wanted for name in ROLES[role].usual.split()}
             known = [name for name in row if name in named.values() or name.strip().casefold() in usual]
             raise _without_header(error, wanted, row, known) from error
-        raise
+        strange = [
+            f". data.{role} is for task={ROLES[role].task}" for role in named.keys() - wanted if ROLES[role].task
+        ]
+        raise UserError(f"{error}{''.join(sorted(strange))}") from error
     return found
 
 
