@@ -67,7 +67,7 @@ def fit_and_score(cfg: Config, job: Job, source: Source, splits: Sequence[str]) 
     write_results(job.folder, scorer, results)
     below = beside(scorer, splits)
     job.folder.write_json("baselines.json", below)
-    print_results(results, below, ours.name)
+    print_results(results, below, ours.name, brief=bool(cfg.get("fold")))
     return value_of(flat(results.items()), cfg.monitor)
 
 

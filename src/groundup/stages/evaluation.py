@@ -108,6 +108,13 @@ def compare_with_baselines(
     return baselines
 
 
-def print_results(results: Mapping[str, Results], baselines: Mapping[str, Mapping], label: str) -> None:
-    """One table: the baselines, then the model."""
+def print_results(
+    results: Mapping[str, Results], baselines: Mapping[str, Mapping], label: str, brief: bool = False
+) -> None:
+    """One table: the baselines, then the model; ``brief``: a line, of a run that is one of many."""
+    if brief:
+        for split, found in results.items():
+            main = [one for one in found.metrics.values() if one.metric and one.metric.shown == "table"]
+            log.info("%s: %s", split, ", ".join(f"{one.metric} {one}" for one in main))
+        return
     show_table({**baselines, label: flat(results.items())})

@@ -186,6 +186,6 @@ def conclude(cfg: Config, folder: RunFolder, data: TextData) -> float:
     results = {split: scorer.score(split, cfg.trainer) for split in splits}
     write_results(folder, scorer, results)
     baselines = compare_with_baselines(folder, scorer, splits[-1], cfg.get("baselines", False))
-    print_results(results, baselines, type(task.model).__name__)
+    print_results(results, baselines, type(task.model).__name__, brief=bool(cfg.get("fold")))
     split, _, metric = cfg.monitor.partition("/")
     return results[split].metrics[metric].value if split in results else float("nan")
