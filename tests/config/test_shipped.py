@@ -172,9 +172,9 @@ def test_a_key_without_a_step_is_for_all_steps_that_read_it():
     assert given[:2] == words[:2] and given[2] == "hydra.run.dir=x" and len(given) == 4
     listed = [word.strip("'") for word in given[3].removeprefix("overrides=[").removesuffix("]").split("','")]
     new = {name: node["overrides"] for name, node in changed(steps, listed).items()}
-    shared = ["data=files", "data.train=a.csv", "seed=3", "threads=1"]
-    assert new["linear"] == [*shared, "folds=4", "data.test=b"]
-    assert new["network"] == [*shared, "folds=null"]
+    shared = ["data=files", "data.train=a.csv", "threads=1"]
+    assert new["linear"] == ["seed=5", *shared, "folds=4", "data.test=b"]
+    assert new["network"] == ["data=files", "data.train=a.csv", "seed=3", "threads=1", "folds=null"]
     assert new["all"] == ["members=[{linear},{network}]", "threads=1"]  # its data are those of its members
 
 

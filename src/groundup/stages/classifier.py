@@ -113,7 +113,7 @@ class BaselineRun(Classifier):
     @classmethod
     def open(cls, folder: RunFolder, config: Config) -> BaselineRun:
         """Raises UserError where a file of it is missing or damaged."""
-        check_config(folder, config, ("baseline", "task", "data", "seed"))
+        check_config(folder, config, ("baseline", "task", "data"))
         labels = saved_labels(folder)
         recipe: Baseline = instantiate(config.baseline, "baseline")
         return cls(folder, config, labels, recipe.load(folder.path, len(labels)))

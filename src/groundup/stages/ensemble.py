@@ -59,7 +59,7 @@ def run(cfg: Config, job: Job) -> float:
     config = with_other_data(first.config, cfg, job.overrides)
     source = instantiate(config.data, "data")
     experts, rows = experts_of(opened, cfg.members)
-    cfg.data, cfg.task, cfg.seed, cfg.monitor = config.data, first.config.task, first.config.seed, first.config.monitor
+    cfg.data, cfg.task, cfg.monitor = config.data, first.config.task, first.config.monitor
     job.folder.write_config(cfg)
 
     weights = chosen_weights([one.said for one in experts], rows.truth)

@@ -46,7 +46,7 @@ class RunOfMembers(Classifier):
     @classmethod
     def open(cls, folder: RunFolder, config: Config, load: Callable[[Path], Answering], depth: int = 0) -> RunOfMembers:
         """``load`` opens a member. Raises UserError where one is missing, damaged, or of other classes."""
-        check_config(folder, config, ("task", "data", "seed"))
+        check_config(folder, config, ("task", "data"))
         labels, saved = saved_labels(folder), read_members(folder)
         if depth > _DEPTH:
             raise damaged(folder.path / MEMBERS, "its members have members that have members")
