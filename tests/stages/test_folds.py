@@ -127,7 +127,7 @@ def test_members_lie_in_the_folder_and_the_report_says_what_each_brings(together
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (["ensemble", "members=[{finetuned},{classical}]"], "folds=5"),
+        (["ensemble", "members=[{network}/fold_1,{classical}]"], "folds=5"),
         (["ensemble", "members=[nowhere]"], "nowhere"),
         (["finetune", "folds=80", "{words}"], "different texts"),
         (["finetune", "folds=1", "{words}"], "folds"),
@@ -136,9 +136,9 @@ def test_members_lie_in_the_folder_and_the_report_says_what_each_brings(together
         (["finetune", "task=translation", "folds=3", "data=dates", "model=transformer_encoder_decoder"], "folds="),
     ],
 )
-def test_what_cannot_be_is_said_in_one_line(command, message, words, finetuned, classical, tmp_path, capsys):
+def test_what_cannot_be_is_said_in_one_line(command, message, words, network, classical, tmp_path, capsys):
     typed = [part for word in command for part in (words if word == "{words}" else [word])]
-    typed = [word.format(finetuned=finetuned, classical=classical) for word in typed]
+    typed = [word.format(network=network, classical=classical) for word in typed]
     assert cli.run([*typed, f"hydra.run.dir={tmp_path}/run"]) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
 
