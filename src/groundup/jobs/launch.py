@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from groundup.config.compose import resolved
 from groundup.config.mistakes import dashed, explain
-from groundup.config.quoting import OVERRIDE, TAKE_A_WORD, literal
+from groundup.config.quoting import OVERRIDE, TAKE_A_WORD, literal, parted
 from groundup.errors import UserError
 from groundup.jobs import gate, sweep
 from groundup.jobs.ranks import is_spawned_rank
@@ -110,6 +110,12 @@ def for_compare(arguments: list[str]) -> list[str]:
     return [word for word in words if word and word not in runs] + listed
 
 
+def for_several_sets(arguments: list[str]) -> list[str]:
+    """``evaluate data=one,other`` as a multirun: a folder and a row of the table for each set."""
+    several = any(word.startswith("data=") and len(parted(word)) > 1 and "'" not in word for word in arguments)
+    return arguments if not several or {"-m", "--multirun"} & set(arguments) else ["-m", *arguments]
+
+
 def launch(stage: str, arguments: list[str]) -> int:
     """Run ``groundup STAGE ARGUMENTS`` and return its exit code: 0 done, 1 failed, 2 a user's mistake, 130 Ctrl-C.
 
@@ -125,6 +131,8 @@ def launch(stage: str, arguments: list[str]) -> int:
         arguments = for_steps(arguments)
     if stage == "compare":
         arguments = for_compare(arguments)
+    if stage == "evaluate":
+        arguments = for_several_sets(arguments)
     task = Task(stage, full_error)
     sweep.current.clear()
     gate.passed.clear()

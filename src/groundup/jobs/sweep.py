@@ -135,10 +135,12 @@ def values(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def columns(rows: Sequence[Row], ranking: Ranking) -> list[str]:
-    """The monitored metric and those of the test split."""
+    """The monitored metric and those of the test split; those of validation, too, where a job has no test split."""
     names = dict.fromkeys(name for row in rows for name in row.metrics)
     monitor = [ranking.monitor] if ranking.monitor in names else []
-    return monitor + [name for name in names if name.startswith("test/") and name != ranking.monitor]
+    tested = [any(name.startswith("test/") for name in row.metrics) for row in rows if row.metrics]
+    splits = ("test/",) if all(tested) else ("test/", "validation/")
+    return monitor + [name for name in names if name.startswith(splits) and name != ranking.monitor]
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
