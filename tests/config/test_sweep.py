@@ -153,3 +153,20 @@ def test_a_narrow_terminal_shows_the_first_metrics_whole():
     narrow = as_text(rows, ranking, 80)
     assert max(map(len, narrow.splitlines())) <= 80 and "validation/loss" in narrow and "1.25" in narrow
     assert len(as_text(rows, ranking).splitlines()[0]) > 80
+
+
+def test_several_sets_of_one_evaluation_are_a_sweep_and_one_set_is_none():
+    from groundup.jobs.launch import for_several_sets
+
+    assert for_several_sets(["run=x", "data=sst2,imdb"]) == ["-m", "run=x", "data=sst2,imdb"]
+    assert for_several_sets(["-m", "data=sst2,imdb"]) == ["-m", "data=sst2,imdb"]
+    for words in (["data=files", "data.test='a,b.csv'"], ["data=[a,b]"], ["run=a,b"]):
+        assert for_several_sets(words) == words
+
+
+def test_a_job_without_a_test_split_has_figures_in_the_table_too():
+    from groundup.jobs.sweep import Ranking, Row, columns
+
+    rows = [Row(0, {}, "done", metrics={"test/f1": 1.0}), Row(1, {}, "done", metrics={"validation/f1": 1.0})]
+    assert columns(rows, Ranking()) == ["test/f1", "validation/f1"]
+    assert columns(rows[:1], Ranking()) == ["test/f1"]

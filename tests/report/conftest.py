@@ -9,7 +9,8 @@ import pytest
 
 from groundup.baselines.classification import BAG_OF_WORDS, MAJORITY
 from groundup.baselines.generation import summarization_baselines, translation_baselines
-from groundup.metrics.classification import CLASSIFICATION, classification_metrics, classification_sections
+from groundup.metrics.class_sections import classification_sections
+from groundup.metrics.classification import CLASSIFICATION, classification_metrics
 from groundup.metrics.estimate import LOSS, Estimate, labelled
 from groundup.metrics.generation import (
     EXACT_MATCH,

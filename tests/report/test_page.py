@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from report_page import Page, page
 
-from groundup.metrics.classification import classification_sections
+from groundup.metrics.class_sections import classification_sections
 from groundup.metrics.estimate import Estimate, Metric, labelled
 from groundup.metrics.sections import Cell, Matrix, Section, Table
 from groundup.report import page as page_module
@@ -26,6 +26,8 @@ def test_a_finished_run_shows_every_section(fabricated):
         "Results",
         "Learning curves",
         "Confusion matrix",
+        "Calibration",
+        "ROC and precision-recall curves",
         "Wrong predictions",
         "Samples",
         "Provenance",

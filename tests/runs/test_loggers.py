@@ -16,7 +16,7 @@ from wandb.proto import wandb_internal_pb2
 
 from groundup.config.build import instantiate
 from groundup.errors import UserError
-from groundup.metrics.classification import classification_sections
+from groundup.metrics.class_sections import classification_sections
 from groundup.runs.folder import RunFolder
 from groundup.runs.history import read_metrics
 from groundup.runs.loggers import CsvLogger, TensorBoard, Wandb, close_loggers, open_loggers

@@ -106,6 +106,7 @@ class Root(Strict):
     run_name: str | None = None
     # Using a finished run.
     run: str | None = None
+    explain: Annotated[int, Field(ge=0, le=100)] = 0
     split: Literal["train", "validation", "test"] | None = None
     input: str | None = None
     output: str | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,3 +31,13 @@ def named_classes(probabilities: np.ndarray, labels: Sequence[str], most: int = 
         }
         for top, places, values in zip(best.tolist(), chosen.tolist(), probabilities.tolist(), strict=True)
     ]
+
+
+def probability_table(rows: Sequence[Mapping], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Probabilities (N, C) and true classes (N,) of prediction rows; None where they do not tell those of all classes."""
+    number = {name: place for place, name in enumerate(names)}
+    told = (row["label"] in number and number.keys() == (row.get("probabilities") or {}).keys() for row in rows)
+    if not rows or not all(told):
+        return None
+    table = np.array([[row["probabilities"][name] for name in names] for row in rows])
+    return table, np.array([number[row["label"]] for row in rows])

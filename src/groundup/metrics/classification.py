@@ -6,7 +6,6 @@ not enter a macro mean, and 0/0 counts as 0. Memory grows with the rows, whateve
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -14,10 +13,10 @@ import numpy as np
 import torch
 from torchmetrics.functional.classification import binary_auroc, multiclass_accuracy
 
+from groundup.metrics.calibration import ECE, calibration_error
 from groundup.metrics.estimate import LOSS, Estimate, Metric, labelled
 from groundup.metrics.intervals import RESAMPLES, as_array, bootstrap, interval, wilson
 from groundup.metrics.paired import Judged, Statistic
-from groundup.metrics.sections import Cell, Content, Matrix, Section, Table
 
 ACCURACY = Metric("accuracy", "max", shown="table", also=("acc",))
 MACRO_F1 = Metric("macro_f1", "max", "macro F1", "table", also=("f1", "f1_macro"))
@@ -27,18 +26,15 @@ MACRO_RECALL = Metric("macro_recall", "max", shown="list", also=("recall",))
 MICRO = tuple(
     Metric(f"micro_{name}", "max", shown="list", also=(f"{name}_micro",)) for name in ("f1", "precision", "recall")
 )
-CLASSIFICATION = (ACCURACY, MACRO_F1, AUROC, LOSS, MACRO_PRECISION, MACRO_RECALL, *MICRO)
+CLASSIFICATION = (ACCURACY, MACRO_F1, AUROC, LOSS, ECE, MACRO_PRECISION, MACRO_RECALL, *MICRO)
 
 _TINY = 1e-30  # a probability of exactly 0 for the truth would make the mean infinite
 _DRAWN = 20_000_000  # resampled counts that macro intervals may cost
 _AREA_CELLS = 5_000_000  # rows x classes up to which AUROC gets an interval; beyond, 200 resamples take minutes
-_MATRIX = 24  # classes; a larger matrix is unreadable, and its most frequent confusions are listed instead
-_CONFUSIONS = 20
-_WRONG = (12, 40)  # wrong rows shown at once, and with those folded away
 
 
 def classification_metrics(probabilities, labels, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Estimate]:
-    """Loss (mean negative log-likelihood, nats), accuracy, macro and micro precision, recall and F1, and macro AUROC.
+    """Loss (mean negative log-likelihood, nats), accuracy, macro and micro precision, recall and F1, macro AUROC, ECE.
 
     Args:
         probabilities: (N, C) array or tensor, rows adding up to 1.
@@ -71,6 +67,7 @@ def classification_metrics(probabilities, labels, seed: int = 0, resamples: int 
             MACRO_F1: macro["macro_f1"],
             AUROC: _macro_auroc(probabilities, labels, seed, resamples),
             LOSS: loss,
+            ECE: bootstrap(calibration_error(probabilities.max(axis=1), predictions == labels), n, seed, resamples),
             MACRO_PRECISION: macro["macro_precision"],
             MACRO_RECALL: macro["macro_recall"],
             # With one label a row every false positive is another class's false negative.
@@ -220,6 +217,7 @@ def judge_classes(rows: Sequence[Mapping]) -> Judged:
         probabilities = np.array([[one[name] for name in names] for one in listed])
         surprise = -np.log(np.maximum(probabilities[np.arange(len(rows)), labels], _TINY))
         statistics[LOSS] = lambda weights: surprise @ weights / weights.sum(axis=0)
+        statistics[ECE] = calibration_error(probabilities.max(axis=1), right)
         if known := _ranked_classes(labels, len(names)):
             statistics[AUROC] = _mean_area(probabilities, labels, known)
     return Judged(right, {metric: statistics[metric] for metric in CLASSIFICATION if metric in statistics})
@@ -236,49 +234,3 @@ def _macro_f1(labels: np.ndarray, said: np.ndarray) -> Statistic:
     which = which.reshape(-1)
     members = csr_matrix((np.ones(len(which)), (which, np.arange(len(which)))))  # (pairs, N)
     return lambda weights: macro_scores((members @ weights).T, *pairs)["macro_f1"]
-
-
-def classification_sections(rows: Sequence[Mapping], labels: Sequence[str]) -> list[Section]:
-    """What was right and wrong: the confusion matrix, and the wrong rows, the surest first.
-
-    Args:
-        rows: as in ``predictions.jsonl``, with ``label``, ``predicted``, ``text`` and maybe ``text_pair``, ``probability``.
-        labels: class names in order; further ones that occur in ``rows`` come after them.
-    """
-    counts = Counter((str(row["label"]), str(row["predicted"])) for row in rows)
-    labels = list(dict.fromkeys([*map(str, labels), *sorted({name for pair in counts for name in pair})]))
-    return [_confusions(counts, labels), _wrong_rows(rows)] if rows else []
-
-
-def _confusions(counts: Counter[tuple[str, str]], labels: list[str]) -> Section:
-    title = "Confusion matrix"
-    if len(labels) > _MATRIX:
-        worst = [pair for pair in counts.most_common() if pair[0][0] != pair[0][1]][:_CONFUSIONS]
-        columns: dict[str, Content] = {"true": "word", "predicted": "word", "rows": "number"}
-        table = Table(columns, [[true, predicted, f"{n:,}"] for (true, predicted), n in worst])
-        return Section(title, "The most frequent confusions.", [table])
-    matrix = [[counts[true, predicted] for predicted in labels] for true in labels]
-    scores: dict[str, list[str]] = {"precision": [], "recall": [], "F1": [], "rows": []}
-    for i, row in enumerate(matrix):
-        right, true, predicted = row[i], sum(row), sum(other[i] for other in matrix)
-        shares = (right / (predicted or 1), right / (true or 1), 2 * right / ((predicted + true) or 1))
-        for figures, figure in zip(scores.values(), (*(f"{share:.3f}" for share in shares), f"{true:,}"), strict=True):
-            figures.append(figure)
-    note = "Rows are the true classes, columns the predicted ones. Depth of colour: share of the row."
-    return Section(title, note, [Matrix(labels, matrix, scores)])
-
-
-def _wrong_rows(rows: Sequence[Mapping]) -> Section:
-    title, wrong = "Wrong predictions", [row for row in rows if row["label"] != row["predicted"]]
-    if not wrong:
-        return Section(title, f"All {len(rows):,} rows are right.")
-    lines: list[list[Cell | str]] = []
-    for row in sorted(wrong, key=lambda row: -(row.get("probability") or 0))[: _WRONG[1]]:
-        text = Cell(row.get("text", ""), below=[row["text_pair"]] if row.get("text_pair") else [])
-        probability = row.get("probability")
-        lines.append(
-            [text, str(row["label"]), str(row["predicted"]), "" if probability is None else f"{probability:.3f}"]
-        )
-    columns: dict[str, Content] = {"text": "text", "true": "word", "predicted": "mistake", "probability": "number"}
-    note = f"{len(wrong):,} of {len(rows):,} rows are wrong ({len(wrong) / len(rows):.1%}); the surest first."
-    return Section(title, note, [Table(columns, lines, folded=_WRONG[0])])

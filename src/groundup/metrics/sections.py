@@ -74,12 +74,37 @@ class Scatter:
 
 
 @dataclass(frozen=True)
+class Curves:
+    """Lines over shares from 0 to 1 on both axes: name -> points (x, y), x rising. ``diagonal``: where both are equal."""
+
+    title: str
+    x: str
+    y: str
+    lines: Mapping[str, Sequence[tuple[float, float]]]
+    diagonal: bool = False
+    kind: Literal["curves"] = "curves"
+
+
+@dataclass(frozen=True)
+class Highlights:
+    """A text in tokens, each with how much it speaks for (above 0) or against what ``title`` says."""
+
+    title: str
+    note: str
+    tokens: Sequence[str]
+    weights: Sequence[float]
+    kind: Literal["highlights"] = "highlights"
+
+
+@dataclass(frozen=True)
 class Section:
     """A part of the report with a title of its own."""
 
     title: str
     note: str = ""
-    parts: Sequence[Annotated[Table | Matrix | Alignment | Scatter, Field(discriminator="kind")]] = ()
+    parts: Sequence[
+        Annotated[Table | Matrix | Alignment | Scatter | Curves | Highlights, Field(discriminator="kind")]
+    ] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The form of ``sections.json``."""

@@ -61,11 +61,13 @@ class Recurrent(Backbone):
 
     def embed(self, input_ids: Tensor, beside: Tensor | None = None, features: Tensor | None = None) -> Tensor:
         """(N, L) ids -> (N, L, D); ``beside`` (N, L, fed): what stands behind the embedding; ``features``: added to it."""
-        table = self.embedding.weight
         if self.training and self.embedding_dropout:
+            table = self.embedding.weight
             keep = torch.rand(len(table), 1, device=table.device) >= self.embedding_dropout
-            table = table * keep / (1 - self.embedding_dropout)
-        x = plus(nn.functional.embedding(input_ids, table), features)
+            x = nn.functional.embedding(input_ids, table * keep / (1 - self.embedding_dropout))
+        else:
+            x = self.embedding(input_ids)
+        x = plus(x, features)
         return self.dropout(x if beside is None else torch.cat((x, beside), dim=-1))
 
     def stack(self, x: Tensor, run) -> Tensor:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from groundup.metrics.estimate import Estimate
-from groundup.metrics.sections import Alignment, Scatter
+from groundup.metrics.sections import Alignment, Curves, Scatter
 
 Point = tuple[float, float]  # (step, value), or a place in the picture in pixels
 Place = Callable[[Point], Point]
@@ -23,6 +23,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 20, 12, 30
 _POINTS = 240  # more cannot be told apart at this width
 _DOTS = 40  # fewer points than this are marked
 _COLOURS = {"train": "one", "validation": "two", "test": "three"}
+_SEVERAL = ("one", "two", "three", "four", "five", "six", "seven", "eight")  # colours of lines of any names
 _BAR = 120
 _CELL = 18
 _LONGEST = 60  # tokens on a side of a map; more are cut
@@ -163,6 +164,32 @@ def bar(estimate: Estimate, high: float) -> Bar:
 
     known = estimate.low is not None and estimate.high is not None
     return Bar(place(estimate.value), (place(estimate.low), place(estimate.high)) if known else None)  # type: ignore[arg-type]
+
+
+def share_chart(curves: Curves) -> LineChart:
+    """Lines in a square from 0 to 1; at most as many as there are colours."""
+
+    def place(point: Point) -> Point:
+        return (
+            _LEFT + point[0] * (_WIDTH - _LEFT - _RIGHT),
+            _SQUARE - _BOTTOM - point[1] * (_SQUARE - _TOP - _BOTTOM),
+        )
+
+    named = zip(curves.lines.items(), _SEVERAL, strict=False)
+    lines = [Line(name, colour, _path(points, place)) for (name, points), colour in named if points]
+    if len(curves.lines) == 1 and lines:
+        lines[0].dots = [place(point) for point in next(iter(curves.lines.values()))]
+    if curves.diagonal:
+        lines.append(Line("equal", "even", _path([(0, 0), (1, 1)], place)))
+    ticks = [(place((tick, tick)), short(tick)) for tick in (0, 0.25, 0.5, 0.75, 1)]
+    return LineChart(
+        curves.title,
+        lines,
+        [(y, label) for (_, y), label in ticks],
+        [(x, label) for (x, _), label in ticks],
+        None,
+        size=(_WIDTH, _SQUARE),
+    )
 
 
 def heat_map(alignment: Alignment) -> Map | None:

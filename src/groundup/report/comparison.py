@@ -47,11 +47,15 @@ class Duel:
 
 @dataclass
 class Comparison:
-    """``known``: baselines, then systems -> their figures; ``duels``: of each system but the ``first``; ``rows``: compared."""
+    """``known``: baselines, then systems -> their figures; ``duels``: of each system but the ``first``.
+
+    ``columns``: roles of what was asked and of what is right; ``rows``: how many were compared.
+    """
 
     split: str
     known: dict[str, dict[str, Estimate]]
     first: str
+    columns: Sequence[str] = ()
     rows: int = 0
     duels: dict[str, Duel] = field(default_factory=dict)
 
@@ -200,7 +204,9 @@ def _example_sections(comparison: Comparison) -> list[Section]:
     sections = []
     for label, duel in comparison.duels.items():
         told = zip(duel.examples, (label, comparison.first), (comparison.first, label), (duel.better, duel.worse))
-        tables = [_examples(rows, winner, loser, count) for rows, winner, loser, count in told if rows]
+        tables = [
+            _examples(comparison.columns, rows, winner, loser, count) for rows, winner, loser, count in told if rows
+        ]
         if tables:
             sections.append(
                 Section(f"Where {label} and {comparison.first} differ", "The surest mistakes first.", tables)
@@ -208,11 +214,9 @@ def _example_sections(comparison: Comparison) -> list[Section]:
     return sections
 
 
-def _examples(rows: Sequence[tuple[dict, dict]], winner: str, loser: str, count: int) -> Table:
+def _examples(asked: Sequence[str], rows: Sequence[tuple[dict, dict]], winner: str, loser: str, count: int) -> Table:
     """What was asked, what is right, and both answers."""
-    gold = [
-        role for role in rows[0][0] if role in ROLES and not ROLES[role].given and role not in ("group", "references")
-    ]
+    gold = [role for role in asked if not ROLES[role].given and role in rows[0][0]]
     lines: list[list[Cell | str]] = []
     for lost, won in rows:
         first, *more = [_text(lost[role]) for role in lost if role in ROLES and ROLES[role].given and lost[role]] or [

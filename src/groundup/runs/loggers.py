@@ -18,7 +18,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from groundup.errors import UserError
-from groundup.metrics.sections import Matrix, Scatter, Table
+from groundup.metrics.sections import Curves, Matrix, Scatter, Table
 from groundup.runs.folder import RunFolder
 from groundup.runs.history import CsvLogger
 from groundup.system.files import write_text
@@ -194,7 +194,7 @@ def _log_results(run: RunFolder, experiment) -> None:
         experiment.summary[name] = estimate["value"]
     for section in run.read_sections():
         for part in section.parts:
-            names = [section.title, part.title] if isinstance(part, Table) and part.title else [section.title]
+            names = [section.title, part.title] if isinstance(part, Table | Curves) and part.title else [section.title]
             key = "/".join(["test", *(re.sub(r"\W+", "_", name.lower()) for name in names)])
             if isinstance(part, Matrix):
                 pairs = [(i, j) for i, row in enumerate(part.counts) for j, n in enumerate(row) for _ in range(n)]
@@ -204,6 +204,9 @@ def _log_results(run: RunFolder, experiment) -> None:
             elif isinstance(part, Scatter):
                 points = wandb.Table(columns=[part.x, part.y], data=[list(point) for point in part.points])
                 experiment.log({key: wandb.plot.scatter(points, part.x, part.y)})
+            elif isinstance(part, Curves):
+                dots = [[name, *point] for name, line in part.lines.items() for point in line]
+                experiment.log({key: wandb.Table(columns=["line", part.x, part.y], data=dots)})
             elif isinstance(part, Table):
                 texts = [[cell if isinstance(cell, str) else cell.text for cell in row] for row in part.rows]
                 experiment.log({key: wandb.Table(columns=list(part.columns), data=texts)})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,10 +118,10 @@ def split_of(run: RunFolder) -> str:
     return ([name.partition("/")[0] for name in run.read_json("metrics.json", {})] or [""])[-1]
 
 
-def answers(systems: Sequence[System], split: str) -> tuple[dict[str, list[Answered]], int]:
+def answers(systems: Sequence[System], split: str, right: Collection[str]) -> tuple[dict[str, list[Answered]], int]:
     """Name of each system -> its runs' answers, and how many different rows there are.
 
-    Runs that have answered the same rows share a place; folds have one each.
+    Runs that have answered the same rows share a place; folds have one each. ``right``: roles that say what is right.
 
     Raises UserError, which says how to get there, where systems have answered other rows.
     """
@@ -134,7 +134,7 @@ def answers(systems: Sequence[System], split: str) -> tuple[dict[str, list[Answe
         parts = []
         for run in system.runs:
             rows = _rows(run, split)
-            content = tuple(_asked(row, texts) for row in rows)
+            content = tuple(_asked(row, right, texts) for row in rows)
             if content not in places and system is not systems[0]:
                 raise UserError(_other_rows(run, content, systems[0].runs[0], next(iter(places))))
             if content not in places:
@@ -156,11 +156,11 @@ def _rows(run: RunFolder, split: str) -> Answers:
     return rows
 
 
-def _asked(row: Mapping[str, Any], texts: bool) -> str:
-    """What was asked, and what is right: the roles of a row, without what is read unless ``texts``."""
-    return repr(
-        {role: row[role] for role in ROLES if role in row and role != "group" and (texts or not ROLES[role].given)}
-    )
+def _asked(row: Mapping[str, Any], right: Collection[str], texts: bool) -> str:
+    """What is right and, with ``texts``, what was asked."""
+    read = [role for role, about in ROLES.items() if about.given] if texts else []
+    roles = [role for role in (*read, *right) if role in row and (texts or not ROLES[role].given)]
+    return repr({role: row[role] for role in dict.fromkeys(roles)})
 
 
 def _other_rows(run: RunFolder, rows: Sequence[str], first: RunFolder, others: Sequence[str]) -> str:

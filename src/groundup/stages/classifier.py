@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,10 @@ from groundup.config.tree import Config
 from groundup.data.roles import Row, check_columns
 from groundup.data.sources.source import Source
 from groundup.errors import UserError
+from groundup.metrics.calibration import temperature_figures
+from groundup.metrics.class_sections import classification_sections
 from groundup.metrics.classes import named_classes
-from groundup.metrics.classification import classification_metrics, classification_sections
+from groundup.metrics.classification import classification_metrics
 from groundup.metrics.estimate import Estimate
 from groundup.metrics.sections import Section
 from groundup.runs.folder import RunFolder
@@ -98,6 +100,12 @@ class ClassifierScorer:
 
     def sections(self, rows: list[dict[str, Any]], split: str) -> list[Section]:
         return classification_sections(rows, self.labels)
+
+    def explanations(self, rows: list[dict[str, Any]], split: str, count: int) -> list[Section]:
+        raise UserError(f"explain={count} is for a network, and {self.run.folder.path} holds none. Try explain=0")
+
+    def across(self, results: Mapping[str, Results]) -> dict[str, Estimate]:
+        return temperature_figures({name: found.predictions for name, found in results.items()}, self.labels)
 
     def baselines(self, split: str, trained: bool) -> dict[str, dict[str, Estimate]]:
         return task_class(self.run.config).baselines(self, split) if trained else {}

@@ -39,9 +39,11 @@ def run(cfg: Config, job: Job) -> None:
     known = {system.name: mean_estimates(system, split) for system in systems}
     baselines = systems[0].runs[0].read_json("baselines.json", {})
     below = {name: _of_split(estimates(found), split) for name, found in baselines.items() if name not in known}
-    comparison = Comparison(split, {**{name: one for name, one in below.items() if one}, **known}, first)
+    comparison = Comparison(
+        split, {**{name: one for name, one in below.items() if one}, **known}, first, kinds[first].columns
+    )
     if any(run.predictions.is_file() for system in systems for run in system.runs):
-        parts, rows = answers(systems, split)
+        parts, rows = answers(systems, split, kinds[first].columns)
         comparison.rows = rows
         for system in systems[1:]:
             comparison.duels[system.name] = duel(kinds[first], parts[system.name], parts[first], rows)

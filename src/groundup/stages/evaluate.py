@@ -40,7 +40,7 @@ def run(cfg: Config, job: Job) -> float:
     job.folder.write_json("labels.json", list(loaded.labels))
     job.folder.set_status("running", task=loaded.config.task["_target_"])  # for who has this folder alone
     results = {split: scorer.score(split, cfg)}
-    write_results(job.folder, scorer, results)
+    write_results(job.folder, scorer, results, cfg.explain)
     baselines = compare_with_baselines(job.folder, scorer, split, cfg.baselines)
     print_results(results, baselines, loaded.name)
     metric = loaded.config.monitor.rpartition("/")[2]

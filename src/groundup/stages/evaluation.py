@@ -19,6 +19,7 @@ from groundup.runs.folder import RunFolder
 from groundup.stages.outputs import log_statuses
 from groundup.system.hardware import SHORT, accelerator_here
 from groundup.system.signals import as_keyboard_interrupt
+from groundup.tasks.attribution import explanations
 from groundup.tasks.base import Task
 from groundup.tasks.evaluation import Results, evaluate, flat
 
@@ -40,6 +41,14 @@ class Scorer(Protocol):
 
     def sections(self, rows: list[dict[str, Any]], split: str) -> list[Section]:
         """What the report shows of ``rows``, the predictions of a split with their texts."""
+        ...
+
+    def explanations(self, rows: list[dict[str, Any]], split: str, count: int) -> list[Section]:
+        """What the answers to ``count`` of those rows come from. Raises UserError where nothing can be said."""
+        ...
+
+    def across(self, results: Mapping[str, Results]) -> dict[str, Estimate]:
+        """Figures for which something is fitted on one split and measured on another."""
         ...
 
     def baselines(self, split: str, trained: bool) -> dict[str, dict[str, Estimate]]:
@@ -76,6 +85,12 @@ class NetworkScorer:
     def sections(self, rows: list[dict[str, Any]], split: str) -> list[Section]:
         return self.task.sections(rows, self.data, split)
 
+    def explanations(self, rows: list[dict[str, Any]], split: str, count: int) -> list[Section]:
+        return explanations(self.task, self.data, split, rows, count)
+
+    def across(self, results: Mapping[str, Results]) -> dict[str, Estimate]:
+        return self.task.across(results)
+
     def baselines(self, split: str, trained: bool) -> dict[str, dict[str, Estimate]]:
         return self.task.baselines(self.data, split) if trained or not self.task.baselines_are_trained else {}
 
@@ -86,9 +101,12 @@ def limit_of(split: str, hardware: Config) -> int | float | None:
     return None if isinstance(limit, float) and limit == 1.0 else limit  # the whole number 1 is one batch
 
 
-def write_results(folder: RunFolder, scorer: Scorer, results: Mapping[str, Results]) -> None:
-    """Metrics of all splits; of the last of them every prediction with its texts, and what the report shows of it."""
-    folder.write_json("metrics.json", flat(results.items()))
+def write_results(folder: RunFolder, scorer: Scorer, results: Mapping[str, Results], explain: int = 0) -> None:
+    """Metrics of all splits; of the last of them every prediction with its texts, and what the report shows of it.
+
+    ``explain``: rows whose tokens are coloured by what they add to the answer.
+    """
+    folder.write_json("metrics.json", {**scorer.across(results), **flat(results.items())})
     for split, found in results.items():
         log_statuses(Counter(row.get("status", "ok") for row in found.predictions), f"{split} rows")
     split, last = list(results.items())[-1]
@@ -96,7 +114,8 @@ def write_results(folder: RunFolder, scorer: Scorer, results: Mapping[str, Resul
     rows = [{**texts[row["index"]], **row} for row in last.predictions]
     if rows:
         folder.write_predictions(rows)
-    folder.write_json("sections.json", scorer.sections(rows, split))
+    told = scorer.explanations(rows, split, explain) if explain else []
+    folder.write_json("sections.json", [*scorer.sections(rows, split), *told])
 
 
 def compare_with_baselines(

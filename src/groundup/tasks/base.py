@@ -160,6 +160,17 @@ class Task(LightningModule):
         """
         return None
 
+    def answer_score(self, batch: dict[str, Tensor]) -> tuple[str, Callable[[dict[str, Tensor]], Tensor]]:
+        """Its answer to a batch of one, in words, and how much speaks for that answer in any batch: a function to (B,).
+
+        Raises UserError where an answer has no such score.
+        """
+        raise UserError(f"explain is for classes and numbers, not for {type(self).__name__}. Try explain=0")
+
+    def across(self, results: Mapping[str, Results]) -> dict[str, Estimate]:
+        """Figures for which something is fitted on one split and measured on another: ``{"test/...": Estimate}``."""
+        return {}
+
     def generate(self, prompt: str, prefix: str, read: Read, decoding: Decoding, seed: int) -> Iterator[str]:
         """A text for ``prompt`` in pieces, as they become certain. ``read`` makes a row to answer a batch.
 

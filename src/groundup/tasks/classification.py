@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field
@@ -17,11 +19,12 @@ from groundup.data.labelled import LabelledText
 from groundup.data.loading import Collate
 from groundup.data.text_data import TextData
 from groundup.errors import ArgumentError, UserError
+from groundup.metrics.calibration import temperature_figures
+from groundup.metrics.class_sections import classification_sections
 from groundup.metrics.classes import ANSWERS, named_classes
 from groundup.metrics.classification import (
     CLASSIFICATION,
     classification_metrics,
-    classification_sections,
     judge_classes,
 )
 from groundup.metrics.estimate import Estimate
@@ -31,7 +34,7 @@ from groundup.models.heads import ClassificationHead, PoolingKind, pooling_for
 from groundup.models.layers import WordDropout
 from groundup.ranges import Rate
 from groundup.tasks.base import Loss, Optimize, Task, Texts
-from groundup.tasks.evaluation import Split
+from groundup.tasks.evaluation import Results, Split
 from groundup.tasks.regularization import divergence, draw_mix
 from groundup.text.tokenizer import Tokenizer
 
@@ -136,7 +139,33 @@ class Classification(Task):
         ]
 
     def sections(self, rows: list[dict[str, Any]], data: TextData, split: str) -> list[Section]:
-        return classification_sections(rows, self.facts.labels)
+        if not rows:
+            return []
+        examples, places = data.examples(split), [row["index"] for row in rows]
+        letters = np.array([len(row["text"]) + len(row.get("text_pair") or "") for row in rows])
+        cut = examples.truncated_rows[places]
+        a_token = letters / np.maximum(examples.lengths(training=False)[places], 1)
+        features = {
+            "characters": letters,
+            "characters a token (rare words have few)": np.where(cut, np.nan, a_token),
+            "a text cut to fit / a text read whole": cut,
+        }
+        return classification_sections(rows, self.facts.labels, features)
+
+    def answer_score(self, batch: dict[str, Tensor]) -> tuple[str, Callable[[dict[str, Tensor]], Tensor]]:
+        """The likeliest class, and its log odds, log p / (1 - p)."""
+        with torch.no_grad():
+            best = int(self.logits(batch).argmax(-1)[0])
+
+        def log_odds(batch: dict[str, Tensor]) -> Tensor:
+            logits = self.logits(batch)
+            others = torch.arange(logits.shape[-1], device=logits.device) != best
+            return logits[:, best] - logits[:, others].logsumexp(-1)
+
+        return self.facts.labels[best], log_odds
+
+    def across(self, results: Mapping[str, Results]) -> dict[str, Estimate]:
+        return temperature_figures({name: found.predictions for name, found in results.items()}, self.facts.labels)
 
     @classmethod
     def baselines(cls, data: Texts, split: str) -> dict[str, dict[str, Estimate]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -171,6 +171,12 @@ class Regression(Task):
             {"index": index, "predicted": score, "status": status[index]}
             for index, score in zip(places, scores, strict=True)
         ]
+
+    def answer_score(self, batch: dict[str, Tensor]) -> tuple[str, Callable[[dict[str, Tensor]], Tensor]]:
+        """The predicted number, and what a batch's numbers are."""
+        with torch.no_grad():
+            (answer,) = self.predict_batch(batch)
+        return f"{answer['predicted']:.3g}", lambda batch: self.scale.deviation * self.standardised(batch)
 
     def predict_batch(self, batch: dict[str, Tensor]) -> list[dict[str, Any]]:
         return [{"predicted": score} for score in self._scores(self.standardised(batch)).tolist()]
