@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import inspect
 import os
@@ -267,12 +268,16 @@ class Docstring:
 
 
 def extract() -> list[Docstring]:
-    """All docstrings in the order of files and lines. Sources are parsed, never imported.
+    """All docstrings in the order of files and lines. Raises UserError when this Python came without its sources."""
+    return [doc for module, tree in sources() for doc in docstrings_of(module, tree)]
+
+
+def sources() -> Iterator[tuple[str, ast.Module]]:
+    """The modules of the library by their names, in order: parsed, never imported.
 
     Raises UserError when this Python came without the sources of its library.
     """
     root = Path(sysconfig.get_path("stdlib"))
-    found: list[Docstring] = []
     paths: list[Path] = []
     for folder, folders, files in os.walk(root):
         folders[:] = [name for name in folders if name.isidentifier() and name not in _NOT_LIBRARY]
@@ -280,25 +285,20 @@ def extract() -> list[Docstring]:
             path = Path(folder, name)
             if path.suffix == ".py" and path.stem.isidentifier():
                 paths.append(path)
+    if not paths:
+        raise UserError(f"no Python sources in {root}: data=python_docs needs them; try data=files data.train=FILE")
     for path in sorted(paths, key=lambda path: path.relative_to(root).parts):
         parts = path.relative_to(root).with_suffix("").parts
-        found += _of_file(path, ".".join(parts).removesuffix(".__init__"))
-    if not found:
-        raise UserError(f"no Python sources in {root}: data=python_docs needs them; try data=files data.train=FILE")
-    return found
+        with contextlib.suppress(SyntaxError, ValueError, OSError):  # a template, or a file in an older Python
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # invalid escapes in other people's docstrings
+                tree = ast.parse(path.read_bytes())
+            yield ".".join(parts).removesuffix(".__init__"), tree
 
 
-def _of_file(path: Path, module: str) -> Iterator[Docstring]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # invalid escapes in other people's docstrings
-            tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError, OSError):  # a template, or a file in an older Python
-        return
-    if module == MANUAL:
-        yield from _pages(tree)
-    else:
-        yield from _walk(tree, module, "")
+def docstrings_of(module: str, tree: ast.Module) -> Iterator[Docstring]:
+    """The docstrings of a module, or the pages of the reference."""
+    yield from _pages(tree) if module == MANUAL else _walk(tree, module, "")
 
 
 def _walk(node: ast.AST, module: str, prefix: str) -> Iterator[Docstring]:
