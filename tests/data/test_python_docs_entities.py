@@ -71,7 +71,10 @@ def test_what_is_no_sentence_is_left_out(text, names):
 def test_no_sentence_stands_twice_and_modules_are_apart(names):
     docs = [
         Docstring(
-            f"{m}.m{i}", "f", "def f()", f"The open function of {m} {i} does this.\n\nIt may raise a KeyError here."
+            f"{m}.m{i}",
+            "f",
+            "def f()",
+            f"The open function does {' '.join(str(i * k) for k in (7, 11, 13, 17, 19))} of {m}.\n\nIt may raise a KeyError here.",
         )
         for m in ("json", "threading")
         for i in range(40)

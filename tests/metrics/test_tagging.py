@@ -61,9 +61,25 @@ def test_intervals_hold_the_value_and_parts_of_speech_are_no_entities():
     assert tagging_metrics([["NOUN", "VERB"]], [["NOUN", "X"]], None).keys() == {"accuracy"}
 
 
-def test_the_report_shows_each_kind_and_the_worst_sentences():
+def test_the_report_shows_each_type_and_marks_the_entities_of_the_worst_sentences():
     row = {"tokens": ["in", "New", "York"], "tags": ["O", "B-place", "I-place"], "predicted": ["O", "B-place", "O"]}
-    kinds, worst = tagging_sections([row, {**row, "predicted": row["tags"]}], "bio")
-    assert list(kinds.parts[0].rows[0]) == ["place", "0.500", "0.500", "0.500", "2"]
-    assert worst.parts[0].rows == [["in New York", "York I-place", "York O"]]
+    train = [{"tokens": ["New", "York"], "tags": ["B-place", "I-place"]}]
+    kinds, worst = tagging_sections([row, {**row, "predicted": row["tags"]}], "bio", train)
+    scores, confusion, familiar = kinds.parts
+    assert list(scores.rows[0]) == ["place", "0.500", "0.500", "0.500", "2"]
+    assert confusion.labels == ["place", "none"] and confusion.counts == [[1, 1], [1, 0]]
+    assert familiar.rows == [["seen in training", "0.500", "2"], ["never seen", "0.000", "0"]]
+    ((gold, said),) = worst.parts[0].rows
+    assert [(piece, mark and (mark.name, mark.right)) for piece, mark in gold.pieces()] == [
+        ("in ", None),
+        ("New York", ("place", False)),
+    ]
+    assert [piece for piece, _ in said.pieces()] == ["in ", "New", " York"]
     assert tagging_sections([], "bio") == []
+
+
+def test_parts_of_speech_are_compared_word_by_word():
+    row = {"tokens": ["the", "oak"], "tags": ["D", "N"], "predicted": ["D", "V"]}
+    kinds, worst = tagging_sections([row], None)
+    assert kinds.parts[1].counts[kinds.parts[1].labels.index("N")][kinds.parts[1].labels.index("V")] == 1
+    assert worst.parts[0].rows == [["the oak", "oak N", "oak V"]]

@@ -15,12 +15,32 @@ Content = Literal["word", "text", "mistake", "number"]
 
 
 @dataclass(frozen=True)
+class Mark:
+    """Characters ``start`` to ``end`` of a text stand out, with a ``name`` behind them; ``right``: None: not judged."""
+
+    start: int
+    end: int
+    name: str = ""
+    right: bool | None = None
+
+
+@dataclass(frozen=True)
 class Cell:
-    """A text in a table, with a flag beside it (``source empty``) and further texts below."""
+    """A text in a table, with ``marks`` in it, in order and apart; a flag beside it (``source empty``), further texts below."""
 
     text: str
     flag: str = ""
     below: Sequence[str] = ()
+    marks: Sequence[Mark] = ()
+
+    def pieces(self) -> list[tuple[str, Mark | None]]:
+        """The text in pieces, each with its mark."""
+        found: list[tuple[str, Mark | None]] = []
+        at = 0
+        for mark in self.marks:
+            found += [(self.text[at : mark.start], None), (self.text[mark.start : mark.end], mark)]
+            at = mark.end
+        return [piece for piece in (*found, (self.text[at:], None)) if piece[0]]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from seqeval.scheme import IOB1, IOB2, IOBES, Entities
 from groundup.metrics.estimate import LOSS, Estimate, Metric, labelled
 from groundup.metrics.intervals import RESAMPLES, bootstrap, wilson
 from groundup.metrics.paired import Judged, Statistic
-from groundup.metrics.sections import Cell, Content, Section, Table
+from groundup.metrics.sections import Cell, Content, Mark, Matrix, Section, Table
 from groundup.text.schemes import Scheme, misfit, parse, scheme_of
 
 ENTITY_F1 = Metric("entity_f1", "max", "entity F1", "table", also=("f1", "seqeval_f1", "overall_f1"))
@@ -22,7 +22,7 @@ ENTITY_PRECISION = Metric("entity_precision", "max", "entity precision", "list",
 ENTITY_RECALL = Metric("entity_recall", "max", "entity recall", "list", also=("recall",))
 WORD_ACCURACY = Metric("accuracy", "max", "word accuracy", "table", also=("acc",))
 _SCHEMES = {"bio": IOB2, "iob1": IOB1, "bioes": IOBES}
-_KINDS, _WORST = 30, 20  # of entities and of sentences that the report shows
+_KINDS, _COMPARED, _WORST = 30, 20, 20  # types, types against each other, and sentences that the report shows
 TAGGING = (ENTITY_F1, WORD_ACCURACY, LOSS, ENTITY_PRECISION, ENTITY_RECALL)
 
 
@@ -112,11 +112,13 @@ def _ratio(above: np.ndarray, below: np.ndarray, weights: np.ndarray) -> np.ndar
     return above @ weights / np.maximum(below @ weights, 1)
 
 
-def tagging_sections(rows: Sequence[Mapping], scheme: Scheme | None) -> list[Section]:
-    """Scores of each kind of entity (or of each tag, where tags are no entities), and the sentences with most mistakes.
+def tagging_sections(rows: Sequence[Mapping], scheme: Scheme | None, train: Sequence[Mapping] = ()) -> list[Section]:
+    """Scores of each type of entity (or of each tag, where tags are no entities), what was taken for what, how those fare
+    that training had, and the sentences with most mistakes.
 
     Args:
         rows: as in ``predictions.jsonl``, with ``tokens``, ``tags`` and ``predicted``.
+        train: with ``tokens`` and ``tags``; empty: nothing is told of what training had.
     """
     if not rows:
         return []
@@ -127,24 +129,85 @@ def tagging_sections(rows: Sequence[Mapping], scheme: Scheme | None) -> list[Sec
         said.update(name for *_, name in one)
         there.update(name for *_, name in other)
         right.update(name for *_, name in {*one} & {*other})
+    names = [name for name, _ in (there + said).most_common(_KINDS)]
     lines: list[list[Cell | str]] = [
-        [name, *_shares(right[name], said[name], there[name]), f"{there[name]:,}"]
-        for name, _ in (there + said).most_common(_KINDS)
+        [name, *_shares(right[name], said[name], there[name]), f"{there[name]:,}"] for name in names
     ]
-    columns: dict[str, Content] = {"tag" if scheme is None else "entity": "word"}
+    what = "tag" if scheme is None else "entity"
+    columns: dict[str, Content] = {what: "word"}
     columns |= {"precision": "number", "recall": "number", "F1": "number", "in the text": "number"}
-    note = "Right are those of the right kind from their first word to their last." if scheme else ""
-    mistakes = sorted(rows, key=lambda row: -sum(map(str.__ne__, row["tags"], row["predicted"])))[:_WORST]
-    worst: list[list[Cell | str]] = [
-        [" ".join(row["tokens"]), _marked(row, "tags", "predicted"), _marked(row, "predicted", "tags")]
-        for row in mistakes
-        if row["tags"] != row["predicted"]
+    note = "Right are those of the right type from their first word to their last." if scheme else ""
+    parts: list[Table | Matrix] = [Table(columns, lines), _confusion(ours, theirs, names[:_COMPARED], scheme)]
+    if train:
+        parts.append(_familiar(rows, ours, theirs, train, scheme))
+    sections = [Section("Entities" if scheme else "Tags", note, parts)]
+    mistakes = sorted(range(len(rows)), key=lambda place: -len({*ours[place]} ^ {*theirs[place]}))[:_WORST]
+    worst = [
+        _compared(rows[place], ours[place], theirs[place], scheme) for place in mistakes if ours[place] != theirs[place]
     ]
-    heads: dict[str, Content] = {"text": "text", "tagged in the data": "text", "predicted": "text"}
-    sections = [Section("Entities" if scheme else "Tags", note, [Table(columns, lines)])]
     if worst:
-        sections.append(Section("Sentences with most mistakes", "Words whose tags differ.", [Table(heads, worst)]))
+        heads: dict[str, Content] = {"tagged in the data": "text", "predicted": "text"}
+        if scheme is None:
+            heads = {"text": "text", **heads}
+        sections.append(Section("Sentences with most mistakes", "", [Table(heads, worst)]))
     return sections
+
+
+def _confusion(
+    ours: Sequence[Sequence[Span]], theirs: Sequence[Sequence[Span]], names: Sequence[str], scheme: Scheme | None
+) -> Matrix:
+    """Types against types, of the same words; ``none``: there is no such entity on the other side."""
+    labels = [*names, "none"] if scheme else [*names]
+    number = {name: place for place, name in enumerate(labels)}
+    counts = np.zeros((len(labels), len(labels)), dtype=int)
+    for one, other in zip(ours, theirs, strict=True):
+        said, there = ({(begin, end): name for begin, end, name in side} for side in (one, other))
+        for place in said.keys() | there.keys():
+            pair = there.get(place, "none"), said.get(place, "none")
+            if {*pair} <= number.keys():
+                counts[number[pair[0]], number[pair[1]]] += 1
+    return Matrix(labels, counts.tolist())
+
+
+def _familiar(
+    rows: Sequence[Mapping],
+    ours: Sequence[Sequence[Span]],
+    theirs: Sequence[Sequence[Span]],
+    train: Sequence[Mapping],
+    scheme: Scheme | None,
+) -> Table:
+    """How many are found of those that stand in the training split, and of those that do not."""
+    places = spans([row["tags"] for row in train], scheme) if scheme else _as_spans([row["tags"] for row in train])
+    known = {" ".join(row["tokens"][begin:end]) for row, of in zip(train, places, strict=True) for begin, end, _ in of}
+    found, all_of_them = Counter[bool](), Counter[bool]()
+    for row, one, other in zip(rows, ours, theirs, strict=True):
+        for span in other:
+            seen = " ".join(row["tokens"][span.start : span.end]) in known
+            all_of_them[seen] += 1
+            found[seen] += span in one
+    lines = [
+        [name, f"{found[seen] / (all_of_them[seen] or 1):.3f}", f"{all_of_them[seen]:,}"]
+        for name, seen in (("seen in training", True), ("never seen", False))
+    ]
+    return Table({"entity" if scheme else "word": "word", "recall": "number", "in the text": "number"}, lines)
+
+
+def _compared(row: Mapping, ours: Sequence[Span], theirs: Sequence[Span], scheme: Scheme | None) -> list[Cell | str]:
+    """A sentence with its entities marked, as in the data and as predicted; of tags, the words whose tags differ."""
+    if scheme is None:
+        return [" ".join(row["tokens"]), _marked(row, "tags", "predicted"), _marked(row, "predicted", "tags")]
+    words = [" ".join(word.split()) for word in row["tokens"]]
+    ends = np.cumsum([len(word) + 1 for word in words]) - 1
+    return [
+        Cell(
+            " ".join(words),
+            marks=[
+                Mark(int(ends[one.start]) - len(words[one.start]), int(ends[one.end - 1]), one.type, one in others)
+                for one in side
+            ],
+        )
+        for side, others in ((theirs, ours), (ours, theirs))
+    ]
 
 
 def _marked(row: Mapping, shown: str, other: str) -> str:

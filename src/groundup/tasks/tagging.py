@@ -199,7 +199,8 @@ class Tagging(Task):
         return found
 
     def sections(self, rows: list[dict[str, Any]], data: TextData, split: str) -> list[Section]:
-        return tagging_sections(rows, self.scheme)
+        train = data.texts("train") if "train" in data.source.splits() else []
+        return tagging_sections(rows, self.scheme, train)
 
     @classmethod
     def baselines(cls, data: Texts, split: str) -> dict[str, dict[str, Estimate]]:
