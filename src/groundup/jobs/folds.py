@@ -10,19 +10,14 @@ from groundup.config.tree import Config
 from groundup.data.sources.folds import folds_of
 from groundup.data.sources.source import Source
 from groundup.errors import UserError
-from groundup.jobs.job import run_job
-from groundup.jobs.resume import resume_folder
+from groundup.jobs.resume import complete
 from groundup.runs.folder import RunFolder
 from groundup.runs.job import Job
 from groundup.stages.build import prepare_process, task_class, task_word
 from groundup.stages.folds import finish
-from groundup.stages.train import was_saved
 
 log = logging.getLogger(__name__)
-AUTO = {
-    "baseline": 20_000,
-    "finetune": 5_000,
-}  # train rows up to which five folds are held out in turn; beyond, one of ten
+AUTO = {"baseline": 20_000, "finetune": 5_000}  # train rows up to which all of 5 folds are held out; beyond, one of 10
 
 
 def run(cfg: Config, job: Job) -> float:
@@ -41,18 +36,13 @@ def run(cfg: Config, job: Job) -> float:
         folders.append(folder)
         done = folder.status_file.exists() and folder.status().get("state") == "done"
         log.info("fold %d of %d%s", number, cfg.held_out, ": done already" if done else "")
-        if done:
-            continue
-        if was_saved(folder):
-            resume_folder(folder, job.stage, cfg.paths)
-            continue
         config = Config({**cfg, "fold": number, "held_out": None})
         if cfg.get("minutes_at_most"):  # what is left, shared by the folds to come
             left = cfg.minutes_at_most - (time.monotonic() - begun) / 60
             config.minutes_at_most = max(left / (cfg.held_out + 1 - number), 0.05)
         words = [*job.overrides, f"folds={cfg.folds}", f"fold={number}"]
         group = job.group or job.folder.path.name
-        run_job(job.stage, config, folder.path, words, choices=job.choices, group=group, told=[])
+        complete(job.stage, config, folder, words, group, job.choices, told=[])  # the whole was checked
     return finish(cfg, job, source, folders)
 
 

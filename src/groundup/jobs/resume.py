@@ -44,17 +44,18 @@ def complete(
     group: str | None = None,
     choices: Mapping[str, str | None] | None = None,
     quiet: bool = False,
+    told: Sequence[str] | None = None,
 ) -> None:
     """Runs a stage that is a part of another job: not at all where it is done, to its end where it was interrupted.
 
-    ``quiet``: as for ``resume_folder``.
+    ``quiet``: as for ``resume_folder``. ``told``: as for ``run_job``.
     """
     if folder.status_file.exists() and folder.status().get("state") == "done":
         return
     if stage in RESUMABLE and (was_saved(folder) or (folder.path / "fold_1").exists()):
         resume_folder(folder, stage, cfg["paths"], quiet)
     else:
-        run_job(stage, cfg, folder.path, overrides, choices=choices, group=group)
+        run_job(stage, cfg, folder.path, overrides, choices=choices, group=group, told=told)
 
 
 def resume_folder(folder: RunFolder, stage: str, paths: Config, quiet: bool = False) -> float | None:
