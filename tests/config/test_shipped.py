@@ -81,7 +81,7 @@ def test_every_model_can_be_overfitted_and_has_one_word_for_its_dropout(stage, w
 def test_manual_shows_choices_and_commented_keys():
     page = manual("pretrain", "train", conf_dir())
     assert page.startswith("groundup pretrain: train\nPretraining:")
-    assert "  model      transformer_decoder, bilstm_encoder" in page
+    assert "  model      transformer_decoder, bag_of_ngrams, bilstm_encoder" in page
     assert "recurrent," not in page.split("Keys")[0].replace("recurrent_layers", "")
     assert "validate_every: 100" in page
     assert "defaults:" not in page
