@@ -67,7 +67,7 @@ ENDS = {
     "--cfg": "error: --cfg/-c: a value is missing after it",
     "seed=1,2": "error: seed=1,2: several values. For one run each add -m",
     "device=cuda:0": "Try trainer=gpu",
-    "dataset=openwebtext": "tinystories, trec6, wikitext103, wikitext2",
+    "dataset=openwebtext": ", ud_ewt, wikitext103, wikitext2, wnut17",
     "metric_for_best_model=f1": "Try monitor=validation/macro_f1",
     "model.dropout=50%": "Try model.dropout=0.5",
     "callbacks=early_stopping callbacks.early_stopping.monitor=val_loss": "Try callbacks.early_stopping.monitor=validation/loss",
@@ -75,7 +75,7 @@ ENDS = {
     "trainer.val_check_interval=0.5": "count optimizer steps; the last step is always validated and saved",
     "budget=20 budget.steps=2": "budget=20: budget has keys of its own, such as budget.steps. Leave out budget=20",
     "model=transformer": "Try model=transformer_encoder",
-    "data=_same_as_run": "wikitext103, wikitext2",
+    "data=_same_as_run": "wikitext103, wikitext2, wnut17",
     "budget.epochs=1 budget.steps=2": "a budget has one unit. Try budget.steps=2 or budget.epochs=1",
 }
 

@@ -257,9 +257,7 @@ def test_disabled_is_no_logger(run):
     assert not (run.path / "wandb").exists()
 
 
-@pytest.mark.parametrize(
-    ("choice", "names"), [("default", ["wandb"]), ("wandb", ["wandb"]), ("none", []), ("tensorboard", ["tensorboard"])]
-)
+@pytest.mark.parametrize(("choice", "names"), [("wandb", ["wandb"]), ("none", []), ("tensorboard", ["tensorboard"])])
 def test_every_yaml_makes_its_loggers(run, choice, names):
     with initialize_config_dir(str(CONF / "logger" / ".."), version_base=None):
         config = compose(overrides=[f"+logger={choice}", *(["wandb.mode=disabled"] if "wandb" in names else [])])
