@@ -83,7 +83,6 @@ REFUSED = {  # name: (file, content, what the line says)
         '{"text":"a","label":%s}\n' % ("1" * 5000),
         "line 1: exceeds the limit (4300",
     ),
-    "a list as label": ("a.jsonl", '{"text":"a","label":["B","I"]}\n', "(data.label) holds a list"),
     "a dict as label": ("a.jsonl", '{"text":"a","label":{"x":1}}\n', "try data.label=label.x"),
     "a key that a row lacks": ("a.jsonl", LINES + '{"text":"a"}\n', "line 3: no column 'label'; it has text"),
     "bytes that are no text": (

@@ -351,6 +351,14 @@ def test_no_label_column_at_all(tmp_path):
     assert "data.label=COLUMN" in message(lambda: label_names(data))
 
 
+def test_lists_of_labels_are_for_another_task(tmp_path):
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"text": "a", "label": ["B", "I"]}\n{"text": "b", "label": ["B"]}\n')
+    assert "row 1 of the train split has a list of labels: try task=multilabel" in message(
+        lambda: label_names(Files(train=str(file), text="text", label="label"))
+    )
+
+
 def test_one_class_only(tmp_path):
     data = source(write(tmp_path / "a.csv", [ROWS[0], ROWS[2]]))
     assert "one class only ('5', 2 rows)" in message(lambda: label_names(data))

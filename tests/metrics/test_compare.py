@@ -86,7 +86,8 @@ def test_weights_say_the_same_as_drawn_sentences_for_entities_and_texts():
     for column in range(8):
         picked = [place for place in range(25) for _ in range(int(weights[place, column]))]
         drawn = [tagged[place] for place in picked]
-        want = tagging_metrics([row["tags"] for row in drawn], [row["predicted"] for row in drawn], resamples=0)
+        gold, predicted = [row["tags"] for row in drawn], [row["predicted"] for row in drawn]
+        want = tagging_metrics(gold, predicted, "bio", resamples=0)
         said = [texts[place]["hypothesis"] for place in picked], [[texts[place]["target"]] for place in picked]
         want |= {"bleu": bleu(*said, resamples=0), "chrf": chrf(*said, resamples=0), **rouge(*said, resamples=0)}
         for judged in (judge_tags(tagged), judge_translations(texts), judge_summaries(texts)):

@@ -10,6 +10,7 @@ from itertools import product
 
 import pytest
 
+from groundup import cli
 from groundup.config.check import check
 from groundup.config.compose import compose_with_choices
 from groundup.config.files import conf_dir, groups
@@ -19,6 +20,8 @@ from groundup.config.signatures import parameters_of
 STAGES = {  # stage -> what it cannot do without, beside the choice under test
     "pretrain": [],
     "finetune": [],
+    "baseline": [],
+    "ensemble": ["members=[x,y]"],
     "evaluate": ["run=x"],
     "compare": ["runs=[x,y]"],
     "generate": ["run=x"],
@@ -41,7 +44,7 @@ def text(name: str) -> str:
 def groups_of(stage: str) -> set[str]:
     """Groups in the defaults lists of a stage and of the files that it includes."""
     listed = re.findall(r"^  - (?:optional )?(\w+)(?::.*)?$", text(stage), re.MULTILINE)
-    included = [name for name in listed if (conf_dir() / f"{name}.yaml").is_file()]
+    included = [name for name in listed if name != stage and (conf_dir() / f"{name}.yaml").is_file()]
     return {name for name in listed if (conf_dir() / name).is_dir()}.union(*map(groups_of, included))
 
 
@@ -61,7 +64,25 @@ def test_every_file_is_the_choice_of_some_stage():
     assert everything == reached
 
 
-@pytest.mark.parametrize(("stage", "choice"), choices(), ids=lambda word: word)
+def brings_a_model(choice: str) -> bool:
+    return "override /model" in text(choice.replace("=", "/"))
+
+
+@pytest.mark.parametrize(
+    "choice", [choice for stage, choice in choices() if stage == "baseline" and brings_a_model(choice)]
+)
+def test_a_task_that_brings_its_model_has_its_baselines_in_a_training(choice, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(["baseline", choice]) == 2
+    line = f"error: {choice} sets its model: groundup baseline has no group 'model'. model is for groundup pretrain and finetune\n"
+    assert capsys.readouterr().err == line
+
+
+@pytest.mark.parametrize(
+    ("stage", "choice"),
+    [pair for pair in choices() if not (pair[0] == "baseline" and brings_a_model(pair[1]))],
+    ids=str,
+)
 def test_choice_composes_and_passes_the_check(stage, choice):
     overrides = [*STAGES[stage], choice]
     if stage == "pipeline" and not choice.startswith("experiment="):

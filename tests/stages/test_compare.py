@@ -113,7 +113,8 @@ def test_words_are_compared_by_sentences(capsys, here):
         run = RunFolder(here / name)
         said = [[str(tag) for tag in rng.choice(["O", "B-x", "I-x"], 6)] for _ in gold]
         run.write_config({"task": {"_target_": "groundup.tasks.tagging.Tagging"}})
-        run.write_json("metrics.json", {f"test/{k}": v for k, v in tagging_metrics(gold, said, resamples=50).items()})
+        found = tagging_metrics(gold, said, "bio", resamples=50)
+        run.write_json("metrics.json", {f"test/{name}": one for name, one in found.items()})
         rows = zip(gold, said, strict=True)
         run.write_predictions(
             {"tokens": list("abcdef"), "tags": tags, "index": 0, "predicted": its} for tags, its in rows

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from groundup import cli
+from groundup.config.build import instantiate
 from groundup.config.compose import compose
-from groundup.data.sources.files import Files
 from groundup.decoding.sampling import Sampler
 from groundup.runs.folder import RunFolder
 from groundup.stages.evaluate import with_other_data
@@ -75,9 +75,7 @@ def test_other_data_is_found_where_the_command_runs(lower):
     trained = load_run(lower).config
     trained["data"] |= {"root": "/of/the/run", "hub": "some/set", "local": {"test": "copy.csv"}}
     found = with_other_data(trained, compose("evaluate", words := ["run=x", "data.test=other.csv"]), words).data
-    assert Files(**{key: value for key, value in found.items() if key not in ("_target_", "clean")}).paths("test") == [
-        Path("other.csv")
-    ]
+    assert instantiate({**found, "clean": None}, "data").paths("test") == [Path("other.csv")]
     words = [*words, "data.root=/typed"]
     assert with_other_data(trained, compose("evaluate", words), words).data.root == "/typed"
     words = ["run=x", "data.root=/copies"]

@@ -180,7 +180,8 @@ def unknown_key(key: str, text: str, stage: str, overrides: Sequence[str]) -> st
     value = override.partition("=")[2] if override else "..."
     where = match[1] + ".yaml: " if (match := re.search(r"In '([^']+)'", text)) else ""
     if key in groups() and key not in all_names(stage, ()):
-        return f"{where}{override or key}: {no_group(key, stage)}"
+        choice = where.removesuffix(".yaml: ").replace("/", "=")
+        return f"{f'{choice} sets its {key}' if where and not override else override or key}: {no_group(key, stage)}"
     section = key.partition(".")[0]
     typed = next((word for word in overrides if section != key and word.startswith(f"{section}=")), None)
     if typed and section not in groups() and key in all_names(stage, ()):  # `budget=20` leaves no budget.steps
