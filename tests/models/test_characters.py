@@ -11,7 +11,7 @@ from groundup.errors import ArgumentError, UserError
 from groundup.models.characters import CharacterFeatures
 from groundup.models.recurrent import RecurrentEncoder
 from groundup.models.transformer import TransformerDecoder, TransformerEncoder
-from groundup.text.spelling import LONGEST, spelled
+from groundup.text.word_bytes import LONGEST, spelled
 
 WORDS = ["a", "running", "海", "x" * 100, ""]
 MODELS = [RecurrentEncoder, TransformerEncoder]

@@ -21,8 +21,8 @@ from groundup.models.transformer import TransformerDecoder, TransformerEncoder
 from groundup.tasks.evaluation import evaluate
 from groundup.tasks.tagging import Tagging
 from groundup.text.schemes import may_follow
-from groundup.text.spelling import spelled
 from groundup.text.tokenizer import TokenizerSpec
+from groundup.text.word_bytes import spelled
 from groundup.text.words import together, word_spans
 from groundup.training.optimization import Optimization
 from groundup.training.schedules import Constant

@@ -18,8 +18,8 @@ from groundup.data.roles import Row
 from groundup.data.sources.source import Source
 from groundup.errors import UserError
 from groundup.system.cache import Cache
-from groundup.text.spelling import spelled
 from groundup.text.tokenizer import Tokenizer
+from groundup.text.word_bytes import spelled
 from groundup.text.words import word_spans
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class TaggedText(Examples):
     """One example a sentence: ``<cls> words <sep>``, of the words as many as fit whole into ``max_length`` tokens.
 
     An example has ``input_ids`` (T,), ``first`` (T,), 1 where a word begins, ``characters`` (T, L), how that word is spelled
-    (see ``text.spelling``), ``index`` (its row) and, unless the split is ``predict``, ``labels`` (T,): a word's tag at its
+    (see ``text.word_bytes``), ``index`` (its row) and, unless the split is ``predict``, ``labels`` (T,): a word's tag at its
     first token, -100 elsewhere (Devlin et al. 2019). A word without a token is ``<unk>``.
     Tags that training did not know are told, and are -100. Raises ``UserError`` for words without a tag, or an empty split.
     """
