@@ -81,3 +81,9 @@ def test_a_folder_without_its_weights_or_with_others_is_refused(fitted, tmp_path
     (moved / "baseline.npz").unlink()
     assert cli.run(["evaluate", f"run={moved}", f"paths.logs={tmp_path}"]) == 2
     assert "holds no classifier" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_task_without_a_classical_model_says_so_when_baselines_are_asked_for(groundup, language_model):
+    scored = groundup("evaluate", f"run={language_model}", "split=validation", "baselines=true")
+    assert "there is no classical model of this task" in (scored / "run.log").read_text(encoding="utf-8")
+    assert not (scored / "baselines.json").exists()

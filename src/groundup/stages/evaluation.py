@@ -124,6 +124,8 @@ def compare_with_baselines(
     """Classical answers to the same split, scored by the same code; those that must be trained only if asked for."""
     if baselines := scorer.baselines(split, trained):
         folder.write_json("baselines.json", baselines)
+    elif trained:
+        log.warning("baselines=true: there is no classical model of this task, so nothing stands beside its figures")
     return baselines
 
 
