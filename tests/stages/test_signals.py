@@ -62,6 +62,7 @@ class Running:
         while (line := self.process.stdout.readline()) and line != "HERE\n":
             pass
         assert line, self.process.stderr.read()
+        time.sleep(0.2)  # it says where it is before it waits there
 
     def end_by(self, *signals: int) -> list[str]:
         """Sends the signals, half a second apart; returns the lines on stderr."""
