@@ -23,9 +23,16 @@ STAGES: dict[str, tuple[str, str]] = {
     "generate": ("groundup.stages.generate", "continue a prompt: run=RUN prompt=TEXT"),
     "resume": ("groundup.jobs.resume", "go on with an interrupted run: run=RUN or run=last"),
     "pipeline": ("groundup.jobs.pipeline", "run several stages in order: experiment=demo"),
+    "runs": ("groundup.stages.listing", "all runs, the newest first: runs data=NAME state=done"),
 }
 
-WITHOUT_FOLDER = ("predict", "compare", "generate", "resume")  # verbs that leave behind only what they are asked for
+WITHOUT_FOLDER = (
+    "predict",
+    "compare",
+    "generate",
+    "resume",
+    "runs",
+)  # verbs that leave behind only what they are asked for
 # Layers above the groups; the later ones win, so they are asked first.
 LAYERS = ("debug", "local", "experiment")
 

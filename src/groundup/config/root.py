@@ -130,6 +130,12 @@ class Root(Strict):
     # Comparing runs.
     runs: list[str] | None = None
     format: Literal["md", "latex", "csv"] = "md"
+    # Listing runs.
+    where: list[str] = []
+    most: Count | None = None
+    inside: bool = False
+    remove_failed: bool = False
+    ask: bool = True
     # Pipelines.
     steps: dict[str, Node] | None = None
     overrides: list[str] = []

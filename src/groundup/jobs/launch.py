@@ -26,6 +26,7 @@ from groundup.system.signals import Interrupted, ending_in_order
 from groundup.system.streams import visible
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
+RUNS_FLAGS = {"--remove-failed": "remove_failed=true", "--yes": "ask=false", "--inside": "inside=true"}
 
 
 @dataclass
@@ -110,6 +111,18 @@ def for_compare(arguments: list[str]) -> list[str]:
     return [word for word in words if word and word not in runs] + listed
 
 
+def for_runs(arguments: list[str]) -> list[str]:
+    """``runs data=trec6 --remove-failed`` as keys of the verb: what is none of them says which runs are shown."""
+    from groundup.config.files import conf_dir, stage_keys
+
+    own = {"hydra", *stage_keys(conf_dir(), "runs")}
+    words = [RUNS_FLAGS.get(word, word) for word in arguments]
+    match = {word: OVERRIDE.fullmatch(word) for word in words}
+    conditions = [word for word in words if (found := match[word]) and found[1].partition(".")[0] not in own]
+    listed = [f"where=[{','.join(literal(word) for word in conditions)}]"] if conditions else []
+    return [word for word in words if word not in conditions] + listed
+
+
 def for_several_sets(arguments: list[str]) -> list[str]:
     """``evaluate data=one,other`` as a multirun: a folder and a row of the table for each set."""
     several = any(word.startswith("data=") and len(parted(word)) > 1 and "'" not in word for word in arguments)
@@ -131,6 +144,8 @@ def launch(stage: str, arguments: list[str]) -> int:
         arguments = for_steps(arguments)
     if stage == "compare":
         arguments = for_compare(arguments)
+    if stage == "runs":
+        arguments = for_runs(arguments)
     if stage == "evaluate":
         arguments = for_several_sets(arguments)
     task = Task(stage, full_error)
