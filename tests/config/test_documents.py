@@ -10,7 +10,7 @@ import pytest
 
 from groundup.config.compose import compose
 from groundup.config.files import STAGES, conf_dir
-from groundup.jobs.launch import for_compare, for_several_sets, for_steps
+from groundup.jobs.launch import AS_KEYS
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / ".env.example", *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
@@ -63,8 +63,7 @@ def test_choices_in_the_table_of_the_readme_exist():
 def test_command_lines_compose(line, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     stage, *words = shlex.split(line)
-    read = {"pipeline": for_steps, "compare": for_compare, "evaluate": for_several_sets}
-    words = read.get(stage, list)(words)
+    words = AS_KEYS.get(stage, list)(words)
     if "-m" in words:  # a sweep: the first value of each
         words = [word.partition(",")[0] for word in words if word != "-m"]
     compose(stage, words)

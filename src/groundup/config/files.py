@@ -24,6 +24,7 @@ STAGES: dict[str, tuple[str, str]] = {
     "resume": ("groundup.jobs.resume", "go on with an interrupted run: run=RUN or run=last"),
     "pipeline": ("groundup.jobs.pipeline", "run several stages in order: experiment=demo"),
     "runs": ("groundup.stages.listing", "all runs, the newest first: runs data=NAME state=done"),
+    "doctor": ("groundup.jobs.doctor", "what this machine can do, and how to mend what it cannot"),
 }
 
 WITHOUT_FOLDER = (
@@ -32,6 +33,7 @@ WITHOUT_FOLDER = (
     "generate",
     "resume",
     "runs",
+    "doctor",
 )  # verbs that leave behind only what they are asked for
 # Layers above the groups; the later ones win, so they are asked first.
 LAYERS = ("debug", "local", "experiment")

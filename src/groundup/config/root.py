@@ -136,6 +136,7 @@ class Root(Strict):
     inside: bool = False
     remove_failed: bool = False
     ask: bool = True
+    training: bool = True
     # Pipelines.
     steps: dict[str, Node] | None = None
     overrides: list[str] = []

@@ -83,6 +83,8 @@ def for_steps(arguments: list[str]) -> list[str]:
     """
     from groundup.config.files import STAGES, conf_dir, stage_keys
 
+    if {"-m", "--multirun"} & set(arguments):
+        return arguments
     own = {"hydra", "overrides", *stage_keys(conf_dir(), "pipeline")}
     others = {key for stage in STAGES for key in stage_keys(conf_dir(), stage)}
 
@@ -129,6 +131,10 @@ def for_several_sets(arguments: list[str]) -> list[str]:
     return arguments if not several or {"-m", "--multirun"} & set(arguments) else ["-m", *arguments]
 
 
+# How the words of a verb that are no keys of its configuration become keys.
+AS_KEYS = {"pipeline": for_steps, "compare": for_compare, "evaluate": for_several_sets, "runs": for_runs}
+
+
 def launch(stage: str, arguments: list[str]) -> int:
     """Run ``groundup STAGE ARGUMENTS`` and return its exit code: 0 done, 1 failed, 2 a user's mistake, 130 Ctrl-C.
 
@@ -140,14 +146,7 @@ def launch(stage: str, arguments: list[str]) -> int:
 
         return run_rank()
     full_error = os.environ.get(FULL_ERROR) == "1"
-    if stage == "pipeline" and not {"-m", "--multirun"} & set(arguments):
-        arguments = for_steps(arguments)
-    if stage == "compare":
-        arguments = for_compare(arguments)
-    if stage == "runs":
-        arguments = for_runs(arguments)
-    if stage == "evaluate":
-        arguments = for_several_sets(arguments)
+    arguments = AS_KEYS.get(stage, list)(arguments)
     task = Task(stage, full_error)
     sweep.current.clear()
     gate.passed.clear()

@@ -110,7 +110,7 @@ class Wandb:
             wandb.finish(exit_code=1)
         about = {**asdict(self), "tags": list(self.tags)}
         mode = about.pop("mode")
-        if mode == "online" and not _has_key():
+        if mode == "online" and not has_key():
             log.warning("W&B: no API key, so this run is logged offline. Run `wandb login`, or set WANDB_API_KEY")
             mode = "offline"
         if mode == "online":
@@ -226,7 +226,7 @@ def _run_id(run: RunFolder) -> str:
     return saved
 
 
-def _has_key() -> bool:
+def has_key() -> bool:
     """Whether a key is at hand without asking: WANDB_API_KEY, or the netrc entry that ``wandb login`` writes."""
     if os.environ.get("WANDB_API_KEY"):
         return True
