@@ -11,8 +11,8 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -55,12 +55,11 @@ class Finding:
 def run(cfg: Config, job: Job) -> None:
     """Prints what was found. Raises SystemExit(1) where something is broken."""
     logs = Path(cfg.paths.logs)
-    checks = [packages, devices, memory, partial(disk, logs), folders, partial(weights_and_biases, logs)]
+    found = [packages(), devices(), memory(), disk(logs), folders(), weights_and_biases(logs)]
     broken = 0
-    for check in [*checks, *([training] if cfg.training else [])]:
-        for finding in check():
-            print(finding, flush=True)
-            broken += finding.state == "broken"
+    for finding in chain(*found, training() if cfg.training else ()):
+        print(finding, flush=True)
+        broken += finding.state == "broken"
     if broken:
         raise SystemExit(1)
 
@@ -176,10 +175,13 @@ def weights_and_biases(logs: Path) -> Iterator[Finding]:
         yield Finding("wandb", "imports as an empty package", "broken", mend)
         return
     offline = sum(any((run.path / "wandb").glob("offline-run-*")) for run in newest_runs(logs)) if logs.is_dir() else 0
-    key = "a key is at hand: wandb.mode=online uploads" if has_key() else "no key: runs are logged offline"
-    mend = None if has_key() else "wandb login, or WANDB_API_KEY in .env; none is needed"
+    key = (
+        "a key is at hand: wandb.mode=online uploads"
+        if has_key()
+        else "no key, and none is needed: runs are logged offline"
+    )
     runs = f"; {offline} run{'s' * (offline != 1)} below {logs} logged offline" if offline else ""
-    yield Finding("wandb", f"{metadata.version('wandb')}, {key}{runs}", "ok", mend)
+    yield Finding("wandb", f"{metadata.version('wandb')}, {key}{runs}", "ok")
 
 
 def training() -> Iterator[Finding]:
