@@ -26,6 +26,16 @@ EVERYWHERE = [
 ]  # fmt: skip
 VERBS = {
     "ddp": ["finetune", "data.label=subject", "task.dropout=0", "model.dropout=0"],
+    "ddp, mean teacher": [
+        "finetune",
+        "data.label=subject",
+        "data.labelled=120",
+        "self_training=mean_teacher",
+        "self_training.ramp=0",
+        "augmentation=cut_off",
+        "task.dropout=0",
+        "model.dropout=0",
+    ],
     "ddp, translation": [
         "finetune",
         "task=translation",
@@ -46,6 +56,7 @@ VERBS = {
 }
 TWO = {
     "ddp": ["trainer=ddp", "trainer.accelerator=cpu"],
+    "ddp, mean teacher": ["trainer=ddp", "trainer.accelerator=cpu"],
     "ddp, translation": ["trainer=ddp", "trainer.accelerator=cpu"],
     "fsdp": [
         "trainer=fsdp", "trainer.accelerator=cpu", "trainer.precision=32-true",

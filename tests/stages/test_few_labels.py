@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from seed import SEED
 
 from groundup import cli
+from groundup.data.pseudo_labels import PseudoLabels
+from groundup.data.sources.few_labels import FewLabels
+from groundup.data.sources.folds import Fold
+from groundup.data.sources.source import GivenRows
+from groundup.errors import UserError
 from groundup.runs.reference import find_run
+from groundup.stages import self_training
 from groundup.training.checkpoints import Checkpoints
 
 LABELS = ["data.label=subject", "data.labelled=40"]
@@ -23,8 +31,11 @@ TEACH = [
 ]
 
 
-def weights(folder):
-    return torch.load(folder / "checkpoints" / "last.ckpt")["state_dict"]
+ALONGSIDE = ["optimizer.lr=3e-2", "self_training=mean_teacher", "augmentation=[eda,cut_off]", "budget.steps=8"]
+
+
+def weights(folder, name: str = "last.ckpt"):
+    return torch.load(folder / "checkpoints" / name)["state_dict"]
 
 
 def same(one, other) -> bool:
@@ -52,6 +63,55 @@ def test_students_learn_from_what_their_teachers_are_sure_of(taught, read_json):
     assert rows == 40 + len(lines)
     assert "test/accuracy" in read_json(taught / "metrics.json")
     assert not same(weights(taught), weights(taught / "earlier" / "teacher_1"))
+
+
+@pytest.fixture(scope="module")
+def with_teacher(groundup, data_overrides):
+    return groundup("finetune", *data_overrides, *LABELS, *SMALL, *ALONGSIDE, "validate_every=8")
+
+
+def teacher_of(folder):
+    return torch.load(folder / "checkpoints" / "last.ckpt")["callbacks"]["MeanTeacher"]["average"]
+
+
+def test_what_is_used_of_a_mean_teacher_run_is_the_teacher(with_teacher, read_json):
+    assert not (with_teacher / "earlier").exists()
+    data = read_json(with_teacher / "provenance.json")["data"]
+    assert (data["train"]["rows"], data["unlabelled"]["rows"]) == (40, 200)
+    assert same(weights(with_teacher, "best.ckpt"), teacher_of(with_teacher))
+    assert not same(weights(with_teacher), teacher_of(with_teacher))
+
+
+def test_a_mean_teacher_run_that_was_killed_ends_in_the_same_weights(
+    with_teacher, data_overrides, tmp_path, monkeypatch, read_json
+):
+    folder = tmp_path / "run"
+    saved = Checkpoints.on_train_batch_end
+
+    def dies(self, trainer, *rest):
+        saved(self, trainer, *rest)
+        if trainer.global_step == 5:
+            self._save_last(trainer)
+            raise OSError("the power went out")
+
+    words = [*data_overrides, *LABELS, *SMALL, *ALONGSIDE, "validate_every=8"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "on_train_batch_end", dies)
+        assert cli.run(["finetune", f"seed={SEED}", *words, f"hydra.run.dir={folder}"]) == 1
+    assert cli.run(["resume", f"run={folder}"]) == 0
+    assert same(weights(folder), weights(with_teacher)) and same(teacher_of(folder), teacher_of(with_teacher))
+    assert same(weights(folder, "best.ckpt"), weights(with_teacher, "best.ckpt"))
+    assert read_json(folder / "metrics.json") == read_json(with_teacher / "metrics.json")
+
+
+def test_each_fold_has_a_teacher_of_its_own_also_in_bf16(groundup, data_overrides, read_json):
+    words = ["self_training=mean_teacher", "budget.steps=2", "folds=2", "trainer.precision=bf16-mixed"]
+    folder = groundup("finetune", *data_overrides, *LABELS, *SMALL, *words)
+    for fold in (folder / "fold_1", folder / "fold_2"):
+        data = read_json(fold / "provenance.json")["data"]
+        assert (data["train"]["rows"], data["unlabelled"]["rows"]) == (20, 200)
+        assert same(weights(fold, "best.ckpt"), teacher_of(fold))
+    assert "out_of_fold/accuracy" in read_json(folder / "metrics.json")
 
 
 def test_the_last_run_is_the_student(taught):
@@ -100,6 +160,15 @@ def test_a_parent_goes_on_with_the_text_of_the_task(groundup, data_overrides, pr
     ("words", "said"),
     [
         (["self_training=pseudo_labels"], "self_training needs rows without labels. Try data.labelled=500"),
+        (["self_training=mean_teacher"], "self_training needs rows without labels. Try data.labelled=500"),
+        (
+            ["data.labelled=40", "self_training=mean_teacher", "callbacks=[default,ema]"],
+            "an average of the weights already: the teacher. Try ~callbacks.ema",
+        ),
+        (
+            ["data.labelled=40", "self_training=mean_teacher", "task=multilabel"],
+            "self_training is for tasks that give a text one class, and task=multilabel does not. Try self_training=null",
+        ),
         (["task_adaptive=true"], "task_adaptive=true goes on with one pretrained run, and there is none"),
         (
             ["data.labelled=40", "self_training=pseudo_labels", "self_training.threshold=2"],
@@ -128,3 +197,30 @@ def test_a_teacher_may_be_a_finished_run(groundup, data_overrides, taught):
     ]
     folder = groundup("finetune", *words, f"self_training.teacher={teacher}")
     assert [file.name for file in (folder / "earlier").iterdir()] == ["pseudo_labels_1.jsonl"]
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_processes_that_torchrun_has_started_cannot_train_a_teacher(
+    rank, data_overrides, tmp_path, monkeypatch, capsys
+):
+    for name, value in {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    words = [*data_overrides, *LABELS, *SMALL, *TEACH, "trainer=ddp", "trainer.accelerator=cpu"]
+    assert cli.run(["finetune", *words, f"hydra.run.dir={tmp_path / 'run'}"]) == 2
+    assert "Try the command without torchrun or srun" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "earlier").exists()
+
+
+def test_a_teacher_knows_a_class_whose_only_row_is_held_out(tmp_path, monkeypatch):
+    rows = [{"text": f"text {number}", "label": "ab"[number % 2]} for number in range(8)]
+    few = FewLabels(GivenRows({"train": [*rows, {"text": "text 8", "label": "rare"}]}), labelled=6)
+    folds = [Fold(few, 2, number) for number in (1, 2)]
+    (source,) = (one for one in folds if "rare" not in [row["label"] for row in one.rows("train")])
+    answers = np.array([[0.9, 0.1, 0.0]] * 3)
+    teacher = SimpleNamespace(labels=("a", "b", "rare"), probabilities=lambda rows: answers)
+    monkeypatch.setattr(self_training, "load_run", lambda *_: teacher)
+    self_training.write_pseudo_labels(tmp_path, source, PseudoLabels(balance=False), tmp_path / "rows.jsonl", "")
+    assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 3
+    teacher.labels = ("a", "b", "other")
+    with pytest.raises(UserError, match=r"it and the data differ in the class 'other'"):
+        self_training.write_pseudo_labels(tmp_path, source, PseudoLabels(), tmp_path / "rows.jsonl", "")

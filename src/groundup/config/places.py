@@ -73,7 +73,10 @@ PLACES: Mapping[str, Place] = {
     "baseline": Place("a classical classifier", ("groundup.baselines",), "groundup.baselines.baseline.Baseline"),
     "optimizer": Place("an optimizer", ("torch.optim", "groundup.training"), "torch.optim.Optimizer", partial=True),
     "scheduler": Place("a schedule", ("groundup.training.schedules",), "groundup.training.schedules.Schedule"),
-    "self_training": Place("a way of self-training", ("groundup.data.pseudo_labels.PseudoLabels",)),
+    "self_training": Place(
+        "a way of self-training",
+        ("groundup.data.pseudo_labels.PseudoLabels", "groundup.training.mean_teacher.MeanTeacher"),
+    ),
     "augmentation.*": Place(
         "an augmentation", ("groundup.data.augmentation",), "groundup.data.augmentation.Augmentation"
     ),

@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -56,6 +56,26 @@ class StreamLoader(DataLoader):
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),  # its own: starting an iteration must not draw from the global one
         )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
+
+
+class Beside:
+    """Batches of one loader, each with the next one of another under ``name``. Both have as many."""
+
+    def __init__(self, loader: StreamLoader, name: str, other: StreamLoader) -> None:
+        self.loader, self.name, self.other = loader, name, other
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for batch, other in zip(self.loader, self.other, strict=True):
+            yield {**batch, self.name: other}
 
     def state_dict(self) -> dict[str, Any]:
         return {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from groundup.data.examples import Examples
 from groundup.data.facts import Facts
 from groundup.data.loading import Collate, StreamLoader
 from groundup.data.roles import Row, running_text
+from groundup.data.seeding import mix
 from groundup.data.sources.few_labels import AllText
 from groundup.data.sources.source import GivenRows, Source, alike
 from groundup.errors import UserError
@@ -23,6 +24,7 @@ from groundup.system.cache import Cache, code_version
 from groundup.text.tokenizer import Tokenizer, TokenizerSpec
 
 log = logging.getLogger(__name__)
+UNLABELLED = "unlabelled"  # in place of a split: the rows of the source without a label
 _CLASSES = 10  # shown with their counts
 _LEARNED = ("length_ratio", "scale", "parts")  # facts of the examples of the train split
 _SPECIAL = ("pad_id", "unk_id", "bos_id", "eos_id", "sep_id", "mask_id", "cls_id")
@@ -114,13 +116,16 @@ class TextData:
         _ = self.facts
 
     def examples(self, split: str) -> Examples:
-        """The encoded split. Raises ``UserError`` if there is none."""
+        """The encoded split, or the rows without a label as examples to answer. Raises ``UserError`` if there is none."""
         if split not in self._examples:
-            if split not in self.source.splits():
+            source, kind = self.source, split
+            if split == UNLABELLED:
+                source, kind = self._to_answer(self.source.without_labels())
+            elif split not in self.source.splits():
                 next(iter(self.source.rows(split)), None)  # the source's own message says what to set
                 raise UserError(f"the data has no {split} split, only {', '.join(self.source.splits())}")
             self.fingerprint(split)
-            self._examples[split] = examples = self._encoded(self.source, split, self.cache)
+            self._examples[split] = examples = self._encoded(source, kind, self.cache)
             self.report[split] = {**examples.report, "padding_share": self._padding(examples, split)}
             _log_report(split, self.report[split])
         return self._examples[split]
@@ -140,16 +145,23 @@ class TextData:
     def fingerprint(self, split: str) -> str:
         """Hex digest of the rows of ``split`` as they were when it was opened: a file may change or go after that."""
         if split not in self._fingerprints:
-            self._fingerprints[split] = self.source.fingerprint(split)
+            source = self.source
+            found = source.further_fingerprint() if split == UNLABELLED else source.fingerprint(split)
+            self._fingerprints[split] = found or ""
         return self._fingerprints[split]
 
     @cached_property
     def order_fingerprint(self) -> str:
-        """Hex digest of all that decides the training order but the ranks: a resumed run must find the same."""
+        """Hex digest of all that decides the training order but the ranks: a resumed run must find the same.
+
+        Rows without a label count where they were opened by now.
+        """
         settings = {name: value for name, value in vars(self.batching).items() if name != "evaluation_batch_size"}
-        parts = (type(self.batching).__name__, settings, self.seed, self.fingerprint("train"))
-        digest = hashlib.sha256(repr(parts).encode())
-        digest.update(self.examples("train").lengths(training=True).astype("<i8").tobytes())
+        digest = hashlib.sha256()
+        for split in ("train", *(split for split in self._examples if split == UNLABELLED)):
+            parts = (type(self.batching).__name__, settings, self.seed, self.fingerprint(split))
+            digest.update(repr(parts).encode())
+            digest.update(self.examples(split).lengths(training=True).astype("<i8").tobytes())
         return digest.hexdigest()
 
     def check_lengths(self, max_length: int | None) -> None:
@@ -186,13 +198,17 @@ class TextData:
         rank: int = 0,
         world: int = 1,
         num_workers: int = 0,
+        split: str = "train",
     ) -> StreamLoader:
-        """Micro-batches ``start`` to ``total`` of one rank, over as many epochs as it takes; None: one epoch."""
-        examples = self.examples("train")
+        """Micro-batches ``start`` to ``total`` of one rank, over as many epochs as it takes; None: one epoch.
+
+        ``split``: ``UNLABELLED`` for rows without a label, in an order of their own.
+        """
+        examples, seed = self.examples(split), self.seed if split == "train" else mix(self.seed, 1)
         total = total or max(1, self.batches_per_epoch // world)
-        plan = partial(self.batching.plan, examples.lengths(training=True), self.seed)
+        plan = partial(self.batching.plan, examples.lengths(training=True), seed)
         stream = BatchStream(plan, total, rank, world, start, constant=self.batching.constant)
-        return StreamLoader(examples, collate, self.seed, stream, num_workers)
+        return StreamLoader(examples, collate, seed, stream, num_workers)
 
     def loader(self, split: str, collate: Collate, rank: int = 0, world: int = 1, num_workers: int = 0) -> StreamLoader:
         """Each example of ``split`` once, on one of the ranks; ``index`` restores the order."""
@@ -207,8 +223,7 @@ class TextData:
 
         ``index`` is the number of the example; ``rows_of`` tells its place in ``rows``.
         """
-        given = [{role: row[role] for role in self._make.reads if role in row} for row in rows]
-        examples = self._encoded(GivenRows({"predict": given}), "predict", None)
+        examples = self._encoded(*self._to_answer(rows), None)
         plan = self.batching.evaluation_plan(examples.lengths(training=False), batch_size)
         return StreamLoader(examples, collate, self.seed, EvaluationBatches(plan)), examples
 
@@ -241,6 +256,11 @@ class TextData:
             self.source.further_fingerprint(),
         )
         return given.build(texts, self.cache, self.cache.key(*content), self.source.further)
+
+    def _to_answer(self, rows: Iterable[Row]) -> tuple[Source, str]:
+        """Rows as a source, and the split of it, whose examples have no labels."""
+        given = [{role: row[role] for role in self._make.reads if role in row} for row in rows]
+        return GivenRows({"predict": given}), "predict"
 
     def _encoded(self, source: Source, split: str, cache: Cache | None) -> Examples:
         make: Any = self._make

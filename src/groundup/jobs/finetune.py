@@ -14,12 +14,14 @@ from groundup.config.compose import compose
 from groundup.config.tree import Config
 from groundup.data.pseudo_labels import PseudoLabels
 from groundup.errors import UserError
+from groundup.jobs.ranks import launched_elsewhere
 from groundup.jobs.resume import complete
 from groundup.runs.folder import RunFolder
 from groundup.runs.job import Job
 from groundup.runs.reference import EARLIER, open_run
 from groundup.stages import train
-from groundup.stages.self_training import source_to_label, write_pseudo_labels
+from groundup.stages.build import source_of
+from groundup.stages.self_training import check_self_training, write_pseudo_labels
 
 log = logging.getLogger(__name__)
 KEYS = ("task_adaptive", "self_training")  # what is done here, and by none of the runs below
@@ -28,12 +30,22 @@ OF_THE_RUN = ("data", "seed", "threads", "trainer", "logger", "wandb", "paths", 
 
 
 def run(cfg: Config, job: Job) -> float:
-    """Trains what the configuration asks for first, and then as it says."""
+    """Trains what the configuration asks for first, and then as it says.
+
+    Raises UserError where that takes several runs, and torchrun or srun has started the processes of one.
+    """
+    recipe = instantiate(cfg.self_training, "self_training") if cfg.get("self_training") else None
+    to_teach = recipe if isinstance(recipe, PseudoLabels) and recipe.labels is None else None
+    if (to_teach or cfg.get("task_adaptive")) and launched_elsewhere():
+        raise UserError(
+            f"{'self_training' if to_teach else 'task_adaptive'} trains one run after the other, and starts the processes "
+            "of each by itself. Try the command without torchrun or srun, with trainer=ddp trainer.devices=2"
+        )
     if job.is_main:  # other ranks find what is changed here in the folder
         if cfg.get("task_adaptive"):
             adapt(cfg, job)
-        if cfg.get("self_training") and not cfg.self_training.labels:
-            teach(cfg, job)
+        if to_teach:
+            teach(cfg, job, to_teach)
         if any(map(cfg.get, KEYS)):
             job.folder.write_config(cfg)
     return train.run(cfg, job)
@@ -68,13 +80,13 @@ def adapt(cfg: Config, job: Job) -> None:
     cfg.init_from = str(folder.path)
 
 
-def teach(cfg: Config, job: Job) -> None:
+def teach(cfg: Config, job: Job, recipe: PseudoLabels) -> None:
     """Trains teachers one after the other; ``cfg`` then learns from what the last of them says, too.
 
-    Raises UserError where there is nothing to say: see ``source_to_label``.
+    Raises UserError where there is nothing to say: see ``check_self_training``.
     """
-    recipe: PseudoLabels = instantiate(cfg.self_training, "self_training")
-    source = source_to_label(cfg)
+    source = source_of(cfg)
+    check_self_training(cfg, source)
     folder = job.folder.path / EARLIER
     for number in range(1, recipe.rounds + 1):
         file, teacher = folder / f"pseudo_labels_{number}.jsonl", RunFolder(folder / f"teacher_{number}")

@@ -57,6 +57,14 @@ def is_spawned_rank() -> bool:
     return RANK_JOB in os.environ and os.environ.get("LOCAL_RANK", "0") != "0"
 
 
+def launched_elsewhere() -> bool:
+    """True where torchrun or srun has started this process as one of several, each of which runs the whole command."""
+    if is_spawned_rank():
+        return False
+    counts = (os.environ.get(name, "") for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"))
+    return rank() > 0 or any(count.isdigit() and int(count) > 1 for count in counts)
+
+
 @contextmanager
 def ready_for_ranks(job: Job, machines: int = 1) -> Iterator[None]:
     """While the job runs, Lightning's child command is ``python -m groundup STAGE``; afterwards nothing is left of it.

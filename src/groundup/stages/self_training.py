@@ -1,4 +1,4 @@
-"""What a teacher says of rows without a label, written down as rows to learn from."""
+"""Rows without a label: what a teacher says of them, written down to learn from; and a teacher beside the training."""
 
 from __future__ import annotations
 
@@ -7,32 +7,51 @@ import logging
 from collections import Counter
 from pathlib import Path
 
+from groundup.config.build import instantiate
+from groundup.config.places import resolve
 from groundup.config.tree import Config
 from groundup.data.pseudo_labels import PseudoLabels
-from groundup.data.sources.source import Source
+from groundup.data.sources.source import Source, label_names
 from groundup.errors import UserError
-from groundup.stages.build import source_of, task_class, task_word
+from groundup.stages.build import task_class, task_word
 from groundup.stages.loading import load_run
 from groundup.system.files import write_text
+from groundup.training.ema import EMA
+from groundup.training.mean_teacher import MeanTeacher
 
 log = logging.getLogger(__name__)
 
 
-def source_to_label(cfg: Config) -> Source:
-    """The data of a self-training. Raises UserError for a task without classes, and data in which each row has a label."""
+def check_self_training(cfg: Config, source: Source) -> None:
+    """Raises UserError for a task without classes, and data in which each row has a label."""
     task = task_class(cfg)
-    if "probability" not in task.answers:
+    if not {"predicted", "probability"} <= {*task.answers}:
         raise UserError(
             f"self_training is for tasks that give a text one class, and task={task_word(task)} does not. "
             "Try self_training=null"
         )
-    source = source_of(cfg)
-    if source.further_fingerprint() is None:
+    if next(iter(source.without_labels()), None) is None:
         raise UserError(
             "self_training needs rows without labels. Try data.labelled=500, which takes the labels of the others for "
             "unknown, or data.unlabelled=FILES"
         )
-    return source
+
+
+def mean_teacher(cfg: Config) -> MeanTeacher | None:
+    """What ``self_training=mean_teacher`` adds to the callbacks of a training; None where another way is asked for, or none.
+
+    Raises UserError beside ``callbacks.ema``: which average would be validated?
+    """
+    made = instantiate(cfg.self_training, "self_training") if cfg.get("self_training") else None
+    if not isinstance(made, MeanTeacher):
+        return None
+    for name, node in (cfg.get("callbacks") or {}).items():
+        if node and issubclass(resolve(node.get("_target_"), f"callbacks.{name}"), EMA):
+            raise UserError(
+                "self_training=mean_teacher validates and keeps an average of the weights already: the teacher. Try "
+                f"~callbacks.{name}"
+            )
+    return made
 
 
 def write_pseudo_labels(teacher: Path, source: Source, recipe: PseudoLabels, file: Path, logs: str) -> None:
@@ -41,14 +60,14 @@ def write_pseudo_labels(teacher: Path, source: Source, recipe: PseudoLabels, fil
     Raises UserError for a teacher that knows other classes than the labelled rows have.
     """
     run = load_run(teacher, logs)
-    counts = Counter(row["label"] for row in source.rows("train"))
-    if strange := sorted(set(run.labels) ^ set(counts)):
+    names, numbers = label_names(source)
+    if strange := sorted(set(run.labels) ^ set(names)):
         raise UserError(f"self_training.teacher={teacher}: it and the data differ in the class '{strange[0]}'")
     rows = list(source.without_labels())
     probabilities = run.probabilities(rows)  # (N, C)
     predicted = [run.labels[best] for best in probabilities.argmax(axis=1).tolist()]
     probability: list[float] = probabilities.max(axis=1).tolist()
-    chosen = recipe.choose(predicted, probability, counts)
+    chosen = recipe.choose(predicted, probability, dict(zip(names, numbers, strict=True)))
     found = Counter(predicted[number] for number in chosen)
     shares = ", ".join(f"{name} {count:,}" for name, count in found.most_common(10))
     log.info(

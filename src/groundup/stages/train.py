@@ -11,7 +11,7 @@ from groundup.config.build import instantiate
 from groundup.config.tree import Config
 from groundup.data.augmentation import Augmentation
 from groundup.data.datamodule import TextDataModule
-from groundup.data.text_data import TextData
+from groundup.data.text_data import UNLABELLED, TextData
 from groundup.runs.checkpoints import LAST, PREVIOUS, load_checkpoint
 from groundup.runs.folder import RunFolder
 from groundup.runs.job import Job
@@ -30,6 +30,7 @@ from groundup.stages.build import (
 )
 from groundup.stages.evaluation import NetworkScorer, compare_with_baselines, limit_of, print_results, write_results
 from groundup.stages.inheritance import adopt_weights, inherit, inherited_tokenizers, open_parents
+from groundup.stages.self_training import check_self_training, mean_teacher
 from groundup.stages.stored import check_stored
 from groundup.stages.vectors import start_from, word_vectors
 from groundup.system.processes import leave_process_group
@@ -58,8 +59,13 @@ def run(cfg: Config, job: Job) -> float:
     written = checkpoint is not None or not job.is_main
     tokenizers = saved_tokenizers(job.folder) if written else inherited_tokenizers(cfg, parents)
 
-    data = build_data(cfg, source_of(cfg), *tokenizers)
+    source = source_of(cfg)
+    if (teacher := mean_teacher(cfg)) is not None:
+        check_self_training(cfg, source)
+    data = build_data(cfg, source, *tokenizers)
     data.prepare()
+    if teacher is not None:
+        data.examples(UNLABELLED)
     table = word_vectors(cfg, data) if checkpoint is None else None
     steps, budget = count_steps(cfg, data, processes.world)
     task = build_task(cfg, data.facts, data.target_tokenizer, build_optimization(cfg, steps))
@@ -100,8 +106,8 @@ def count_steps(cfg: Config, data: TextData, world: int) -> tuple[int, str]:
     def seconds_per_step() -> float:
         steps = 1_000_000  # more than will be made
         trial = build_task(cfg, data.facts, data.target_tokenizer, build_optimization(cfg, total_steps=10_000))
-        batches = data.train_loader(trial.collator(), steps, num_workers=cfg.num_workers)
-        return measure_seconds_per_step(trial, batches, partial(instantiate, cfg.trainer, "trainer"))
+        batches = batches_of(cfg, data, trial, steps).train_dataloader()
+        return measure_seconds_per_step(trial, batches, partial(instantiate, cfg.trainer, "trainer"), mean_teacher(cfg))
 
     return to_steps(cfg.budget, cfg.trainer.accumulate_grad_batches, data, seconds_per_step, world, cfg.minutes_at_most)
 
@@ -147,6 +153,7 @@ def run_training(
 ) -> None:
     """Trains to the last step, from a checkpoint if there is one."""
     callbacks = {name: instantiate(node, f"callbacks.{name}") for name, node in (cfg.callbacks or {}).items() if node}
+    callbacks["mean_teacher"] = mean_teacher(cfg)
     checkpoints = Checkpoints(folder.checkpoints, cfg.monitor, cfg.monitor_mode, cfg.checkpoint_every)
     build = partial(instantiate, cfg.trainer, "trainer")
     order = data.order_fingerprint
@@ -159,10 +166,18 @@ def run_training(
         log.info("resuming at step %d", saved_step(checkpoint))
     total = steps * trainer.accumulate_grad_batches
     start = saved_batches(checkpoint) if checkpoint else 0
-    batches = TextDataModule(data, task.collator(), total, start, cfg.num_workers, augmentations(cfg, data))
+    batches = batches_of(cfg, data, task, total, start)
     begun = time.perf_counter()
     fit(trainer, task, batches, checkpoint)
     log.info("trained to step %d in %.1f s", trainer.global_step, time.perf_counter() - begun)
+
+
+def batches_of(cfg: Config, data: TextData, task: Task, total: int, start: int = 0) -> TextDataModule:
+    """Micro-batches ``start`` to ``total`` of each rank, with rows without a label beside them where a teacher answers these."""
+    unlabelled = mean_teacher(cfg) is not None
+    return TextDataModule(
+        data, task.collator(), total, start, cfg.num_workers, augmentations(cfg, data), unlabelled=unlabelled
+    )
 
 
 def augmentations(cfg: Config, data: TextData) -> list[Augmentation]:

@@ -17,7 +17,7 @@ from groundup.data.collate import ClassificationCollator
 from groundup.data.facts import Facts
 from groundup.data.labelled import LabelledText
 from groundup.data.loading import Collate
-from groundup.data.text_data import TextData
+from groundup.data.text_data import UNLABELLED, TextData
 from groundup.errors import ArgumentError, UserError
 from groundup.metrics.calibration import temperature_figures
 from groundup.metrics.class_sections import classification_sections
@@ -35,7 +35,7 @@ from groundup.models.layers import WordDropout
 from groundup.ranges import Rate
 from groundup.tasks.base import Loss, Optimize, Task, Texts
 from groundup.tasks.evaluation import Results, Split
-from groundup.tasks.regularization import divergence, draw_mix
+from groundup.tasks.regularization import divergence, draw_mix, squared_distance
 from groundup.text.tokenizer import Tokenizer
 
 
@@ -98,7 +98,20 @@ class Classification(Task):
     def probabilities(self, batch: dict[str, Tensor]) -> Tensor:
         return self.logits(batch).softmax(-1)
 
-    def loss(self, batch: dict[str, Tensor]) -> Loss:
+    def loss(self, batch: dict[str, Any]) -> Loss:
+        loss = self._of_labels(batch)
+        if UNLABELLED in batch:
+            plain = loss.total if loss.plain is None else loss.plain
+            return Loss(loss.total + self.consistency(batch[UNLABELLED]), loss.count, plain)
+        return loss
+
+    def consistency(self, rows: dict[str, Any]) -> Tensor:
+        """How far its answers to rows without a label are from a teacher's ``probabilities`` (B, C): () the sum, in which
+        each row counts by its ``weights`` (B,). It reads the rows as they are ``changed``, if they are."""
+        logits = self.logits(self._with_words_dropped(rows.get("changed", rows)))
+        return (squared_distance(logits.softmax(-1), rows["probabilities"]) * rows["weights"]).sum()
+
+    def _of_labels(self, batch: dict[str, Tensor]) -> Loss:
         labels, weights = batch["labels"], self.class_weights
         own = batch["weights"] if "weights" in batch else torch.ones(len(labels), device=labels.device)
         counts = own if weights is None else own * weights[labels]  # (B,): how much each row counts

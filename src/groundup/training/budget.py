@@ -95,6 +95,7 @@ def measure_seconds_per_step(
     trial: LightningModule,
     batches: Any,
     build: Callable[..., Trainer],
+    teacher: Callback | None = None,
     skip: int = 3,
     steps: int = 8,
     seconds: float = 2.0,
@@ -105,6 +106,7 @@ def measure_seconds_per_step(
         trial: a task with an optimizer for a long run; it is trained and thrown away.
         batches: a loader of micro-batches, more than will be needed.
         build: makes a trainer from keyword arguments.
+        teacher: a callback that each step waits for.
         skip: first steps that do not count (allocation, compilation).
         steps, seconds: measures at least so many, and at least so long.
 
@@ -117,7 +119,7 @@ def measure_seconds_per_step(
             trainer = build(
                 max_epochs=-1,
                 max_steps=1_000_000,
-                callbacks=[watch],
+                callbacks=[watch] if teacher is None else [teacher, watch],
                 logger=False,
                 use_distributed_sampler=False,
                 enable_checkpointing=False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -32,6 +32,8 @@ class EMA(Callback):
     Source: Polyak and Juditsky 1992; warm-up as in TensorFlow's ExponentialMovingAverage.
     """
 
+    refusal: ClassVar[str] = "callbacks.ema averages whole tensors, and trainer=fsdp shards them. Try ~callbacks.ema"
+
     def __init__(self, decay: Rate = 0.999):
         self.decay = decay
         self.average: dict[str, Tensor] = {}
@@ -40,7 +42,7 @@ class EMA(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if pl_module.device_mesh is not None:
-            raise UserError("callbacks.ema averages whole tensors, and trainer=fsdp shards them. Try ~callbacks.ema")
+            raise UserError(self.refusal)
         parameters = dict(pl_module.named_parameters())
         if self.average:  # loaded from a checkpoint, on the CPU
             self.average = {name: self.average[name].to(value.device) for name, value in parameters.items()}
