@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,7 @@ from groundup.config.help import manual
 from groundup.errors import UserError
 from groundup.jobs.launch import for_steps
 from groundup.jobs.preflight import preflight
-from groundup.jobs.steps import changed
+from groundup.jobs.steps import at_sizes, changed, compose_steps
 
 
 @pytest.fixture(autouse=True)
@@ -133,20 +134,17 @@ def test_a_budget_is_given_once():
 
 def test_steps_of_a_pipeline_take_overrides_from_the_command_line():
     steps = compose_with_choices("pipeline", ["experiment=demo"])[0].steps
-    words = ["pretrain.budget.steps=7", "finetune.size=nano", "+bilstm.trainer.profiler=simple"]
+    words = ["pretrain.budget.steps=7", "finetune.size=nano", "+transformer.trainer.profiler=simple"]
     new = changed(steps, words)
     assert new["pretrained"]["overrides"][-1] == "budget.steps=7"
-    assert all(
-        node["overrides"][-2:][0] == "size=nano" or "size=nano" in node["overrides"] for node in list(new.values())[1:]
-    )
-    assert new["bilstm"]["overrides"][-1] == "+trainer.profiler=simple"
-    assert (
-        len([word for word in changed(steps, ["finetune.budget.steps=3"])["bilstm"]["overrides"] if "budget" in word])
-        == 1
-    )
-    given = changed(steps, ["finetune.budget=2epochs"])["bilstm"]["overrides"]
+    tuned = [name for name, node in new.items() if "size=nano" in node["overrides"]]
+    assert tuned == [name for name, node in steps.items() if node.stage == "finetune"]
+    assert new["transformer"]["overrides"][-1] == "+trainer.profiler=simple"
+    given = changed(steps, ["finetune.budget.steps=3"])["transformer"]["overrides"]
+    assert [word for word in given if "budget" in word] == ["budget.steps=3"]
+    given = changed(steps, ["finetune.budget=2epochs"])["transformer"]["overrides"]
     assert [word for word in given if "budget" in word] == ["budget=2epochs"]
-    with pytest.raises(UserError, match="STEP is one of pretrained, bilstm"):
+    with pytest.raises(UserError, match="STEP is one of pretrained, bag_of_words"):
         changed(steps, ["nobody.size=nano"])
     given = for_steps(["experiment=demo", "pretrain.data.root=a, b", "hydra.run.dir=x"])
     assert given[:2] == ["experiment=demo", "hydra.run.dir=x"]
@@ -176,6 +174,39 @@ def test_a_key_without_a_step_is_for_all_steps_that_read_it():
     assert new["linear"] == ["seed=5", *shared, "folds=4", "data.test=b"]
     assert new["network"] == ["data=files", "data.train=a.csv", "seed=3", "threads=1", "folds=null"]
     assert new["all"] == ["members=[{linear},{network}]", "threads=1"]  # its data are those of its members
+
+
+def test_a_learning_curve_runs_again_what_learns_from_labels_and_what_uses_it():
+    cfg = compose_with_choices("pipeline", ["experiment=classifier"])[0]
+    steps = compose_steps(cfg.steps, Path("all"), cfg.paths)
+    again = at_sizes(cfg.steps, steps, [100, "all"], Path("all"), cfg.paths)
+    assert [*again] == [f"labelled_100/{name}" for name in steps]  # all rows are what the steps have anyway
+    for name, step in again.items():
+        assert step.folder == Path("all", name) and step.labelled == 100
+        own = steps[name.partition("/")[2]]
+        assert step.label == own.label and own.labelled is None
+        assert step.config.at("data.labelled") == (None if step.stage == "ensemble" else 100)
+    assert again["labelled_100/ensemble"].config.members == [f"all/labelled_100/{name}" for name in [*steps][:-1]]
+
+
+def test_a_learning_curve_repeats_no_step_that_has_its_size_and_no_pretraining():
+    cfg = compose_with_choices("pipeline", ["experiment=demo"])[0]
+    steps = compose_steps(cfg.steps, Path("demo"), cfg.paths)
+    again = at_sizes(cfg.steps, steps, [200, 1000, "all"], Path("demo"), cfg.paths)
+    learning = ["bag_of_words", "transformer", "finetuned"]
+    assert [*again] == [f"labelled_{size}/{name}" for size in (200, "all") for name in learning]
+    assert {step.config.at("data.labelled") for step in again.values()} == {200, None}
+    tuned = [step for step in (*steps.values(), *again.values()) if step.label == "Transformer, pretrained"]
+    assert len({step.folder for step in tuned}) == 3
+    assert {step.config.init_from for step in tuned} == {"demo/pretrained"}
+    assert {step.config.at("data.labelled_seed") for step in tuned} == {1}
+
+
+def test_a_learning_curve_needs_a_step_that_learns_from_labels():
+    steps = {"pretrained": {"stage": "pretrain", "overrides": []}}
+    composed = compose_steps(steps, Path("x"), {})
+    with pytest.raises(UserError, match="learning_curve: no step learns from labels"):
+        at_sizes(steps, composed, [100], Path("x"), {})
 
 
 def test_a_key_that_no_step_reads_is_refused():

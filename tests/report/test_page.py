@@ -11,9 +11,9 @@ from report_page import Page, page
 
 from groundup.metrics.class_sections import classification_sections
 from groundup.metrics.estimate import Estimate, Metric, labelled
-from groundup.metrics.sections import Cell, Matrix, Section, Table
+from groundup.metrics.sections import Cell, Matrix, Section, Table, Trend, sections_from
 from groundup.report import page as page_module
-from groundup.report.charts import line_chart, number, short, thin
+from groundup.report.charts import line_chart, number, short, thin, trend_chart
 from groundup.report.page import environment, write_report
 from groundup.report.table import show_table
 from groundup.runs.folder import RunFolder
@@ -103,7 +103,8 @@ def test_text_of_users_is_never_markup(tmp_path):
     row = {"text": evil, "text_pair": evil, "label": evil, "predicted": "b", "probability": 0.9}
     table = Table({evil: "text"}, [[Cell(evil, evil, [evil])], [evil * 20]], evil, evil)
     sections = classification_sections([row, {**row, "text": evil * 20}], [evil, "b"])
-    run.write_json("sections.json", [*sections, Section(evil, evil, [table, Matrix([evil], [[1]], {evil: [evil]})])])
+    matrix, trend = Matrix([evil], [[1]], {evil: [evil]}), Trend(evil, evil, {evil: [(1, 0.5, 0.4, 0.6)]})
+    run.write_json("sections.json", [*sections, Section(evil, evil, [table, matrix, trend])])
     run.write_json("measures.json", {evil: {"title": evil, "better": evil}})
     run.write_json("metrics.json", {f"test/{evil}": {"value": 1.0, "ci95": [0, 1], "n": 1}})
     run.write_json("baselines.json", {evil: {f"test/{evil}": {"value": 1.0, "ci95": [0, 1], "n": 1}}})
@@ -203,6 +204,32 @@ def test_the_best_point_is_marked():
     points = [(1, 3.0), (2, 1.25), (3, 2.0)]
     assert line_chart("loss", {"validation": points}, (1, 3), "min").best.title == "best validation: 1.25 at step 2"
     assert line_chart("accuracy", {"validation": points}, (1, 3), "max").best.title == "best validation: 3 at step 1"
+
+
+def test_a_trend_places_equal_ratios_equally_far_apart_and_draws_its_intervals():
+    points = [(100, 0.4, 0.3, 0.5), (1_000, 0.6, 0.5, 0.7), (10_000, 0.7, None, None)]
+    chart = trend_chart(Trend("accuracy", "rows", {"a": points, "b": points, "c": []}))
+    one, other = chart.lines
+    (x, y), (x2, y2), (x3, y3) = one.dots
+    assert x2 - x == pytest.approx(x3 - x2) and x < x2 and y > y2 > y3
+    assert [label for _, label in chart.steps] == ["100", "1,000", "10,000"]
+    assert one.whiskers.count("M") == 2 and one.colour != other.colour
+    low, high = re.findall(r"M[\d.]+ ([\d.]+)h6m-3 0V([\d.]+)", one.whiskers)[0]
+    assert float(low) > y > float(high)  # y falls upwards
+    assert all(a != b for a, b in zip(one.dots, other.dots, strict=True))  # whiskers stand beside each other
+    close = trend_chart(
+        Trend("accuracy", "rows", {"a": [(100, 0.4, None, None), *points[1:], (1_001, 0.6, None, None)]})
+    )
+    assert [label for _, label in close.steps] == ["100", "1,001", "10,000"]
+    assert trend_chart(Trend("accuracy", "rows", {"a": []})) is None
+    assert trend_chart(Trend("accuracy", "rows", {"a": [(5, 0.5, None, None)]})).lines[0].dots
+
+
+@pytest.mark.parametrize("point", [[0, 0.5, None, None], [-1, 0.5, None, None], [1, float("inf"), None, None], [1, 2]])
+def test_a_trend_of_a_stranger_has_places(point):
+    part = {"title": "a", "x": "b", "lines": {"c": [point]}, "kind": "trend"}
+    with pytest.raises(ValueError, match="trend"):
+        sections_from([{"title": "t", "note": "", "parts": [part]}])
 
 
 def test_long_curves_are_thinned_to_their_mean_and_keep_their_end():

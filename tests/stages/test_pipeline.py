@@ -130,6 +130,73 @@ def test_pipeline_that_failed_goes_on_where_it_stopped(moment, finished, experim
     assert json.loads((folder / "results.json").read_text()) == json.loads((finished / "results.json").read_text())
 
 
+@pytest.fixture(scope="module")
+def curve(data_overrides, tmp_path_factory) -> Path:
+    """Two classical models on 60 rows, and on 240 (all) and 1,000 (more than there are)."""
+    own, folder = tmp_path_factory.mktemp("curve_conf"), tmp_path_factory.mktemp("curve")
+    (own / "experiment").mkdir()
+    words = [*data_overrides, "data.label=subject", "data.labelled=60"]
+    steps = "".join(
+        f"  {name}: {{stage: baseline, label: {name}, overrides: {as_yaml([*words, f'baseline={name}'])}}}\n"
+        for name in ("bag_of_words", "naive_bayes")
+    )
+    sizes = "learning_curve: [1000, all]"
+    (own / "experiment" / "curve.yaml").write_text(f"# @package _global_\nsteps:\n{steps}{METRICS}\n{sizes}\n")
+    assert pipeline(folder, own, "curve") == 0
+    return folder
+
+
+def test_learning_curve_draws_each_label_over_the_rows_it_learned_from(curve):
+    trend = json.loads((curve / "sections.json").read_text())[0]["parts"][0]
+    assert [*trend["lines"]] == ["bag_of_words", "naive_bayes"]
+    for name, points in trend["lines"].items():
+        assert [point[0] for point in points] == [60, 240]
+        for folder, (_, *drawn) in zip(("", "labelled_all/"), points, strict=True):
+            metric = json.loads((curve / folder / name / "metrics.json").read_text())["test/accuracy"]
+            assert drawn == [metric["value"], *metric["ci95"]]
+    rows = json.loads((curve / "results.json").read_text())
+    assert rows["naive_bayes"] == json.loads((curve / "naive_bayes" / "metrics.json").read_text())  # of 60 rows
+    assert "there are only 240 labelled rows, so 1000 is left out" in (curve / "run.log").read_text()
+    assert not (curve / "labelled_1000").exists()
+    said = (curve / "results.md").read_text().split("test/accuracy by number of labelled rows")
+    assert len(said) == 2 and [cell.strip() for cell in said[1].split("\n")[2].split("|")[2:-1]] == ["60", "240"]
+    assert "labelled rows, logarithmic" in (curve / "report.html").read_text()
+
+
+def test_learning_curve_goes_on_where_it_stopped(curve, tmp_path, capsys):
+    folder = Path(shutil.copytree(curve, tmp_path / "run"))
+    expected = {name: (folder / name).read_text() for name in ("sections.json", "results.md")}
+    for name in expected:
+        (folder / name).unlink()
+    shutil.rmtree(folder / "labelled_all" / "naive_bayes")
+    status = json.loads((folder / "status.json").read_text())
+    (folder / "status.json").write_text(json.dumps({**status, "state": "failed"}))
+    assert cli.run(["resume", f"run={folder}"]) == 0
+    assert capsys.readouterr().err.count("done already") == 3
+    assert {name: (folder / name).read_text() for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("learning_curve=[2]", "data.labelled=2 is less than one row for each of 3 classes"),
+        ("baseline.data.labelled=500", "data.labelled=500: the train split has only 240 labelled rows"),
+        ("learning_curve=[0]", "learning_curve"),
+        ("learning_curve=[most]", "learning_curve"),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused_before_the_first_step(change, message, data_overrides, tmp_path, capsys):
+    (tmp_path / "experiment").mkdir()
+    step = f"{{stage: baseline, label: a, overrides: {as_yaml([*data_overrides, 'data.label=subject'])}}}"
+    text = f"# @package _global_\nsteps: {{a: {step}}}\nlearning_curve: [20]\n"
+    (tmp_path / "experiment" / "own.yaml").write_text(text)
+    words = ["pipeline", "--config-dir", str(tmp_path), "experiment=own", f"hydra.run.dir={tmp_path / 'run'}", change]
+    assert cli.run(words) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("error: ") and message in last
+    assert not (tmp_path / "run" / "a").exists()
+
+
 def test_mistake_in_a_later_step_shows_before_the_first_one_trains(experiments, tmp_path, capsys):
     assert pipeline(tmp_path / "run", experiments, "wrong") == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]

@@ -139,5 +139,6 @@ class Root(Strict):
     training: bool = True
     # Pipelines.
     steps: dict[str, Node] | None = None
+    learning_curve: list[Count | Literal["all"]] = []
     overrides: list[str] = []
     metrics: list[str] = []

@@ -11,7 +11,7 @@ from groundup.config.check import check, check_keys, node_mistakes, refuse
 from groundup.config.files import conf_dir
 from groundup.data.precheck import check_data
 from groundup.errors import UserError
-from groundup.jobs.steps import changed, compose_steps, references
+from groundup.jobs.steps import at_sizes, changed, compose_steps
 from groundup.metrics.estimate import check_monitor
 from groundup.runs.reference import Use, find_run, unfit
 from groundup.runs.systems import find_systems
@@ -146,10 +146,11 @@ def check_vectors(plain: Mapping) -> None:
 def check_steps(plain: Mapping) -> None:
     """Raises UserError for a mistake in any step of a pipeline's configuration, before the first one trains."""
     nodes = changed(plain["steps"], plain.get("overrides") or [])
-    steps = compose_steps(nodes, Path("_pipeline_"), plain["paths"])  # none of these folders is there yet
+    pipeline, paths = Path("_pipeline_"), plain["paths"]  # none of these folders is there yet
+    steps = compose_steps(nodes, pipeline, paths)
+    steps |= at_sizes(nodes, steps, plain.get("learning_curve") or [], pipeline, paths)
     for name, step in steps.items():
-        later = [steps[other].folder for other in references(nodes[name]["overrides"])]
         try:
-            preflight(step.stage, step.config, step.overrides, step.choices, later=later)
+            preflight(step.stage, step.config, step.overrides, step.choices, later=step.uses)
         except UserError as error:
             raise UserError(f"step {name}: {error}") from None

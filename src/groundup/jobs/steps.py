@@ -18,19 +18,27 @@ from groundup.config.tree import Config
 from groundup.errors import UserError
 
 NAME = re.compile(r"\w[\w-]*")
+LEARNERS = ("finetune", "baseline")  # stages that learn from labelled rows
 BUDGET = re.compile(r"budget[.=]")
 REFERENCE = re.compile(r"\{([\w-]+)\}")  # {name} of an earlier step; {key: value} is left to Hydra
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step, ready to run in ``folder``."""
+    """One step, ready to run in ``folder``.
+
+    ``label``: of its row in the table and of its line in the learning curve; None: it only prepares for others.
+    ``labelled``: how many rows it learns from, or what it uses; None: all there are. ``uses``: folders that it refers to.
+    """
 
     stage: str
     folder: Path
     overrides: list[str]
     config: Config
     choices: dict[str, str | None]
+    label: str | None
+    labelled: int | None
+    uses: tuple[Path, ...]
 
 
 def changed(steps: Mapping[str, Mapping], overrides: Sequence[str]) -> dict[str, dict]:
@@ -92,38 +100,73 @@ def compose_steps(steps: Mapping[str, Mapping], pipeline: Path, paths: Mapping) 
         raise UserError("a pipeline needs steps. Try groundup pipeline experiment=demo")
     composed: dict[str, Step] = {}
     for name, node in steps.items():
-        try:
-            composed[name] = compose_step(str(name), node, pipeline, composed)
-        except UserError as error:
-            raise UserError(f"step {name}: {error}") from None
-        composed[name].config.paths = paths
+        if not NAME.fullmatch(str(name)):
+            raise UserError(f"step {name}: a step is named by letters, digits, - and _, as its folder")
+        composed[name] = compose_step(str(name), node, pipeline, paths, composed)
     return composed
 
 
-def compose_step(name: str, node: Mapping, pipeline: Path, earlier: Mapping[str, Step]) -> Step:
+def at_sizes(
+    steps: Mapping[str, Mapping], own: Mapping[str, Step], sizes: Sequence[int | str], pipeline: Path, paths: Mapping
+) -> dict[str, Step]:
+    """For each number of labelled rows, or ``all``, the steps that learn from labels and those that use them, once more.
+
+    Named ``labelled_SIZE/STEP``, as their folders; without those that learn from so many anyway. ``own``: the ``steps``,
+    composed.
+
+    Raises UserError as ``compose_steps``, and where no step learns from labels.
+    """
+    if sizes and not any(step.stage in LEARNERS for step in own.values()):
+        raise UserError(f"learning_curve: no step learns from labels, none is of {' or '.join(LEARNERS)}. Leave it out")
+    found: dict[str, Step] = {}
+    for size in sizes:
+        rows = None if size == "all" else size
+        known = dict(own)  # of this size, as far as there are any
+        for name, node in steps.items():
+            words = list(node.get("overrides") or [])
+            if own[name].stage in LEARNERS and own[name].labelled != rows:
+                words.append(f"data.labelled={'null' if rows is None else rows}")
+            elif all(known[other] is own[other] for other in references(words)):
+                continue
+            there = f"labelled_{size}/{name}"
+            found[there] = known[name] = compose_step(there, {**node, "overrides": words}, pipeline, paths, known)
+    return found
+
+
+def compose_step(name: str, node: Mapping, pipeline: Path, paths: Mapping, earlier: Mapping[str, Step]) -> Step:
+    """Raises UserError, which names the step."""
+    try:
+        return _compose_step(name, node, pipeline, paths, earlier)
+    except UserError as error:
+        raise UserError(f"step {name}: {error}") from None
+
+
+def _compose_step(name: str, node: Mapping, pipeline: Path, paths: Mapping, earlier: Mapping[str, Step]) -> Step:
     from groundup.config.files import STAGES
 
     stage, overrides, folder = node.get("stage"), node.get("overrides") or [], pipeline / name
-    if not NAME.fullmatch(name):
-        raise UserError("a step is named by letters, digits, - and _, as its folder")
     if stage not in STAGES or stage == "resume":
         stages = ", ".join(stage for stage in STAGES if stage != "resume")
         raise UserError(f"stage={stage} is no stage of a pipeline. Choose one of: {stages}")
     if not (isinstance(overrides, list) and all(isinstance(override, str) for override in overrides)):
         raise UserError("overrides is a list of texts, as in [model.dropout=0.2]")
-    if strange := sorted(references(overrides).difference(earlier)):
+    used = references(overrides)
+    if strange := sorted(set(used).difference(earlier)):
         names = ", ".join(f"{{{other}}}" for other in earlier) or "none"
         raise UserError(f"{{{strange[0]}}} is no earlier step. Earlier steps: {names}")
     filled = [REFERENCE.sub(lambda found: str(earlier[found[1]].folder), override) for override in overrides]
     config, choices = compose_with_choices(stage, inert(filled))
     if config.get("output"):
         config.output = str(inside(folder, Path(config.output), pipeline))
-    return Step(stage, folder, filled, config, choices)
+    config.paths = paths
+    rows = [config.at("data.labelled")] if stage in LEARNERS else [earlier[other].labelled for other in used]
+    uses = tuple(earlier[other].folder for other in used)
+    return Step(stage, folder, filled, config, choices, node.get("label"), next(iter(rows), None), uses)
 
 
-def references(overrides: list[str]) -> set[str]:
+def references(overrides: Sequence[str]) -> list[str]:
     """Names of the steps whose folders stand in ``overrides``."""
-    return {name for override in overrides for name in REFERENCE.findall(override)}
+    return list(dict.fromkeys(name for override in overrides for name in REFERENCE.findall(override)))
 
 
 def inside(step: Path, output: Path, pipeline: Path) -> Path:

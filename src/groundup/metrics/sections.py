@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 Content = Literal["word", "text", "mistake", "number"]
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,19 @@ class Curves:
 
 
 @dataclass(frozen=True)
+class Trend:
+    """Figures with their intervals over a number above 0: line -> points (x, value, low, high), x rising.
+
+    ``low``, ``high``: None where they are unknown.
+    """
+
+    title: str
+    x: str
+    lines: Mapping[str, Sequence[tuple[_Positive, _Finite, _Finite | None, _Finite | None]]]
+    kind: Literal["trend"] = "trend"
+
+
+@dataclass(frozen=True)
 class Highlights:
     """A text in tokens, each with how much it speaks for (above 0) or against what ``title`` says."""
 
@@ -123,7 +138,7 @@ class Section:
     title: str
     note: str = ""
     parts: Sequence[
-        Annotated[Table | Matrix | Alignment | Scatter | Curves | Highlights, Field(discriminator="kind")]
+        Annotated[Table | Matrix | Alignment | Scatter | Curves | Trend | Highlights, Field(discriminator="kind")]
     ] = ()
 
     def as_dict(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from groundup.metrics.estimate import Estimate
-from groundup.metrics.sections import Alignment, Curves, Scatter
+from groundup.metrics.sections import Alignment, Curves, Scatter, Trend
 
 Point = tuple[float, float]  # (step, value), or a place in the picture in pixels
 Place = Callable[[Point], Point]
@@ -24,6 +24,7 @@ _POINTS = 240  # more cannot be told apart at this width
 _DOTS = 40  # fewer points than this are marked
 _COLOURS = {"train": "one", "validation": "two", "test": "three"}
 _SEVERAL = ("one", "two", "three", "four", "five", "six", "seven", "eight")  # colours of lines of any names
+_MARGIN, _ASIDE, _APART = 18, 6, 36  # pixels: of lines to the sides, between their whiskers, between numbers below
 _BAR = 120
 _CELL = 18
 _LONGEST = 60  # tokens on a side of a map; more are cut
@@ -33,13 +34,14 @@ _FAINT = 0.01  # weights below are not drawn
 
 @dataclass
 class Line:
-    """The path of a split through its points, and of the values behind it where they are smoothed."""
+    """The path of a split through its points, of the values behind it where they are smoothed, and of its intervals."""
 
     name: str
     colour: str
     path: str
     raw: str = ""
     dots: list[Point] = field(default_factory=list)
+    whiskers: str = ""
 
 
 @dataclass
@@ -190,6 +192,40 @@ def share_chart(curves: Curves) -> LineChart:
         None,
         size=(_WIDTH, _SQUARE),
     )
+
+
+def trend_chart(trend: Trend) -> LineChart | None:
+    """Lines with whiskers over a logarithmic axis, a little beside each other; None without a point.
+
+    At most as many lines as there are colours; a number that would stand too close to the next is not written.
+    """
+    named = [(name, points) for name, points in trend.lines.items() if points][: len(_SEVERAL)]
+    if not named:
+        return None
+    numbers = sorted({x for _, points in named for x, *_ in points})
+    low, high, ticks = _scale([y for _, points in named for _, *ys in points for y in ys if y is not None])
+    first, room = math.log(numbers[0]), math.log(numbers[-1] / numbers[0]) or 1.0
+
+    def place(point: Point, aside: float = 0.0) -> Point:
+        x = _LEFT + _MARGIN + (math.log(point[0]) - first) / room * (_WIDTH - _LEFT - _RIGHT - 2 * _MARGIN) + aside
+        return x, _TOP + (high - point[1]) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
+
+    lines = []
+    for number, (name, points) in enumerate(named):
+        aside = _ASIDE * (number - (len(named) - 1) / 2)
+        dots = [place((x, y), aside) for x, y, *_ in points]
+        ends = [
+            (place((x, a), aside), place((x, b), aside)[1]) for x, _, a, b in points if a is not None and b is not None
+        ]
+        whiskers = "".join(f"M{x - 3:.1f} {a:.1f}h6m-3 0V{b:.1f}m-3 0h6" for (x, a), b in ends)
+        path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in dots)
+        lines.append(Line(name, _SEVERAL[number], path, dots=dots, whiskers=whiskers))
+    steps: list[tuple[float, str]] = []
+    for x in numbers[::-1]:
+        if not steps or steps[0][0] - place((x, 0))[0] > _APART:
+            steps.insert(0, (place((x, 0))[0], f"{x:,.10g}"))
+    grid = [(place((numbers[0], tick))[1], short(round(tick, 12))) for tick in ticks]
+    return LineChart(trend.title, lines, grid, steps, None)
 
 
 def heat_map(alignment: Alignment) -> Map | None:

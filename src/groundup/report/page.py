@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from groundup.metrics.estimate import LOSS, Metric
-from groundup.report.charts import LineChart, heat_map, line_chart, number, scatter_chart, share_chart
+from groundup.report.charts import LineChart, heat_map, line_chart, number, scatter_chart, share_chart, trend_chart
 from groundup.report.results import OURS, all_metrics, results_of
 from groundup.runs.folder import RunFolder
 from groundup.runs.history import read_metrics
@@ -66,6 +66,7 @@ def environment() -> Environment:
         "heat_map": heat_map,
         "scatter": scatter_chart,
         "shares": share_chart,
+        "trend": trend_chart,
         "zip": zip,
     }
     return jinja
