@@ -7,6 +7,7 @@ import os
 import struct
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import wandb
@@ -297,3 +298,83 @@ def test_settings_in_the_current_folder_are_not_obeyed(run, monkeypatch):
     close_loggers([logger])
     wandb.teardown()
     assert Path.cwd() == run.path
+
+
+@pytest.fixture
+def described(run):
+    """A run as a training describes it before it logs."""
+    run.set_status(
+        "running",
+        stage="finetune",
+        choices={"data": "trec6", "model": "cnn_encoder", "size": "tiny", "task": "classification", "trainer": "cpu"},
+        overrides=["data=trec6", "model=cnn_encoder", "model.dropout=0.5", "seed=2", "data.train=/far/away/file.csv"],
+    )
+    run.write_config({"seed": 2, "model": {"width": 32, "api_key": "very-secret"}, "init_from": None})
+    run.write_json(
+        "provenance.json",
+        {"parameters": 1234, "git": {"sha": "abc", "dirty": False}, "data": {"train": {"fingerprint": "f00"}}},
+    )
+    return run
+
+
+def test_a_run_is_called_and_tagged_by_what_was_chosen(described):
+    close_loggers([Wandb(tags=["mine"], group="sweep")(described)])
+    (folder,) = offline_folders(described)
+    start = read_back(folder)["start"]
+    assert start.display_name == "trec6 cnn_encoder tiny dropout=0.5 train=file.csv seed=2"
+    assert list(start.tags) == ["mine", "finetune", "trec6", "cnn_encoder", "tiny", "classification"]
+    assert (start.run_group, start.job_type) == ("sweep", "finetune")
+
+
+def test_runs_can_be_grouped_by_plain_values(described):
+    close_loggers([Wandb()(described)])
+    (folder,) = offline_folders(described)
+    found = read_back(folder)
+    assert found["config"]["choice"] == {
+        "data": "trec6", "model": "cnn_encoder", "size": "tiny", "task": "classification",
+    }  # fmt: skip
+    plain = {name: found["config"][name] for name in ("parameters", "data_fingerprint", "commit", "seed")}
+    assert plain == {"parameters": 1234, "data_fingerprint": "f00", "commit": "abc", "seed": 2}
+    assert found["metrics"]["tokens"] == ""
+
+
+def test_the_summary_has_intervals_and_baselines(described):
+    logger = Wandb()(described)
+    described.write_json("metrics.json", {"test/accuracy": {"value": 0.75, "ci95": [0.7, 0.8], "n": 4}})
+    described.write_json("baselines.json", {"majority class": {"test/accuracy": {"value": 0.5, "ci95": [None, None]}}})
+    close_loggers([logger])
+    (folder,) = offline_folders(described)
+    summary = read_back(folder)["summary"]
+    assert (summary["test/accuracy_ci95_low"], summary["test/accuracy_ci95_high"]) == (0.7, 0.8)
+    assert summary["baseline/majority class/test/accuracy"] == 0.5
+    assert not any(name.startswith("baseline/majority class/test/accuracy_ci95") for name in summary)
+
+
+def test_a_checkpoint_is_kept_as_an_artifact_when_asked_for(described, monkeypatch, tmp_path):
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "staging"))
+    described.checkpoints.mkdir()
+    (described.checkpoints / "best.ckpt").write_bytes(b"weights")
+    close_loggers([Wandb(checkpoints=True)(described)])
+    (folder,) = offline_folders(described)
+    (file,) = folder.glob("*.wandb")
+    read_back(folder)  # waits until the file is whole
+    (artifact,) = [record.artifact for record in blocks(file.read_bytes()) if record.HasField("artifact")]
+    assert artifact.type == "model" and artifact.name == f"run-{(described.path / 'wandb_id').read_text()}"
+    kept = {entry.path for entry in artifact.manifest.contents}
+    assert {"checkpoints/best.ckpt", "config.yaml", "status.json"} <= kept
+    assert json.loads(artifact.metadata)["commit"] == "abc"
+
+
+def test_a_run_that_begins_with_another_says_so_online(described, run, monkeypatch):
+    from groundup.runs.loggers import _use_parents
+
+    parent = RunFolder(run.path.parent / "parent")
+    parent.path.mkdir()
+    (parent.path / "wandb_id").write_text("p4rent")
+    used = []
+    _use_parents(str(parent.path), SimpleNamespace(use_artifact=used.append))
+    _use_parents({"encoder": str(parent.path), "decoder": None}, SimpleNamespace(use_artifact=used.append))
+    assert used == ["run-p4rent:best"] * 2
+    (parent.path / "wandb_id").write_text("../../elsewhere")
+    _use_parents(str(parent.path), SimpleNamespace(use_artifact=used.append))
+    assert len(used) == 2 and (parent.path / "wandb_id").read_text() == "../../elsewhere"

@@ -17,6 +17,7 @@ import torch
 from seed import SEED
 
 from groundup.runs.history import read_metrics
+from groundup.training.step_logger import OF_MACHINE
 
 EVERYWHERE = [
     f"seed={SEED}",  # in child processes too
@@ -83,7 +84,7 @@ def assert_same_training(several: Path, one: Path) -> None:
     rows = read_metrics(several / "metrics.csv"), read_metrics(one / "metrics.csv")
     for theirs, ours in zip(*rows, strict=True):
         assert theirs.keys() == ours.keys()
-        for metric in ours.keys() - {"train/tokens_per_second"}:
+        for metric in ours.keys() - {*OF_MACHINE}:
             assert theirs[metric] == pytest.approx(ours[metric], rel=1e-4, abs=1e-5), metric
     results = [json.loads((folder / "metrics.json").read_text()) for folder in (several, one)]
     assert results[0].keys() == results[1].keys()

@@ -15,9 +15,10 @@ from seed import SEED
 from groundup import cli
 from groundup.runs.history import read_metrics
 from groundup.stages.loading import load_run
+from groundup.training.step_logger import OF_MACHINE
 
 SMALL = ["size=nano", "tokenizer.vocab_size=300", "wandb.mode=disabled", "threads=1", "callbacks.step_logger.every=1"]
-CLOCKS = {"train/tokens_per_second"}
+CLOCKS = {*OF_MACHINE}
 
 
 @pytest.fixture(scope="module")

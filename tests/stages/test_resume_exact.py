@@ -19,6 +19,7 @@ from seed import SEED
 
 from groundup import cli
 from groundup.runs.history import read_metrics
+from groundup.training.step_logger import OF_MACHINE
 
 STEPS = 60
 PACKED = ["batching.length=16", "batching.batch_size=4"]
@@ -40,7 +41,7 @@ EVERYWHERE = [
     "size=nano", "tokenizer.vocab_size=300", "wandb.mode=disabled", "threads=1", f"budget.steps={STEPS}",
     "validate_every=7", "checkpoint_every=5", "callbacks.step_logger.every=1",
 ]  # fmt: skip
-CLOCKS = ("train/tokens_per_second",)  # what no resume can repeat
+CLOCKS = OF_MACHINE
 
 
 def start(arguments: list[str]) -> subprocess.Popen:

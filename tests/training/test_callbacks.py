@@ -355,7 +355,7 @@ def test_figures_of_the_progress_bar_are_never_cut():
 
 def test_tokens_of_before_a_resume_do_not_count_as_speed() -> None:
     clock = iter([0.0, 2.0, 2.0])
-    logger = StepLogger(every=1)
+    logger = StepLogger(every=1, updates=False)
     logger.clock = lambda: next(clock)
     logger.load_state_dict({"tokens": 50, "loss": 1.0, "count": 2.0, "real": 90.0, "positions": 100.0})
     stopped = SimpleNamespace(_should_accumulate=lambda: False)

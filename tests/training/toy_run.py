@@ -30,7 +30,7 @@ from groundup.training.groups import parameter_groups
 from groundup.training.muon import MuonAdamW
 from groundup.training.resume import saved_batches
 from groundup.training.schedules import Constant, Linear, Schedule
-from groundup.training.step_logger import StepLogger
+from groundup.training.step_logger import OF_MACHINE, StepLogger
 
 VOCABULARY, ROWS, LENGTH, BATCH = 17, 22, 6, 4
 ORDER = f"{ROWS} rows, {BATCH} a batch"
@@ -195,7 +195,7 @@ class Journal(Logger):
     def rows(self) -> dict[tuple, dict]:
         """The newest row for each step and set of names; speeds left out."""
         rows = [json.loads(line) for line in self.file.read_text().splitlines()]
-        plain = [{k: v for k, v in row.items() if k not in ("train/tokens_per_second", "epoch")} for row in rows]
+        plain = [{k: v for k, v in row.items() if k not in (*OF_MACHINE, "epoch")} for row in rows]
         return {(row["step"], *sorted(row)): row for row in plain}
 
 

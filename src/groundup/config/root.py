@@ -53,6 +53,7 @@ class Wandb(Strict):
     tags: list[str] = []
     notes: str | None = None
     entity: str | None = None
+    checkpoints: bool = False
 
 
 class Paths(Strict):

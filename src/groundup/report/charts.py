@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -128,12 +128,13 @@ def line_chart(
     grid = [(place((first, tick))[1], short(round(tick, 12))) for tick in ticks]
     steps = [tick for tick in _scale([first, last])[2] if first <= tick <= last and tick == int(tick)]
     labels = [f"{step:,.0f}{' steps' if i == 0 and step > 0 else ''}" for i, step in enumerate(steps)]
+    colours, last_line = _colours(lines), list(lines)[-1]
     return LineChart(
         title,
-        [_line(name, points, place) for name, points in lines.items()],
+        [_line(name, colours[name], points, place) for name, points in lines.items()],
         grid,
         [(place((step, 0))[0], label) for step, label in zip(steps, labels, strict=True)],
-        _best_point(*list(lines.items())[-1], best, place) if best else None,
+        _best_point(last_line, lines[last_line], best, place, colours[last_line]) if best else None,
     )
 
 
@@ -282,11 +283,11 @@ def thin(points: Sequence[Point], most: int = _POINTS) -> list[Point]:
     return [*means, points[-1]]
 
 
-def _line(name: str, points: Sequence[Point], place: Place) -> Line:
+def _line(name: str, colour: str, points: Sequence[Point], place: Place) -> Line:
     dots = list(map(place, points)) if len(points) <= _DOTS else []
     if not _noisy(points):
-        return Line(name, _colour(name), _path(points, place), dots=dots)
-    return Line(name, _colour(name), _path(_smooth(points), place), _path(points, place), dots)
+        return Line(name, colour, _path(points, place), dots=dots)
+    return Line(name, colour, _path(_smooth(points), place), _path(points, place), dots)
 
 
 def _path(points: Sequence[Point], place: Place) -> str:
@@ -311,13 +312,13 @@ def _smooth(points: Sequence[Point]) -> list[Point]:
     return smoothed
 
 
-def _best_point(name: str, points: Sequence[Point], best: str, place: Place) -> Best:
+def _best_point(name: str, points: Sequence[Point], best: str, place: Place, colour: str) -> Best:
     step, value = (min if best == "min" else max)(points, key=lambda point: point[1])
     x, y = place((step, value))
     anchor = "end" if x > _WIDTH * 0.7 else "start" if x < _WIDTH * 0.3 else "middle"
     above = (best == "max" and y > 26) or y > _HEIGHT - _BOTTOM - 14
     title = f"best {name}: {number(value)} at step {step:,.0f}"
-    return Best((x, y), _colour(name), number(value), title, y - 8 if above else y + 17, anchor)
+    return Best((x, y), colour, number(value), title, y - 8 if above else y + 17, anchor)
 
 
 def _scale(values: Sequence[float]) -> tuple[float, float, list[float]]:
@@ -332,8 +333,11 @@ def _scale(values: Sequence[float]) -> tuple[float, float, list[float]]:
     return ticks[0], ticks[-1], ticks
 
 
-def _colour(name: str) -> str:
-    return _COLOURS.get(name, "one")
+def _colours(names: Iterable[str]) -> dict[str, str]:
+    """A split has its colour in every chart; lines of other names get those that are left."""
+    named = list(names)
+    free = iter([colour for colour in _SEVERAL if colour not in map(_COLOURS.get, named)] * len(named))
+    return {name: _COLOURS.get(name) or next(free) for name in named}
 
 
 def _visible(token: str) -> str:

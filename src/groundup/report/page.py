@@ -107,12 +107,20 @@ def _curves(run: RunFolder) -> list[LineChart]:
     saved = run.read_json("measures.json", {})
     known = {name: Metric.from_dict(name, one) for name, one in saved.items()}
     lines: dict[str, dict[str, list]] = {}
+
+    def told(name: str, part: str) -> str:
+        metric = known.get(f"{name}/{part}")
+        return str(metric) if metric else part.replace("_", " ")
+
     rows = read_metrics(run.metrics_csv)
     for row in rows:
         for column, value in row.items():
             split, _, name = column.partition("/") if "/" in column else ("train", "", column)
+            name, _, part = name.partition("/")  # train/learning_rate/matrix: one more line of a chart
             if column != "step" and split != "test":  # a single point is no curve
-                lines.setdefault(name, {}).setdefault(split, []).append((row["step"], value))
+                lines.setdefault(name, {}).setdefault((part and told(name, part)) or split, []).append(
+                    (row["step"], value)
+                )
     ranks = {name: rank for rank, name in enumerate(name for name, metric in known.items() if metric.better)}
     span = (rows[0]["step"], rows[-1]["step"]) if rows else (0, 0)
     charts = []

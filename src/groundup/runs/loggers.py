@@ -19,6 +19,8 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from groundup.errors import UserError
 from groundup.metrics.sections import Curves, Matrix, Scatter, Table
+from groundup.runs.about import choices_of, facts_of, name_of
+from groundup.runs.checkpoints import BEST
 from groundup.runs.folder import RunFolder
 from groundup.runs.history import CsvLogger
 from groundup.system.files import write_text
@@ -66,6 +68,7 @@ def close_loggers(loggers: list[Logger], exit_code: int = 0) -> None:
             log.warning("%s did not close (%s)", type(logger).__name__, error)
 
 
+ID = "wandb_id"  # file of a run folder
 _INIT_TIMEOUT = 15.0  # seconds for an answer of the server; W&B's own 90 s stall every run without a network
 
 
@@ -79,7 +82,9 @@ class Wandb:
 
     Args:
         group: the W&B group; runs of a sweep share one.
-        name: shown name; the folder's name when None.
+        name: shown name; None: what was chosen and typed, and the seed (``runs/about.py``).
+        tags: besides those that every run has: its stage and its choices.
+        checkpoints: keep what is needed to use the run as an artifact, too; a run that begins with it says so, online.
     """
 
     mode: Literal["offline", "online", "disabled"] = "offline"
@@ -89,6 +94,7 @@ class Wandb:
     tags: Sequence[str] = ()
     notes: str | None = None
     entity: str | None = None
+    checkpoints: bool = False
 
     def __call__(self, run: RunFolder) -> WandbLogger | None:
         """The logger, or None (``disabled``, not installed, or it failed to start, with one warning)."""
@@ -108,45 +114,58 @@ class Wandb:
         os.environ["WANDB_SILENT"] = "true"
         if wandb.run is not None:  # a job in the same process died without closing its run
             wandb.finish(exit_code=1)
-        about = {**asdict(self), "tags": list(self.tags)}
-        mode = about.pop("mode")
+        stage = run.status().get("stage")
+        named = [stage] if isinstance(stage, str) else []
+        tags = dict.fromkeys([*self.tags, *named, *choices_of(run).values()])
+        about = {
+            **asdict(self),
+            "name": self.name or name_of(run),
+            "tags": [tag[:64] for tag in tags],
+            "job_type": stage,
+        }
+        mode, checkpoints = about.pop("mode"), about.pop("checkpoints")
         if mode == "online" and not has_key():
             log.warning("W&B: no API key, so this run is logged offline. Run `wandb login`, or set WANDB_API_KEY")
             mode = "offline"
         if mode == "online":
             try:
-                return _start(wandb, run, "online", about)
+                return _start(wandb, run, "online", about, checkpoints)
             except Exception as error:  # no network, a wrong key, ...: W&B has many kinds, and none may stop a run
                 log.warning("W&B: cannot go online (%s), so this run is logged offline", _line(error))
                 wandb.teardown()
         try:
-            return _start(wandb, run, "offline", about)
+            return _start(wandb, run, "offline", about, checkpoints)
         except Exception as error:
             _give_up(error)
             return None
 
 
-def _start(wandb, run: RunFolder, mode: str, about: dict) -> WandbLogger:
+def _start(wandb, run: RunFolder, mode: str, about: dict, checkpoints: bool) -> WandbLogger:
     settings = wandb.Settings(
         mode=mode, silent=True, quiet=True, console="off", init_timeout=_INIT_TIMEOUT, root_dir=str(run.path)
     )
     # W&B obeys a wandb/settings in the current folder, which may be a stranger's run: another server, say.
     with contextlib.chdir(Path(__file__).parent):
         wandb.setup()
-    about = {**about, "name": about["name"] or run.path.resolve().name, "job_type": run.status().get("stage")}
+    config = {**run.read_config(), **facts_of(run)}
     experiment = wandb.init(
-        dir=str(run.path), id=_run_id(run), resume="allow", config=run.read_config(), settings=settings, **about
+        dir=str(run.path), id=_run_id(run), resume="allow", config=config, settings=settings, **about
     )
     experiment.define_metric("trainer/global_step")
     experiment.define_metric("*", step_metric="trainer/global_step", step_sync=True)
-    return _Logger(run=run, experiment=experiment)
+    experiment.define_metric("tokens")  # the other x axis: runs with batches of unequal size compare by it
+    logger = _Logger(run=run, experiment=experiment, checkpoints=checkpoints)
+    if mode == "online":
+        logger.attempt(lambda: _use_parents(config.get("began_with"), experiment))
+    return logger
 
 
 class _Logger(WandbLogger):
     """Lightning's logger on an open run. The first failure is reported, later values are dropped."""
 
-    def __init__(self, run: RunFolder, experiment) -> None:
+    def __init__(self, run: RunFolder, experiment, checkpoints: bool = False) -> None:
         super().__init__(experiment=experiment, save_dir=str(run.path))
+        self._checkpoints = checkpoints
         self.run_folder = run
         self._broken = False
 
@@ -171,6 +190,8 @@ class _Logger(WandbLogger):
         if self._experiment is not None:
             if exit_code == 0:
                 self.attempt(lambda: _log_results(self.run_folder, self._experiment))
+                if self._checkpoints:
+                    self.attempt(lambda: _log_checkpoint(self.run_folder, self._experiment))
             self._broken = False
             self.attempt(lambda: self._experiment.finish(exit_code=exit_code))
             self._experiment = None
@@ -190,8 +211,13 @@ def _log_results(run: RunFolder, experiment) -> None:
     """Final metrics, what the task shows of its predictions, and the samples, from the files of the run folder."""
     import wandb
 
-    for name, estimate in run.read_json("metrics.json", {}).items():
-        experiment.summary[name] = estimate["value"]
+    for system, figures in [("", run.read_json("metrics.json", {})), *run.read_json("baselines.json", {}).items()]:
+        for name, estimate in figures.items():
+            key = f"baseline/{system}/{name}" if system else name
+            experiment.summary[key] = estimate["value"]
+            for end, value in zip(("low", "high"), estimate.get("ci95") or (), strict=False):
+                if value is not None:
+                    experiment.summary[f"{key}_ci95_{end}"] = value
     for section in run.read_sections():
         for part in section.parts:
             names = [section.title, part.title] if isinstance(part, Table | Curves) and part.title else [section.title]
@@ -216,14 +242,45 @@ def _log_results(run: RunFolder, experiment) -> None:
         experiment.log({"samples": wandb.Table(columns=["file", "text"], data=data)})
 
 
+def _log_checkpoint(run: RunFolder, experiment) -> None:
+    """What is needed to use the run, as an artifact of type ``model``."""
+    import wandb
+
+    artifact = wandb.Artifact(_artifact_name(_run_id(run)), type="model", metadata=facts_of(run))
+    for name in ("config.yaml", "status.json", "tokenizer.json", "target_tokenizer.json", "facts.json", "labels.json"):
+        if (run.path / name).is_file():
+            artifact.add_file(str(run.path / name), name=name)
+    if (run.checkpoints / BEST).is_file():
+        artifact.add_file(str(run.checkpoints / BEST), name=f"checkpoints/{BEST}")
+    experiment.log_artifact(artifact, aliases=["best"])
+
+
+def _use_parents(began_with: object, experiment) -> None:
+    """Says online which runs' artifacts this one began with, of those that were kept as such."""
+    folders = began_with.values() if isinstance(began_with, Mapping) else [began_with]
+    for folder in [RunFolder(path) for path in folders if isinstance(path, str)]:
+        if known := _saved_id(folder):
+            try:
+                experiment.use_artifact(f"{_artifact_name(known)}:best")
+            except Exception as error:
+                log.info("W&B: no artifact of %s to begin with (%s)", folder.path, _line(error))
+
+
+def _artifact_name(run_id: str) -> str:
+    return f"run-{run_id}"
+
+
 def _run_id(run: RunFolder) -> str:
     """The id in ``<run>/wandb_id``; made at the first start."""
-    file = run.path / "wandb_id"
-    saved = file.read_text(encoding="utf-8").strip() if file.is_file() else ""
-    if not re.fullmatch(r"[\w-]{1,64}", saved, re.ASCII):  # W&B makes the name of a folder of it
-        saved = f"{int(time.time()):x}{os.urandom(3).hex()}"
-        write_text(file, saved)
+    saved = _saved_id(run) or f"{int(time.time()):x}{os.urandom(3).hex()}"
+    write_text(run.path / ID, saved)
     return saved
+
+
+def _saved_id(run: RunFolder) -> str | None:
+    file = run.path / ID
+    saved = file.read_text(encoding="utf-8").strip() if file.is_file() else ""
+    return saved if re.fullmatch(r"[\w-]{1,64}", saved, re.ASCII) else None  # W&B makes the name of a folder of it
 
 
 def has_key() -> bool:

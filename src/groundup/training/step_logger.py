@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any
 
@@ -13,26 +14,31 @@ from torch import Tensor
 
 from groundup.metrics.estimate import Metric
 from groundup.ranges import Count
+from groundup.training.updates import Updates
 
 KINDS = {
     "matrix": "hidden matrices",
     "embedding": "embeddings",
-    "head": "the output layer",
+    "head": "output layer",
     "vector": "norms and biases",
 }
 FIGURES = (
-    Metric("learning_rate", title="learning rate, the highest"),
-    *(Metric(f"learning_rate/{kind}", title=f"learning rate of {words}") for kind, words in KINDS.items()),
+    Metric("learning_rate", title="learning rate"),
+    *(Metric(f"learning_rate/{kind}", title=words) for kind, words in KINDS.items()),
     Metric("tokens_per_second", title="tokens a second"),
     Metric("padding_share", title="share of padding"),
     Metric("grad_norm", title="norm of the gradient"),
+    Metric("update_ratio", title="update / weight by level"),
+    Metric("memory_gb", title="memory at its peak, GB"),
     Metric("tokens", title="tokens read"),
 )
+OF_MACHINE = ("train/tokens_per_second", "train/memory_gb")  # what no resume can repeat
 SUMS = ("loss", "count", "real", "positions")
 
 
 class StepLogger(Callback):
-    """Every n optimizer steps: loss, learning rates, norm of the gradient, speed, padding and tokens seen so far.
+    """Every n optimizer steps: loss, learning rates, norm of the gradient, how far each level moved, speed, padding, memory and
+    tokens seen so far.
 
     ``train/loss`` is the mean over all tokens scored since the last row, on all ranks. ``train/tokens_per_second``
     counts real tokens (no padding) and leaves out the time of validations. ``self.log`` is not used: it costs 0.3 ms a
@@ -40,10 +46,11 @@ class StepLogger(Callback):
 
     Args:
         every: optimizer steps between two rows.
+        updates: log how far a step moves each level, as a share of its weights. Every row copies them once.
     """
 
-    def __init__(self, every: Count = 10):
-        self.every = every
+    def __init__(self, every: Count = 10, updates: bool = True):
+        self.every, self.updates = every, updates
         self.clock = time.perf_counter
         self.tokens = 0  # real tokens since the run began
         self.latest: dict[str, float] = {}  # the newest row, for the progress bar
@@ -51,6 +58,7 @@ class StepLogger(Callback):
         self._positions = 0
         self._seconds, self._mark = 0.0, 0.0
         self._rates: dict[str, float] = {}
+        self._moved: Updates | None = None
         self._task: Any = None
         self._trainer: Trainer | None = None
         self._loaded: dict[str, float] | None = None
@@ -62,6 +70,7 @@ class StepLogger(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._mark = self.clock()
         self._seconds = 0.0
+        self._moved = Updates(pl_module) if self.updates else None
         self._carried = self._loaded["real"] if self._loaded is not None else 0.0
         if self._loaded is not None and trainer.is_global_zero:  # the sums are of all ranks: one of them carries on
             self._real, self._positions = int(self._loaded["real"]), int(self._loaded["positions"])
@@ -73,6 +82,8 @@ class StepLogger(Callback):
     ) -> None:
         if (trainer.global_step + 1) % self.every == 0:  # now, because the schedule moves on before the step is logged
             self._rates = learning_rates(optimizer)
+            if self._moved is not None:
+                self._moved.begin()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -90,8 +101,11 @@ class StepLogger(Callback):
             **self._rates,
             "train/tokens_per_second": (sums["real"] - self._carried) / seconds,
             "train/padding_share": 1 - sums["real"] / max(sums["positions"], 1),
+            "train/memory_gb": peak_memory(self._task.device) / 1e9,
             "tokens": self.tokens,
         }
+        if self._moved is not None:
+            row |= {f"train/update_ratio/{level}": ratio for level, ratio in self._moved.ratios().items()}
         if self._task.grad_norm is not None:
             row["train/grad_norm"] = float(self._task.grad_norm)
         for logger in trainer.loggers:
@@ -125,6 +139,18 @@ class StepLogger(Callback):
             together = torch.stack([torch.as_tensor(value, device=device, dtype=torch.float32) for value in local])
             local = trainer.strategy.reduce(together, reduce_op="sum").tolist()
         return {name: float(value) for name, value in zip(SUMS, local, strict=True)}
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: of the GPU's memory that tensors had at most, on a CPU of this process."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
 
 
 def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:

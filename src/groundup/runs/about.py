@@ -1,0 +1,62 @@
+"""What a run is, in the words that people look for, group and filter by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+from groundup.runs.folder import RunFolder
+
+NAMED = ("data", "model", "baseline", "size")  # groups whose choices are what a run is called first
+GROUPS = (*NAMED, "task")
+UNTOLD = {"hydra", "paths", "run_name", "logger", "wandb", "seed", "threads", "experiment"}  # left out of a name
+LONGEST = 24  # characters of a value in a name
+LONGEST_NAME = 120  # W&B takes 128
+
+
+def choices_of(run: RunFolder) -> dict[str, str]:
+    """The choices of a run that say what it is, without those that stand for something inherited (``_same_as_run``)."""
+    chosen = run.status().get("choices")
+    known = chosen if isinstance(chosen, Mapping) else {}
+    return {group: known[group] for group in GROUPS if isinstance(known.get(group), str) and known[group][:1] != "_"}
+
+
+def name_of(run: RunFolder) -> str:
+    """``trec6 cnn_encoder tiny dropout=0.5 seed=2``: what was chosen, then what was typed, then the seed."""
+    choices = choices_of(run)
+    parts = [choices[group] for group in NAMED if group in choices]
+    typed = run.status().get("overrides")
+    for word in typed if isinstance(typed, list) else ():
+        key, _, value = str(word).lstrip("+~").partition("=")
+        if key not in GROUPS and key.partition(".")[0].partition("/")[0] not in UNTOLD:
+            parts.append(f"{key.rpartition('.')[2]}={_short(value)}")
+    seed = run.read_config().get("seed")
+    parts += [] if seed is None else [f"seed={seed}"]
+    return " ".join(parts)[:LONGEST_NAME] or run.path.resolve().name
+
+
+def facts_of(run: RunFolder) -> dict[str, Any]:
+    """Plain values that runs are grouped and filtered by.
+
+    ``choice``: of each group; ``parameters``; ``data_fingerprint``: of the train split, or of the first there is;
+    ``commit`` and ``dirty``: the code; ``began_with``: what ``init_from`` or ``run`` names.
+    """
+    provenance, config = run.read_json("provenance.json", {}), run.read_config()
+    data = {split: one for split, one in (provenance.get("data") or {}).items() if isinstance(one, Mapping)}
+    git = provenance.get("git") or {}
+    facts = {
+        "choice": choices_of(run),
+        "parameters": provenance.get("parameters"),
+        "data_fingerprint": next((one.get("fingerprint") for one in data.values()), None),
+        "commit": git.get("sha"),
+        "dirty": git.get("dirty"),
+        "began_with": config.get("init_from") or config.get("run"),
+    }
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def _short(value: str) -> str:
+    text = value.strip("'\"")
+    text = PurePath(text).name if "/" in text else text
+    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
