@@ -140,13 +140,15 @@ def test_rows_of_a_head_are_found_by_the_names_of_their_labels(labels, both, new
     known = ("x", "y", "z")
     parent, child = classifier(*known), classifier(*labels)
     before = {name: value.clone() for name, value in child.state_dict().items()}
-    said = adopt_weights(child, {"": saved(parent, tmp_path)})
+    said, random = adopt_weights(child, {"": saved(parent, tmp_path)})
     for i, label in enumerate(labels):
         for name in ("head.linear.weight", "head.linear.bias"):
             from_parent = label in both
             expected = parent.state_dict()[name][known.index(label)] if from_parent else before[name][i]
             assert torch.equal(child.state_dict()[name][i], expected)
-    assert said[-1] == f"new, with random weights: {new}"
+    assert said[-1] == f"new, with random weights: {new}" and random == [
+        one for one in new.split(", ") if one != "none"
+    ]
     body = len(child.model.state_dict())
     assert f" {body + (2 if both else 0)} tensors loaded" in said[0]
     if 0 < len(both) < len(labels):
@@ -180,7 +182,7 @@ def test_of_parts_all_that_stays_random_is_told_and_all_that_is_told_as_loaded_i
     )
     before = {name: value.clone() for name, value in child.state_dict().items()}
     folders = {"encoder": saved(encoder, tmp_path / "encoder"), "decoder": saved(decoder, tmp_path / "decoder")}
-    *_, new = adopt_weights(child, folders)
+    _, new = adopt_weights(child, folders)
     for part in ("encoder", "decoder"):
         theirs = encoder.model if part == "encoder" else decoder.model.decoder
         for name, value in getattr(child.model, part).state_dict().items():
@@ -188,4 +190,4 @@ def test_of_parts_all_that_stays_random_is_told_and_all_that_is_told_as_loaded_i
     others = [name for name in before if not name.startswith(("model.encoder.", "model.decoder."))]
     assert {"model.bridge.weight", "head.weight"} < set(others)
     assert all(torch.equal(child.state_dict()[name], before[name]) for name in others)
-    assert set(others) == set(new.partition(": ")[2].split(", "))
+    assert set(others) == set(new)

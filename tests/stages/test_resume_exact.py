@@ -191,6 +191,24 @@ def test_inherited_weights_are_there_when_a_run_begins_again(groundup, data_over
     assert_same_run(folder, expected)
 
 
+def test_a_run_with_adapters_goes_on_without_the_run_that_it_began_with(groundup, data_overrides, pretrained, tmp_path):
+    parent = Path(shutil.copytree(pretrained, tmp_path / "parent"))
+    expected = groundup(
+        "finetune", *data_overrides, "data.label=subject", f"init_from={parent}", "budget.steps=7", "checkpoint_every=4",
+        "wandb.mode=disabled", "threads=1", "lora.rank=2", "lora.dropout=0.2", "optimizer=muon_adamw", "layer_decay=0.8",
+        "l1=1e-3", "callbacks=[default,ema]",
+    )  # fmt: skip
+    shutil.rmtree(parent)
+    folder = copy(expected, tmp_path)
+    (folder / "checkpoints" / "previous.ckpt").replace(folder / "checkpoints" / "last.ckpt")
+    assert tensors(folder, "last.ckpt")[0] == 4
+    (folder / "metrics.json").unlink()
+    status = json.loads((folder / "status.json").read_text())
+    (folder / "status.json").write_text(json.dumps({**status, "state": "failed"}))
+    assert cli.run(["resume", f"run={folder}"]) == 0
+    assert_same_run(folder, expected)
+
+
 def test_resume_of_a_finished_run_says_so_and_changes_nothing(finetuned, tmp_path, capsys):
     folder = copy(finetuned, tmp_path)
     before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from toy_run import Journal, ToyTask, train
 
 from groundup.errors import UserError
+from groundup.models.lora import add_adapters, is_adapter
 from groundup.models.transformer import TransformerEncoder
 from groundup.training.checkpoints import Checkpoints
 from groundup.training.early_stopping import EarlyStopping
@@ -306,6 +307,24 @@ def test_levels_are_asked_of_models_alone(tmp_path: Path) -> None:
     assert Freeze(unfreeze_every=5).until == 5
     with pytest.raises(UserError, match=r"unfreeze_every is for models.* Try callbacks\.freeze\.what=model"):
         train(tmp_path, 4, more=(Freeze(what="head", unfreeze_every=2),))
+
+
+def test_adapters_start_to_learn_later_but_are_not_frozen_for_good() -> None:
+    task = torch.nn.Module()
+    task.model, task.head = TransformerEncoder(20, width=8, layers=1, heads=2), torch.nn.Linear(8, 2)
+    add_adapters(task.model, rank=1, alpha=1, dropout=0.0, where=["blocks"], train=[])
+    freeze = Freeze(until=4)
+    freeze.setup(None, task, "fit")
+    adapters = [value for name, value in task.named_parameters() if is_adapter(name)]
+    assert all(one is other for one, other in zip(freeze._frozen, adapters, strict=True))
+    with pytest.raises(
+        UserError, match=r"the adapters of lora\.rank, too, and for good\. Try callbacks\.freeze\.until=200"
+    ):
+        Freeze().setup(None, task, "fit")
+    with pytest.raises(
+        UserError, match=r"what=model\.embedding: all of that part is frozen already\. Try ~callbacks\.freeze"
+    ):
+        Freeze(what="model.embedding").setup(None, task, "fit")
 
 
 def test_unknown_part_is_named(tmp_path: Path) -> None:

@@ -68,6 +68,13 @@ KEYS: dict[str, Template] = {
     "model_name model_type arch architecture net": "model={}",
     "freeze freeze_encoder freeze_backbone freeze_base": {"true": "callbacks=[default,freeze]"},
     "unfreeze_at freeze_until": "callbacks=[default,freeze] callbacks.freeze.until={}",
+    "r lora_r lora_rank lora_dim": "lora.rank={count}",
+    "lora use_lora": {"true": "lora.rank=8", "*": "lora.rank={count}"},
+    "peft peft_type finetuning_type": {"lora": "lora.rank=8"},
+    "lora_alpha": "lora.alpha={}",
+    "lora_dropout": "lora.dropout={}",
+    "target_modules lora_target lora_target_modules": "lora.where={}",
+    "modules_to_save additional_target": "lora.train={}",
     # Data and tokenizer
     "data.path data.file data_path data_file train_file train_path train_data training_file train_csv": "data=files data.train={}",
     "validation_file valid_file val_file dev_file eval_file val_path dev_path valid_path": "data.validation={}",

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from groundup.ranges import Count
+from groundup.ranges import Count, Rate
 
 Positive = Annotated[float, Field(gt=0)]
 Node = dict[str, Any]
@@ -33,6 +33,16 @@ class Parts(Strict):
 
     encoder: str | None = None
     decoder: str | None = None
+
+
+class Lora(Strict):
+    """Low-rank adapters beside the linear maps of a loaded model."""
+
+    rank: Count | None = None
+    alpha: Positive = 16.0
+    dropout: Rate = 0.0
+    where: list[str] = ["blocks"]
+    train: list[str] = []
 
 
 class Size(Strict):
@@ -96,6 +106,7 @@ class Root(Strict):
     init_from: str | Parts | None = None
     task_adaptive: bool | None = None
     task_adaptive_epochs: Positive = 5.0
+    lora: Lora | None = None
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     l1: Annotated[float, Field(ge=0)] = 0.0
     compile: bool = False

@@ -53,6 +53,7 @@ def preflight(
     check_files(stage, plain)
     if not resuming:
         check_runs(stage, plain, later)
+        check_lora(plain)
         check_vectors(plain)
         if "steps" in plain:
             check_steps(plain)
@@ -132,6 +133,13 @@ def named_runs(stage: str, plain: Mapping) -> Iterator[tuple[str, str, Use]]:
     for part, parent in (parents if isinstance(parents, Mapping) else {}).items():
         if parent:
             yield f"init_from.{part}", str(parent), "init_from"
+
+
+def check_lora(plain: Mapping) -> None:
+    """Raises UserError where ``lora.rank`` is given and no trained model to adapt."""
+    rank, parents = (plain.get("lora") or {}).get("rank"), plain.get("init_from")
+    if rank is not None and not (any(parents.values()) if isinstance(parents, Mapping) else parents):
+        raise UserError(f"lora.rank={rank} adapts a model that was trained, and there is none. Try init_from=RUN")
 
 
 def check_vectors(plain: Mapping) -> None:

@@ -89,7 +89,7 @@ def drift(saved: Mapping, stage: str, overrides: list[str]) -> list[str]:
     if stage == "evaluate":  # and took these from the run that it is of
         settled += ("data.", "run")
     if saved.get("init_from"):  # and took these from the run it began with
-        settled += ("model.", "size.", "tokenizer.")
+        settled += ("model.", "size.", "tokenizer.", "lora.train")
     if (saved.get("model") or {}).get("vectors"):  # and these from the vectors
         settled += ("model.vectors", "model.embedding_width")
     if stage == "finetune":  # and made these

@@ -13,6 +13,7 @@ import torch
 from groundup.config.build import instantiate
 from groundup.config.files import conf_dir, groups, target_of
 from groundup.config.places import resolve
+from groundup.config.root import Lora
 from groundup.config.signatures import OF_STAGE
 from groundup.config.tree import Config
 from groundup.data.facts import Facts
@@ -21,8 +22,9 @@ from groundup.data.sources.few_labels import Taught
 from groundup.data.sources.folds import Fold
 from groundup.data.sources.source import Source
 from groundup.data.text_data import TextData
-from groundup.errors import UserError
+from groundup.errors import ArgumentError, UserError
 from groundup.models.backbone import Backbone
+from groundup.models.lora import add_adapters
 from groundup.runs.folder import RunFolder
 from groundup.system.hardware import cores
 from groundup.tasks.base import Optimize, Task
@@ -31,7 +33,7 @@ from groundup.training.optimization import Optimization
 
 log = logging.getLogger(__name__)
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h of glibc
-INITIALISATION = 1  # keeps the random numbers of the initial weights apart from those of the training steps
+INITIALISATION, ADAPTERS = 1, 2  # keep the random numbers of initial weights apart from those of the training steps
 KINDS = {"encoder": "an encoder", "decoder": "a decoder", "encoder_decoder": "an encoder-decoder"}
 
 
@@ -145,12 +147,15 @@ def build_data(
     )
 
 
-def build_task(cfg: Config, facts: Facts, tokenizer: Tokenizer, optimize: Optimize | None = None) -> Task:
+def build_task(
+    cfg: Config, facts: Facts, tokenizer: Tokenizer, optimize: Optimize | None = None, adapted: bool = True
+) -> Task:
     """A model with random weights that follow from the seed, in its task.
 
     Args:
         tokenizer: of what the task learns; of pairs, of the targets.
         optimize: None: the task is not to be trained.
+        adapted: with the adapters of ``cfg.lora``.
 
     Raises UserError when task, model and data do not fit each other.
     """
@@ -161,7 +166,22 @@ def build_task(cfg: Config, facts: Facts, tokenizer: Tokenizer, optimize: Optimi
         sizes["target_vocab_size"] = facts.target_vocab_size
     node = {key: value for key, value in cfg.model.items() if key not in OF_STAGE["model"]}
     model = instantiate(node, "model", **sizes)
-    return instantiate(cfg.task, "task", model=model, facts=facts, tokenizer=tokenizer, optimize=optimize)
+    task = instantiate(cfg.task, "task", model=model, facts=facts, tokenizer=tokenizer, optimize=optimize)
+    if adapted:
+        adapt(cfg, task)
+    return task
+
+
+def adapt(cfg: Config, task: Task) -> None:
+    """Freezes the task's model and adds the adapters of ``cfg.lora``, where this asks for any."""
+    lora = Lora(**(cfg.get("lora") or {}))
+    if lora.rank is None:
+        return
+    torch.manual_seed(mix(cfg.seed, ADAPTERS))
+    try:
+        add_adapters(task.model, lora.rank, lora.alpha, lora.dropout, lora.where, lora.train)
+    except ArgumentError as error:
+        raise UserError(error.at("lora")) from None
 
 
 def build_optimization(cfg: Config, total_steps: int) -> Optimization:

@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 
 from groundup.config.places import resolve
+from groundup.config.root import Lora
 from groundup.config.signatures import OF_STAGE
 from groundup.config.tree import Config
 from groundup.errors import UserError
 from groundup.models.backbone import Backbone
+from groundup.models.lora import is_adapter, without_adapters
 from groundup.runs.checkpoints import load_checkpoint, require_finite
 from groundup.runs.folder import RunFolder
 from groundup.runs.reference import best_checkpoint, open_run
@@ -71,8 +73,10 @@ def inherited_tokenizers(cfg: Config, parents: Parents) -> tuple[Tokenizer | Non
     return source, target
 
 
-def adopt_weights(task: Task, parents: Parents) -> list[str]:
-    """Copies what fits from the earlier runs' best weights into ``task``; lines say what came, what did not, what is new.
+def adopt_weights(task: Task, parents: Parents) -> tuple[list[str], list[str]]:
+    """Copies what fits from the earlier runs' best weights into ``task``, their adapters merged.
+
+    Returns lines that say what came, what did not and what is new; and the names of the new tensors.
 
     Every tensor of a body (``model.*``) must fit: a body half loaded is not a pretrained one. Heads may differ, and
     what a decoder has for its encoder alone begins anew. A head with a row for each label takes the rows of labels that
@@ -81,7 +85,7 @@ def adopt_weights(task: Task, parents: Parents) -> list[str]:
     Raises UserError when a body does not fit.
     """
     if not parents:
-        return []
+        return [], []
     lines, loaded = [], set()
     for part, parent in parents.items():
         line, names = _adopt(task, part, parent)
@@ -90,7 +94,7 @@ def adopt_weights(task: Task, parents: Parents) -> list[str]:
     ours = task.state_dict()
     places = {ours[name].data_ptr() for name in loaded}  # a shared table has two names
     new = [name for name, value in ours.items() if name not in loaded and value.data_ptr() not in places]
-    return [*lines, f"new, with random weights: {_names(new, most=8)}"]
+    return [*lines, f"new, with random weights: {_names(new, most=8)}"], new
 
 
 def _take(cfg: Config, coming: Mapping[str, tuple[RunFolder, Any]], overrides: Sequence[str]) -> None:
@@ -183,6 +187,11 @@ def _adopt(task: Task, part: str, parent: RunFolder) -> tuple[str, set[str]]:
     """A line that says what came from a run, and the names of the tensors."""
     checkpoint = load_checkpoint(best_checkpoint(parent))
     theirs, labels, known = checkpoint["state_dict"], task.facts.labels, tuple(checkpoint["facts"].get("labels", ()))
+    adapted = any(map(is_adapter, theirs))
+    if adapted:
+        lora = Lora(**parent.read_config()["lora"])
+        assert lora.rank is not None  # these tensors were found to be those of its config
+        theirs = without_adapters(theirs, lora.alpha / lora.rank)
     if part != WHOLE:
         theirs = _of_part(theirs, part)
     ours = task.state_dict()
@@ -214,6 +223,7 @@ def _adopt(task: Task, part: str, parent: RunFolder) -> tuple[str, set[str]]:
         )
     task.load_state_dict(loaded, strict=False)
     line = f"{f'init_from.{part}' if part else 'init_from'} {parent.path}: {len(loaded)} tensors loaded"
+    line += ", adapters merged into them" if adapted else ""
     if labels != known and task.label_tensors & loaded.keys():
         line += f", of the head the rows of {_names(both)}, new those of {_names([one for one in labels if one not in both])}"
     return f"{line}; left behind: {_names(sorted([*unexpected, *mismatched]))}", set(loaded)

@@ -17,6 +17,7 @@ from groundup.data.seeding import mix
 from groundup.data.sources.source import Source
 from groundup.data.text_data import TextData
 from groundup.errors import UserError
+from groundup.models.lora import merge
 from groundup.runs.checkpoints import load_checkpoint, require_finite
 from groundup.runs.folder import RunFolder
 from groundup.runs.reference import best_checkpoint
@@ -30,7 +31,7 @@ from groundup.tasks.sequence_to_sequence import status_of
 from groundup.text.tokenizer import Tokenizer
 
 # What is built of a run to use it. Its callbacks, loggers and trainer are not even looked at.
-NEEDED = ("model", "task", "data", "batching", "seed", "monitor")
+NEEDED = ("model", "lora", "task", "data", "batching", "seed", "monitor")
 
 
 class NetworkRun(Answering):
@@ -69,6 +70,7 @@ class NetworkRun(Answering):
         require_finite(checkpoint["state_dict"], file)
         task = build_task(config, facts, target or tokenizer)
         task.load_state_dict(checkpoint["state_dict"])
+        merge(task.model)
         return cls(folder, config, task.eval(), tokenizer, facts, target)
 
     @property

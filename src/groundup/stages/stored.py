@@ -29,7 +29,9 @@ class _TooLargeError(Exception):
     """More than what is stored was about to be made."""
 
 
-def check_config(folder: RunFolder, config: Config, needed: Collection[str] = ("model", "task", "seed")) -> None:
+def check_config(
+    folder: RunFolder, config: Config, needed: Collection[str] = ("model", "lora", "task", "seed")
+) -> None:
     """Raises UserError for a saved configuration whose keys ``needed`` could not be built."""
     try:
         chosen = {key: config[key] for key in needed if key in config}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from groundup.config.tree import Config
 from groundup.data.augmentation import Augmentation
 from groundup.data.datamodule import TextDataModule
 from groundup.data.text_data import UNLABELLED, TextData
+from groundup.models.lora import merge, summary
 from groundup.runs.checkpoints import LAST, PREVIOUS, load_checkpoint
 from groundup.runs.folder import RunFolder
 from groundup.runs.job import Job
@@ -19,6 +21,7 @@ from groundup.runs.loggers import close_loggers, open_loggers
 from groundup.runs.provenance import collect
 from groundup.runs.reference import best_checkpoint, last_checkpoint
 from groundup.stages.build import (
+    adapt,
     build_data,
     build_optimization,
     build_task,
@@ -68,12 +71,13 @@ def run(cfg: Config, job: Job) -> float:
         data.examples(UNLABELLED)
     table = word_vectors(cfg, data) if checkpoint is None else None
     steps, budget = count_steps(cfg, data, processes.world)
-    task = build_task(cfg, data.facts, data.target_tokenizer, build_optimization(cfg, steps))
+    task = build_task(cfg, data.facts, data.target_tokenizer, build_optimization(cfg, steps), adapted=False)
     data.check_lengths(task.model.max_length)
     if table is not None:
         start_from(task, table)
     task.check_data(data)
-    for line in adopt_weights(task, parents):
+    lines, new = adopt_weights(task, parents)
+    for line in [*lines, *add_lora(cfg, task, new)]:
         log.info("%s", line)
     cfg.threads, cfg.budget = threads, {"steps": steps, "tokens": None, "epochs": None, "minutes": None}
     cfg.minutes_at_most = None
@@ -100,6 +104,19 @@ def was_saved(folder: RunFolder) -> bool:
     return any((folder.checkpoints / name).exists() for name in (LAST, PREVIOUS))
 
 
+def add_lora(cfg: Config, task: Task, new: Sequence[str]) -> list[str]:
+    """Adds the adapters that ``cfg`` asks for to the weights that were loaded; lines to tell.
+
+    ``new``: tensors that have nothing to be frozen at. They are kept in ``cfg``, as a resume opens no earlier run.
+    """
+    if cfg.at("lora.rank") is None:
+        return []
+    body = [name.removeprefix("model.") for name in new if name.startswith("model.")]
+    cfg.lora.train = list(dict.fromkeys([*cfg.lora.train, *body]))
+    adapt(cfg, task)
+    return [f"lora: {summary(task.model)}"]
+
+
 def count_steps(cfg: Config, data: TextData, world: int) -> tuple[int, str]:
     """The budget as optimizer steps, and a line that says how it was counted."""
 
@@ -115,6 +132,7 @@ def count_steps(cfg: Config, data: TextData, world: int) -> tuple[int, str]:
 def describe(cfg: Config, folder: RunFolder, data: TextData, task: Task) -> None:
     """Writes what makes the folder enough to use the run, before the first step."""
     parameters = sum(p.numel() for p in task.parameters())
+    trained = sum(p.numel() for p in task.parameters() if p.requires_grad)
     folder.write_config(cfg)
     folder.set_status("running", writes=task.writes)
     data.tokenizer.save(folder.tokenizer)
@@ -126,10 +144,14 @@ def describe(cfg: Config, folder: RunFolder, data: TextData, task: Task) -> None
     collect(
         folder,
         parameters=parameters,
+        **({"trained": trained} if trained < parameters else {}),
         data={split: {"fingerprint": data.fingerprint(split), **data.report[split]} for split in data.report},
         tokenizer=data.tokenizer.fingerprint,
     )
-    log.info("model: %s, %s parameters; task: %s", type(task.model).__name__, f"{parameters:,}", type(task).__name__)
+    share = f", {trained:,} of them trained ({trained / parameters:.1%})" if trained < parameters else ""
+    log.info(
+        "model: %s, %s parameters%s; task: %s", type(task.model).__name__, f"{parameters:,}", share, type(task).__name__
+    )
 
 
 def wanted_loggers(cfg: Config, job: Job) -> dict:
@@ -193,6 +215,7 @@ def conclude(cfg: Config, folder: RunFolder, data: TextData) -> float:
         cfg, data.facts, data.target_tokenizer
     )  # the trained one may be spread over processes, or compiled
     task.load_state_dict(load_checkpoint(best_checkpoint(folder))["state_dict"])
+    merge(task.model)
     splits = [split for split in data.source.splits() if split != "train" and limit_of(split, cfg.trainer) != 0]
     if not splits:
         log.warning("nothing is evaluated: trainer.limit_val_batches and trainer.limit_test_batches are 0")

@@ -13,6 +13,7 @@ from torch import nn
 from groundup.errors import UserError
 from groundup.models.backbone import Backbone
 from groundup.models.heads import LanguageModelHead
+from groundup.models.lora import is_adapter
 from groundup.ranges import Count
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,14 @@ class Freeze(Callback):
         tied = any(isinstance(head, LanguageModelHead) and head.tied for head in pl_module.modules())
         if not self._frozen:
             why = ", as it shares the embedding of the model" if tied else ""
+            if any(True for _ in part.parameters()):
+                raise UserError(f"{named}: all of that part is frozen already. Try ~callbacks.freeze")
             raise UserError(f"{named}: that part has no weights of its own to freeze{why}")
+        if self.until is None and any(p.requires_grad and is_adapter(name) for name, p in part.named_parameters()):
+            raise UserError(
+                f"{named} would freeze the adapters of lora.rank, too, and for good. Try callbacks.freeze.until=200, or "
+                "~callbacks.freeze"
+            )
         if all(any(p is frozen for frozen in self._frozen) for p in pl_module.parameters() if p.requires_grad):
             why = ", as the head shares the embedding of the model. Try task.tied=false" if tied else ""
             raise UserError(f"{named} leaves nothing to train{why}")
