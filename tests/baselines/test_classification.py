@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from groundup.baselines.baseline import class_numbers
-from groundup.baselines.classification import BAG_OF_WORDS, MAJORITY, classification_baselines, majority
+from groundup.baselines.classification import FILE, Majority, truth_of
 from groundup.baselines.linear import LogisticRegression
+from groundup.errors import UserError
+from groundup.system.arrays import write_arrays
 
 SHARED = Path("../shared/data")
 
@@ -20,18 +21,30 @@ def rows(*pairs):
 
 def said_of(train, test, labels):
     """Probabilities of the bag of words (N, C)."""
-    words, truth = LogisticRegression(), class_numbers([row["label"] for row in train], labels)
+    words, truth = LogisticRegression(), truth_of(train, labels)
     return words.fit(words.count(train), truth, len(labels)).probabilities(test)
 
 
 TRAIN = rows(("a fine film", "good"), ("fine and warm", "good"), ("a dull film", "poor"), ("dull and cold", "poor")) * 3
 
 
-def test_majority_says_the_most_frequent_class_of_the_train_split():
-    result = majority(np.array([0, 1, 1]), np.array([0, 0, 1, 2]), 3)
+def test_majority_says_the_most_frequent_class_of_the_train_split(reached):
+    train, test = ([{"label": label} for label in labels] for labels in ("abb", "aabc"))
+    result = reached(Majority(), train, test, "abc", alone=True).metrics
     assert result["accuracy"].value == 0.25
     assert result["auroc"].value == 0.5
     assert np.isfinite(result["loss"].value)
+
+
+def test_the_shares_of_the_majority_come_back_from_their_file_and_from_no_other(tmp_path):
+    fitted = Majority().fit(np.arange(3), np.array([0, 1, 1]), 2)
+    fitted.save(tmp_path)
+    assert (Majority().load(tmp_path, 2).probabilities([{}] * 2) == [[0.4, 0.6]] * 2).all()
+    with pytest.raises(UserError, match="3 classes"):
+        Majority().load(tmp_path, 3)
+    write_arrays(tmp_path / FILE, {"shares": np.array([0.4, 0.4])})
+    with pytest.raises(UserError, match="damaged"):
+        Majority().load(tmp_path, 2)
 
 
 def test_bag_of_words_learns_words_and_is_deterministic():
@@ -69,11 +82,12 @@ def test_one_class_or_blank_texts_give_the_class_shares(train):
     assert said[0, 0] == np.mean([row["label"] == "good" for row in train])
 
 
-def test_both_baselines_are_named_as_in_baselines_json():
-    result = classification_baselines(iter(TRAIN), iter(TRAIN), ["good", "poor"], split="validation")
-    assert list(result) == [MAJORITY, BAG_OF_WORDS]
-    assert result[BAG_OF_WORDS]["validation/accuracy"].value == 1.0
-    assert result[MAJORITY]["validation/accuracy"].value == 0.5
+def test_a_teachers_answers_are_not_learned_and_the_majority_stands_beside(reached):
+    taught = [{**row, "label": "poor", "weight": 1.0} for row in TRAIN]
+    result = reached(LogisticRegression(), TRAIN + taught, TRAIN, ["good", "poor"])
+    assert list(result) == ["majority class", "bag-of-words logistic regression"]
+    assert result["bag-of-words logistic regression"]["test/accuracy"].value == 1.0
+    assert result["majority class"]["test/accuracy"].value == 0.5
 
 
 @pytest.mark.parametrize(

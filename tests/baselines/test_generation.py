@@ -6,15 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from groundup.baselines.generation import (
-    COPY,
-    LEAD,
-    RANDOM,
-    lead_sentence,
-    random_words,
-    summarization_baselines,
-    translation_baselines,
-)
+from groundup.baselines.generation import CopySource, LeadSentence, RandomWords, lead_sentence, random_words
 
 SHARED = Path("../shared/data")
 MAILS = [
@@ -24,27 +16,35 @@ MAILS = [
 ]
 
 
-def test_the_source_is_taken_for_its_translation():
+def test_the_source_is_taken_for_its_translation(reached):
     rows = [{"source": "Berlin 2026!", "target": "Berlin 2026!"}, {"source": "a dog", "target": "ein Hund"}]
-    found = translation_baselines(iter(rows), "test")
-    assert list(found) == [COPY]
-    assert found[COPY]["test/exact_match"].value == 0.5
-    assert found[COPY]["test/copy_rate"].value == 1
-    assert 0 < found[COPY]["test/chrf"].value < 100
-    assert "tok:13a" in found[COPY]["test/bleu"].signature
+    found = reached(CopySource(), [], rows)
+    assert list(found) == ["copy of the source"]
+    found = found["copy of the source"]
+    assert found["test/exact_match"].value == 0.5
+    assert found["test/copy_rate"].value == 1
+    assert 0 < found["test/chrf"].value < 100
+    assert "tok:13a" in found["test/bleu"].signature
 
 
-def test_summaries_by_the_lead_sentence_and_by_random_words():
-    found = summarization_baselines(iter(MAILS), "validation")
-    assert list(found) == [LEAD, RANDOM]
-    lead = found[LEAD]["validation/rouge_1"]
+def test_summaries_by_the_lead_sentence_and_by_random_words(reached):
+    found = reached(LeadSentence(), [], MAILS)
+    assert list(found) == ["random words", "lead sentence"]
+    lead = found["lead sentence"]["test/rouge_1"]
     assert lead.value == pytest.approx((4 / 7 + 1 + 0) / 3)  # the second mail's first reference
     assert lead.n == 3
-    assert found[RANDOM]["validation/copy_rate"].value == 1
+    assert found["random words"]["test/copy_rate"].value == 1
+
+
+def test_what_was_written_is_told_and_shown(reached):
+    told = reached(LeadSentence(), [], MAILS, alone=True).predictions
+    assert [row["hypothesis"] for row in told] == ["The gas report is late.", "Lunch on Friday?", ""]
+    (section,) = LeadSentence().sections(told, None, "test")
+    assert section.title == "Summaries"
 
 
 def test_the_draw_follows_the_seed_and_no_neighbour():
-    once, again, other = (summarization_baselines(MAILS, "test", seed=seed)[RANDOM] for seed in (3, 3, 4))
+    once, again, other = (RandomWords(seed).write(MAILS) for seed in (3, 3, 4))
     assert once == again
     assert once != other
     assert random_words("a b c d e f g h", 4, 0, 1) == random_words("a b c d e f g h", 4, 0, 1)
@@ -76,12 +76,12 @@ def test_the_lead_is_the_first_sentence(text, lead):
     assert lead_sentence(text) == lead
 
 
-def test_figures_on_real_data_stay():
+def test_figures_on_real_data_stay(reached):
     if not (SHARED / "aeslc").is_dir():
         pytest.skip(f"needs {SHARED / 'aeslc'}")
     with gzip.open(SHARED / "aeslc" / "test.jsonl.gz", "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     rows = [{"source": row["document"], "target": row["summary"]} for row in rows]
-    found = summarization_baselines(rows, "test")
-    assert found[LEAD]["test/rouge_1"].value == pytest.approx(0.1421, abs=5e-5)
-    assert found[RANDOM]["test/rouge_1"].value == pytest.approx(0.0478, abs=5e-5)
+    found = reached(LeadSentence(), [], rows)
+    assert found["lead sentence"]["test/rouge_1"].value == pytest.approx(0.1421, abs=5e-5)
+    assert found["random words"]["test/rouge_1"].value == pytest.approx(0.0478, abs=5e-5)

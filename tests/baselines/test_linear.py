@@ -11,7 +11,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression as Theirs
 
 from groundup.baselines import linear
-from groundup.baselines.linear import FILE, LinearSVM, LogisticRegression, NaiveBayes
+from groundup.baselines.classification import FILE
+from groundup.baselines.linear import LinearSVM, LogisticRegression, NaiveBayes
 from groundup.errors import UserError
 from groundup.system.arrays import read_arrays, write_arrays
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from groundup.baselines.regression import MEAN, SIMILARITY, WORDS, regression_baselines, similarities
+from groundup.baselines.regression import Mean, Ridge, similarities
+
+MEAN, RIDGE = Mean.name, Ridge.name
 
 WORDS_OF = {"en": "fern oak crow moss owl tree river stone".split(), "zh": list("海山水火风雨花鸟")}
 
@@ -22,20 +24,22 @@ def rows(count: int, seed: int, script: str, pairs: bool) -> list[dict]:
 
 
 @pytest.mark.parametrize("script", ["en", "zh"])
-def test_similarities_say_more_than_the_mean(script):
-    found = regression_baselines(rows(200, 1, script, True), rows(80, 2, script, True))
-    assert list(found) == [MEAN, SIMILARITY]
-    assert found[MEAN]["test/pearson"].value == 0 and found[SIMILARITY]["test/pearson"].value > 0.5
-    assert found[SIMILARITY]["test/mae"].value < found[MEAN]["test/mae"].value
+def test_similarities_say_more_than_the_mean(script, reached):
+    found = reached(Ridge(), rows(200, 1, script, True), rows(80, 2, script, True))
+    assert list(found) == [MEAN, RIDGE]
+    assert found[MEAN]["test/pearson"].value == 0 and found[RIDGE]["test/pearson"].value > 0.5
+    assert found[RIDGE]["test/mae"].value < found[MEAN]["test/mae"].value
 
 
-def test_single_texts_are_counted():
+def test_single_texts_are_counted(reached):
     train = [{"text": f"{word} and {word}", "score": i} for i, word in enumerate(WORDS_OF["en"])] * 3
-    found = regression_baselines(train, train, "validation")
-    assert list(found) == [MEAN, WORDS] and found[WORDS]["validation/pearson"].value > 0.95
+    assert reached(Ridge(), train, train)[RIDGE]["test/pearson"].value > 0.95
+    stiff = reached(Ridge(alpha=1e6), train, train, alone=True)
+    mean = np.mean([row["score"] for row in train])
+    assert [row["predicted"] for row in stiff.predictions] == pytest.approx([mean] * len(train), abs=0.01)
 
 
-def test_swapping_the_texts_changes_nothing_and_blank_ones_are_fine():
+def test_swapping_the_texts_changes_nothing_and_blank_ones_are_fine(reached):
     given = [
         *rows(20, 1, "en", True),
         {"text": "", "text_pair": "", "score": 1.0},
@@ -46,4 +50,4 @@ def test_swapping_the_texts_changes_nothing_and_blank_ones_are_fine():
     blank = [{"text": " ", "text_pair": "", "score": float(i)} for i in range(4)]
     assert np.isfinite(similarities(blank, given)[1]).all()
     single = [{"text": " ", "score": float(i)} for i in range(4)]
-    assert regression_baselines(single, single)[WORDS]["test/mae"].value == pytest.approx(1.0)
+    assert reached(Ridge(), single, single)[RIDGE]["test/mae"].value == pytest.approx(1.0)

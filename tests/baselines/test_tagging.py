@@ -8,7 +8,8 @@ from itertools import pairwise, product
 import numpy as np
 import pytest
 
-from groundup.baselines.tagging import HiddenMarkov, endings, tagging_baselines
+from groundup.baselines.tagging import HiddenMarkov, HiddenMarkovTagger, MostFrequentTag, endings
+from groundup.errors import UserError
 
 WORDS = {"N": ["fern", "oaks", "crows"], "V": ["grows", "sings"], "D": ["the", "a"]}
 
@@ -45,9 +46,8 @@ def test_probabilities_add_up_to_one():
 
 def test_unknown_words_are_known_by_their_end_and_their_place():
     train = rows(60, 2)
-    said = tagging_baselines(train, [{"tokens": ["the", "ravens", "hums"]}, {"tokens": []}], None)
-    assert said["hidden Markov model"] == [["D", "N", "V"], []]
-    assert said["most frequent tag"][1] == []
+    assert [*map(HiddenMarkov(train).tags, (["the", "ravens", "hums"], []))] == [["D", "N", "V"], []]
+    assert MostFrequentTag().tagger(train, None)([]) == []
     assert [*endings("Ab1")] == ["Xxd", ("Xxd", "1"), ("Xxd", "b1"), ("Xxd", "ab1")]
 
 
@@ -55,3 +55,17 @@ def test_rules_of_a_scheme_hold():
     train = [{"tokens": ["x", "y"], "tags": ["B-a", "I-a"]}] * 3 + [{"tokens": ["y"], "tags": ["O"]}]
     model = HiddenMarkov(train, "bio")
     assert model.tags(["y"]) == ["O"] and model.tags(["x", "y"]) == ["B-a", "I-a"]
+
+
+@pytest.mark.parametrize(("scheme", "f1"), [("auto", 0.0), ("bio", 0.0), ("iob1", 1.0), ("none", None)])
+def test_entities_are_those_of_the_scheme_that_was_chosen(reached, scheme, f1):
+    train = [{"tokens": ["x", "y", "z"], "tags": ["I-a", "O", "B-a"]}] * 3  # in BIO, I-a begins nothing
+    row = {"tokens": ["x"], "tags": ["I-a"]}
+    found = reached(MostFrequentTag(scheme), train, [row], alone=True).metrics
+    assert ("entity_f1" in found) == (f1 is not None) and (f1 is None or found["entity_f1"].value == f1)
+    assert HiddenMarkovTagger(scheme).simpler().scheme == scheme
+
+
+def test_a_scheme_without_a_letter_of_the_tags_is_refused(reached):
+    with pytest.raises(UserError, match="scheme=bio: the tag 'E-a' is none of it"):
+        reached(HiddenMarkovTagger("bio"), [{"tokens": ["x", "y"], "tags": ["B-a", "E-a"]}], [])

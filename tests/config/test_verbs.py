@@ -67,7 +67,11 @@ def test_a_verb_reads_every_key_that_it_has(verb):
 @pytest.mark.parametrize(
     ("verb", "word", "line"),
     [
-        ("pretrain", "baselines=true", "no key or group 'baselines': baselines is for groundup finetune and evaluate"),
+        (
+            "ensemble",
+            "baselines=true",
+            "no key or group 'baselines': baselines is for groundup pretrain, finetune and evaluate",
+        ),
         (
             "pretrain",
             "tokenizer@target_tokenizer=char",

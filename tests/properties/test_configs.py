@@ -7,15 +7,18 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from itertools import product
+from types import SimpleNamespace
 
 import pytest
 
-from groundup import cli
 from groundup.config.check import check
 from groundup.config.compose import compose_with_choices
-from groundup.config.files import conf_dir, groups
+from groundup.config.files import conf_dir, groups, left_empty, target_of
+from groundup.config.help import manual
 from groundup.config.places import resolve
 from groundup.config.signatures import parameters_of
+from groundup.errors import UserError
+from groundup.stages.build import check_baseline_fits
 
 STAGES = {  # stage -> what it cannot do without, beside the choice under test
     "pretrain": [],
@@ -45,7 +48,8 @@ def groups_of(stage: str) -> set[str]:
     """Groups in the defaults lists of a stage and of the files that it includes."""
     listed = re.findall(r"^  - (?:optional )?(\w+)(?::.*)?$", text(stage), re.MULTILINE)
     included = [name for name in listed if name != stage and (conf_dir() / f"{name}.yaml").is_file()]
-    return {name for name in listed if (conf_dir() / name).is_dir()}.union(*map(groups_of, included))
+    own = {name for name in listed if (conf_dir() / name).is_dir()}.union(*map(groups_of, included))
+    return own - left_empty(conf_dir(), stage)
 
 
 def choices() -> list[tuple[str, str]]:
@@ -64,33 +68,50 @@ def test_every_file_is_the_choice_of_some_stage():
     assert everything == reached
 
 
-def brings_a_model(choice: str) -> bool:
-    return "override /model" in text(choice.replace("=", "/"))
+def class_of(group: str, name: str) -> type:
+    return resolve(target_of(conf_dir() / group / f"{name}.yaml"), group)
 
 
-@pytest.mark.parametrize(
-    "choice", [choice for stage, choice in choices() if stage == "baseline" and brings_a_model(choice)]
-)
-def test_a_task_that_brings_its_model_has_its_baselines_in_a_training(choice, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert cli.run(["baseline", choice]) == 2
-    line = f"error: {choice} sets its model: groundup baseline has no group 'model'. model is for groundup pretrain and finetune\n"
-    assert capsys.readouterr().err == line
+def task_of(choice: str) -> list[str]:
+    """The task that a classical model is for."""
+    group, _, name = choice.partition("=")
+    return [f"task={class_of(group, name).tasks[0]}"] if group == "baseline" else []
 
 
-@pytest.mark.parametrize(
-    ("stage", "choice"),
-    [pair for pair in choices() if not (pair[0] == "baseline" and brings_a_model(pair[1]))],
-    ids=str,
-)
+@pytest.mark.parametrize(("stage", "choice"), choices(), ids=str)
 def test_choice_composes_and_passes_the_check(stage, choice):
-    overrides = [*STAGES[stage], choice]
+    overrides = [*STAGES[stage], choice, *task_of(choice)]
     if stage == "pipeline" and not choice.startswith("experiment="):
         overrides.append("experiment=demo")
     cfg, chosen = composed(stage, *overrides)
     check(cfg, stage, overrides, chosen)
     group, _, name = choice.partition("=")
     assert chosen[group] == name
+
+
+@pytest.mark.parametrize("task", groups(conf_dir())["task"])
+def test_the_baseline_of_a_task_is_what_stands_beside_its_trainings(task):
+    cfg, chosen = composed("baseline", f"task={task}")
+    beside = class_of("task", task).classical(SimpleNamespace(scheme=None))
+    if beside is None:
+        assert chosen["baseline"] is None
+        with pytest.raises(UserError, match="has no classical model yet"):
+            check_baseline_fits(cfg, None)
+    else:
+        assert type(beside) is resolve(cfg.baseline._target_, "baseline")
+        check_baseline_fits(cfg, chosen["baseline"])
+        with pytest.raises(
+            UserError, match=f"task={task}: no baseline is chosen. Try baseline="
+        ):  # a task of one's own
+            check_baseline_fits(cfg, None)
+
+
+@pytest.mark.parametrize(("verb", "word"), [("baseline", "model=cnn_encoder"), ("finetune", "baseline=majority")])
+def test_what_tasks_bring_for_one_verb_cannot_be_chosen_in_another(verb, word):
+    group = word.partition("=")[0]
+    with pytest.raises(UserError, match=f"^{word}: groundup {verb} has no group '{group}'. {group} is for groundup"):
+        compose_with_choices(verb, [word])
+    assert not re.search(rf"^  {group}\b", manual(verb, "", conf_dir()), re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", groups(conf_dir())["experiment"])
@@ -124,6 +145,7 @@ BUILT = (
     "scheduler",
     "callbacks",
     "decoding",
+    "baseline",
 )  # groups whose classes are ours
 PURPOSE = {  # what a choice is there for: keys that it sets to something else than its class does
     "tokenizer=byte_bpe": {"tokenizer.min_frequency"},
@@ -134,6 +156,7 @@ PURPOSE = {  # what a choice is there for: keys that it sets to something else t
     "model=lstm_encoder_decoder": {"model.decoder.cross_attention"},
     "model=transformer_encoder_decoder": {"model.decoder.cross_attention"},
     "task=summarization": {"task.decoding.no_repeat_ngram"},
+    "baseline=words_and_characters": {"baseline.characters", "baseline.C"},
     "decoding=sample": {"decoding.temperature", "decoding.top_p"},
 }
 
@@ -152,5 +175,5 @@ def set_otherwise(value: Mapping, path: str) -> Iterator[str]:
 def test_who_builds_in_python_gets_the_same_defaults_as_the_command(choice):
     group = choice.partition("=")[0]
     stage = next(stage for stage in STAGES if group in groups_of(stage))
-    node = composed(stage, *STAGES[stage], choice)[0].get(group) or {}
+    node = composed(stage, *STAGES[stage], choice, *task_of(choice))[0].get(group) or {}
     assert set(set_otherwise(node, group)) == PURPOSE.get(choice, set())

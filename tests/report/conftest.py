@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from groundup.baselines.classification import BAG_OF_WORDS, MAJORITY
-from groundup.baselines.generation import summarization_baselines, translation_baselines
+from groundup.baselines.classification import Majority
+from groundup.baselines.generation import CopySource, LeadSentence
+from groundup.baselines.linear import LogisticRegression
 from groundup.metrics.class_sections import classification_sections
 from groundup.metrics.classification import CLASSIFICATION, classification_metrics
 from groundup.metrics.estimate import LOSS, Estimate, labelled
@@ -88,7 +89,7 @@ def fabricate(folder, state: str = "done", rows: int = 400) -> RunFolder:
     uniform = np.tile([0.2, 0.16, 0.16, 0.16, 0.16, 0.16], (rows, 1))
     blurred = probabilities**0.4 / (probabilities**0.4).sum(axis=1, keepdims=True) + rng.uniform(0, 0.3, (rows, 6))
     blurred /= blurred.sum(axis=1, keepdims=True)
-    baselines = {MAJORITY: uniform, BAG_OF_WORDS: blurred}
+    baselines = {Majority.name: uniform, LogisticRegression.name: blurred}
     run.write_json("baselines.json", {k: _named(classification_metrics(p, truth)) for k, p in baselines.items()})
     run.samples.mkdir()
     (run.samples / "step_001200.txt").write_text(
@@ -120,15 +121,15 @@ def fabricate_written(folder, kind: str = "translation", rows: int = 60) -> RunF
     ]
     written[9]["references"] = ["another right answer"]
     run.write_predictions(written)
-    columns = zip(*((row["hypothesis"], row["source"], references_of(row)) for row in written), strict=True)
-    results = MEASURES[kind](*map(list, columns))
+    right = [row["source"] for row in written], [references_of(row) for row in written]
+    results = MEASURES[kind]([row["hypothesis"] for row in written], *right)
     scored = {PERPLEXITY: Estimate(4.48, 4.06, 4.95, 900), LOSS: Estimate(1.5, 1.4, 1.6, 900)}
     results |= labelled(scored)
     if kind == "translation":
         results["exact_match_new_years"] = Estimate(0.25, 0.1, 0.4, 30, metric=EXACT_MATCH, group="new_years")
     run.write_json("metrics.json", _named(results))
-    baselines = translation_baselines if kind == "translation" else summarization_baselines
-    run.write_json("baselines.json", baselines(written, "test"))
+    simple = CopySource() if kind == "translation" else LeadSentence()
+    run.write_json("baselines.json", {simple.name: _named(MEASURES[kind](simple.write(written), *right))})
     main = "bleu" if kind == "translation" else "rouge_l"
     run.metrics_csv.write_text(f"step,validation/loss,validation/{main}\n10,3.0,5.5\n20,2.0,12.25\n")
     weights = [[0.9, 0.1, 0.0], [0.25, 0.0, 0.75]]

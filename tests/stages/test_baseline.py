@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import numpy as np
 import pytest
 
 from groundup import cli
+from groundup.runs.folder import RunFolder
 from groundup.stages.loading import load_run
 
 
@@ -47,13 +49,83 @@ def test_every_recipe_of_the_configuration_fits(recipe, groundup, data_overrides
     assert load_run(folder).name == recipe.replace("_", " ")
 
 
-def test_a_task_without_such_a_classifier_has_its_own(groundup, read_json, tmp_path):
-    (tmp_path / "a.jsonl").write_text('{"tokens": ["a", "b"], "tags": ["O", "B-X"]}\n' * 4)
+def test_the_most_frequent_class_is_a_run_too(groundup, data_overrides, read_json):
+    folder = groundup("baseline", *data_overrides, "data.label=subject", "baseline=majority")
+    assert not (folder / "baselines.json").exists() and len(load_run(folder).labels) > 1
+    scored = groundup("evaluate", f"run={folder}")
+    assert read_json(scored / "metrics.json")["test/accuracy"] == read_json(folder / "metrics.json")["test/accuracy"]
+
+
+ROWS = {
+    "tagging": ({"tokens": ["a", "b"], "tags": ["O", "B-X"]}, "accuracy", "most frequent tag"),
+    "regression": ({"text": "a b", "score": 2.5}, "mae", "mean of train"),
+    "multilabel": ({"text": "a b", "label": ["x", "y"]}, "micro_f1", "shares of the labels"),
+    "summarization": ({"source": "A cat. A dog.", "target": "a cat"}, "rouge_1", "random words"),
+    "translation": ({"source": "a", "target": "a"}, "exact_match", None),
+    "question_answering": (
+        {"question": "Who sat?", "context": "A cat sat. It ran.", "answers": {"text": ["cat"], "answer_start": [2]}},
+        "f1",
+        "TF-IDF sentence",
+    ),
+}
+
+
+@pytest.mark.parametrize("task", ROWS)
+def test_each_task_has_its_own_with_answers_and_a_report(task, groundup, read_json, tmp_path):
+    row, metric, beside = ROWS[task]
+    (tmp_path / "a.jsonl").write_text(f"{json.dumps(row)}\n" * 4)
+    columns = [f"data.{name}={name}" for name in row]
+    data = ["data=files", f"data.train={tmp_path / 'a.jsonl'}", f"data.test={tmp_path / 'a.jsonl'}", f"task={task}"]
+    folder = groundup("baseline", *data, *columns, "data.validation_share=null")
+    assert read_json(folder / "metrics.json")[f"test/{metric}"]["n"] > 0
+    assert len((folder / "predictions.jsonl").read_text().splitlines()) == 4
+    below = read_json(folder / "baselines.json") if beside else {}
+    assert [*below] == ([beside] if beside else [])
+    assert (folder / "report.html").exists()
+
+
+def test_the_scheme_of_tags_is_that_of_the_task(groundup, read_json, tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"tokens": ["x", "y", "z"], "tags": ["I-a", "O", "B-a"]}\n' * 4)
     data = ["data=files", f"data.train={tmp_path / 'a.jsonl'}", f"data.test={tmp_path / 'a.jsonl'}", "task=tagging"]
     data += ["data.tokens=tokens", "data.tags=tags", "data.validation_share=null"]
-    folder = groundup("baseline", *data)
-    assert read_json(folder / "metrics.json")["test/accuracy"]["value"] == 1
-    groundup("baseline", *data, "baseline=naive_bayes", code=2)
+    found = {}
+    for scheme in ("bio", "none"):
+        folder = groundup("baseline", *data, f"task.scheme={scheme}", "baseline=most_frequent_tag")
+        found[scheme] = read_json(folder / "metrics.json")
+    assert "test/entity_f1" in found["bio"] and "test/entity_f1" not in found["none"]
+    (tmp_path / "a.jsonl").write_text('{"tokens": ["x", "y"], "tags": ["S-a", "O"]}\n' * 4)
+    refused = groundup("baseline", *data, "task.scheme=bio", code=2)
+    assert "task.scheme=bio: the tag 'S-a' is none of it. Try task.scheme=auto" in (refused / "run.log").read_text()
+
+
+def test_a_language_model_is_scored_on_the_tokens_that_a_network_is_scored_on(groundup, language_model, read_json):
+    words = RunFolder(language_model).status()["overrides"]
+    data = [word for word in words if word.startswith(("data", "tokenizer"))]
+    folder = groundup("baseline", *data, "task=causal_lm", "baseline.order=3")
+    ours, theirs = (read_json(one / "metrics.json")["validation/loss"] for one in (folder, language_model))
+    assert ours["n"] == theirs["n"] and ours["value"] < theirs["value"]  # that has had 12 steps
+    assert [*read_json(folder / "baselines.json")] == ["unigram frequencies"]
+    scored = groundup("evaluate", f"run={language_model}", "split=validation", "baselines=true")
+    beside = read_json(scored / "baselines.json")
+    assert [*beside] == ["unigram frequencies", "Kneser-Ney 5-grams"]
+    assert all(one["validation/loss"]["n"] == ours["n"] for one in beside.values())
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (
+            "task=tagging baseline=naive_bayes",
+            "baseline=naive_bayes is not for task=tagging. Try baseline=hidden_markov or",
+        ),
+        ("task=masked_lm", "task=masked_lm has no classical model yet"),
+        ("baseline=kneser_ney", "baseline=kneser_ney is not for task=classification. Try baseline=bag_of_words or"),
+    ],
+)
+def test_a_model_of_another_task_is_refused_before_there_is_a_folder(words, line, tmp_path, capsys):
+    assert cli.run(["baseline", *words.split(), f"paths.logs={tmp_path / 'logs'}"]) == 2
+    assert line in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "logs").exists()
 
 
 @pytest.mark.parametrize(
@@ -83,7 +155,7 @@ def test_a_folder_without_its_weights_or_with_others_is_refused(fitted, tmp_path
     assert "holds no classifier" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_a_task_without_a_classical_model_says_so_when_baselines_are_asked_for(groundup, language_model):
-    scored = groundup("evaluate", f"run={language_model}", "split=validation", "baselines=true")
+def test_a_task_without_a_classical_model_says_so_when_baselines_are_asked_for(groundup, pretrained):
+    scored = groundup("evaluate", f"run={pretrained}", "split=validation", "baselines=true")
     assert "there is no classical model of this task" in (scored / "run.log").read_text(encoding="utf-8")
     assert not (scored / "baselines.json").exists()

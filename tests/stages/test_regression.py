@@ -48,7 +48,7 @@ def test_a_run_tells_its_figures_in_the_unit_of_the_data_beside_the_baselines(sc
     run = RunFolder(scorer)
     names = {f"test/{name}" for name in ("pearson", "spearman", "mae", "mse", "loss")}
     assert names <= run.read_json("metrics.json", {}).keys()
-    assert list(run.read_json("baselines.json", {})) == ["mean of train", "TF-IDF similarity ridge"]
+    assert list(run.read_json("baselines.json", {})) == ["mean of train", "TF-IDF ridge"]
     rows = run.read_predictions()
     assert len(rows) == 20 and {"text", "text_pair", "score", "predicted"} <= rows[0].keys()
     assert all(-2 < row["predicted"] < 5 for row in rows)

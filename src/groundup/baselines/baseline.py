@@ -1,48 +1,54 @@
-"""What every classical classifier has: it learns from rows, tells probabilities, and is saved as data."""
+"""What every classical model has, whatever its task: it learns from the train split, and is judged as a network is."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, ClassVar
-
-import numpy as np
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, Protocol
 
 from groundup.data.roles import Row
+from groundup.metrics.estimate import Estimate, Results
+from groundup.metrics.sections import Section
 
 
-class Fitted(ABC):
-    """A classifier that has learned."""
+class Texts(Protocol):
+    """Rows of splits, and the classes of the train split where there are any; such as ``TextData``."""
 
-    @abstractmethod
-    def probabilities(self, rows: Sequence[Row]) -> np.ndarray:
-        """Of every class for each row (N, C); rows add up to 1."""
-
-    @abstractmethod
-    def save(self, folder: Path) -> None:
-        """Writes it as files of plain numbers and JSON."""
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+    def texts(self, split: str) -> list[Row]: ...
 
 
 class Baseline(ABC):
-    """How a classical classifier learns; what was counted of rows once serves every part of them."""
+    """A classical model, as a choice of ``baseline`` describes it.
 
-    columns: ClassVar[tuple[str, ...]] = ("text", "label")  # of tasks that it stands for
+    tasks: names of those that it stands for, as in ``task=tagging``; ``name``: as tables call it; quick: it takes no time
+    worth asking for, so that it stands beside every result of a training.
+    """
 
-    @abstractmethod
-    def count(self, rows: Sequence[Row]) -> Any:
-        """What it sees of ``rows``, which does not depend on labels: has a length, and ``counted[numbers]`` is a part."""
-
-    @abstractmethod
-    def fit(self, counted: Any, truth: np.ndarray, classes: int) -> Fitted:
-        """Learns from counted rows and their classes ``truth`` (N,), numbers below ``classes``. Deterministic."""
+    tasks: ClassVar[tuple[str, ...]]
+    quick: ClassVar[bool] = False
+    name: str
 
     @abstractmethod
-    def load(self, folder: Path, classes: int) -> Fitted:
-        """What ``save`` has written, as anybody's data. Raises UserError where it is missing or damaged."""
+    def learn(self, data: Texts) -> Callable[[str], Results]:
+        """Learns from the split ``train``. Returns a function of the name of a split: its figures, and answers to its rows."""
+
+    def simpler(self) -> Baseline | None:
+        """What says how hard the task is: it stands beside this one in every table."""
+        return None
+
+    def sections(self, rows: list[dict[str, Any]], data: Texts, split: str) -> list[Section]:
+        """What the report shows of ``rows``, the answers to a split with their texts."""
+        return []
 
 
-def class_numbers(names: Sequence[str], labels: Sequence[str]) -> np.ndarray:
-    """The place in ``labels`` of each name (N,) int64; -1 for a name that is none of them."""
-    number = {label: place for place, label in enumerate(labels)}
-    return np.array([number.get(name, -1) for name in names], dtype=np.int64)
+def figures(models: Iterable[Baseline | None], data: Texts, splits: Iterable[str]) -> dict[str, dict[str, Estimate]]:
+    """What models reach, as ``baselines.json`` holds it: ``{name: {"test/accuracy": Estimate, ...}}``."""
+    found: dict[str, dict[str, Estimate]] = {}
+    for model in filter(None, models):
+        results = model.learn(data)
+        found[model.name] = {
+            f"{split}/{metric}": one for split in splits for metric, one in results(split).metrics.items()
+        }
+    return found

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 import numpy as np
 from pydantic import Field
 
-from groundup.baselines.baseline import Baseline, Fitted
+from groundup.baselines.classification import FILE, ClassifierBaseline, Fitted
 from groundup.baselines.ngrams import LONGEST, Block, Counted, Text, Unit, blocks_for, count_rows
 from groundup.data.roles import Row
 from groundup.errors import ArgumentError
@@ -25,7 +25,6 @@ Inverse = Annotated[float, Field(gt=0)]
 # How scores become probabilities: of all classes together, or of each against the rest and then shared out.
 Link = Literal["softmax", "sigmoid"]
 
-FILE = "baseline.npz"
 WEIGHTS = 10_000_000  # classes x features, at most; n-grams that are too many are left out, the rare ones first
 TOGETHER = (
     4_000_000  # of these that are fitted together: L-BFGS holds some 25 copies, and passes over them at each step
@@ -111,7 +110,7 @@ class LinearClassifier(Fitted):
 ROLES, UNITS, LINKS = get_args(Text), get_args(Unit), get_args(Link)
 
 
-class Linear(Baseline):
+class Linear(ClassifierBaseline):
     """What the classifiers of this file share: n-grams of words and marks, and of characters within words.
 
     Args:
@@ -166,6 +165,8 @@ class LogisticRegression(Linear):
     With very many weights each class is told from the rest by itself, which takes less memory and time.
     """
 
+    name = "bag-of-words logistic regression"
+
     def __init__(self, words: Longest = 2, characters: Longest = 0, C: Inverse = 10.0) -> None:
         super().__init__(words, characters, C)
 
@@ -185,6 +186,8 @@ class LinearSVM(Linear):
     Its probabilities are the softmax of its scores: their order means something, their height does not.
     """
 
+    name = "linear support vectors"
+
     def __init__(self, words: Longest = 2, characters: Longest = 5, C: Inverse = 1.0) -> None:
         super().__init__(words, characters, C)
 
@@ -201,6 +204,7 @@ class NaiveBayes(Linear):
     Source: Wang and Manning 2012, with logistic regression for their support vectors.
     """
 
+    name = "naive-Bayes logistic regression"
     weighting = "binary"
 
     def __init__(self, words: Longest = 2, characters: Longest = 0, C: Inverse = 1.0) -> None:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 import re
+from abc import abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
 
+from groundup.baselines.baseline import Baseline, Texts
 from groundup.data.roles import Row
-from groundup.metrics.estimate import Estimate
+from groundup.metrics.estimate import Results
 from groundup.metrics.overlap import tokens
 from groundup.metrics.question_answering import answer_scores, question_answering_metrics
 from groundup.text.clean import STOP_WORDS
 
-SENTENCE = "TF-IDF sentence"
-SLIDING = "sliding window"
 # After a full stop and the marks that close it, before a blank; after a Chinese one; at an empty line.
 _END = re.compile(r"(?<=[.!?])[\"')\]»”’]*\s+|(?<=[。！？])[」』”’]*|\n\s*\n")
 _WORD = re.compile(r"[\u3400-\u9fff\u3041-\u30ff]|[^\W\u3400-\u9fff\u3041-\u30ff]+")
@@ -25,13 +25,50 @@ _FUNCTION = STOP_WORDS["en"] | STOP_WORDS["zh"]
 _LONGEST = 8  # words of a candidate
 
 
-def question_answering_baselines(rows: Sequence[Row], split: str) -> dict[str, dict[str, Estimate]]:
-    """Both baselines, as ``baselines.json`` holds them: ``{name: {"test/f1": Estimate, ...}}``. Neither learns anything."""
-    said = {SENTENCE: tfidf_sentences(rows), SLIDING: [sliding_window(row["question"], row["context"]) for row in rows]}
-    right = [[answer["text"] for answer in row["answers"]] for row in rows]
-    answerable = np.array([bool(texts) for texts in right])
-    found = {name: question_answering_metrics(answer_scores(texts, right), answerable) for name, texts in said.items()}
-    return {name: {f"{split}/{key}": one for key, one in metrics.items()} for name, metrics in found.items()}
+class Answerer(Baseline):
+    """Answers questions without having learned anything."""
+
+    tasks = ("question_answering",)
+    quick = True
+
+    @abstractmethod
+    def answers(self, rows: Sequence[Row]) -> list[str]:
+        """An answer to the ``question`` of each row, out of its ``context``; empty: none."""
+
+    def learn(self, data: Texts) -> Callable[[str], Results]:
+        def results(split: str) -> Results:
+            rows = data.texts(split)
+            said = self.answers(rows)
+            right = [[answer["text"] for answer in row["answers"]] for row in rows]
+            exact, f1 = scores = answer_scores(said, right)
+            metrics = question_answering_metrics(scores, np.array([bool(texts) for texts in right]))
+            told = enumerate(zip(said, exact.tolist(), f1.tolist(), strict=True))
+            return Results(
+                metrics, [{"index": i, "answer": one, "exact_match": em, "f1": f} for i, (one, em, f) in told]
+            )
+
+        return results
+
+
+class TfidfSentence(Answerer):
+    """The sentence that is most like the question; see ``tfidf_sentences``."""
+
+    name = "TF-IDF sentence"
+
+    def answers(self, rows: Sequence[Row]) -> list[str]:
+        return tfidf_sentences(rows)
+
+
+class SlidingWindow(Answerer):
+    """The words with most of the question around them; see ``sliding_window``."""
+
+    name = "sliding window"
+
+    def answers(self, rows: Sequence[Row]) -> list[str]:
+        return [sliding_window(row["question"], row["context"]) for row in rows]
+
+    def simpler(self) -> Baseline | None:
+        return TfidfSentence()
 
 
 def tfidf_sentences(rows: Sequence[Row]) -> list[str]:

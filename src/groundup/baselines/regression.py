@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
-from groundup.metrics.estimate import Estimate
-from groundup.metrics.regression import regression_metrics
+from groundup.baselines.baseline import Baseline, Texts
+from groundup.data.roles import Row
+from groundup.metrics.estimate import Results
+from groundup.metrics.regression import regression_metrics, regression_sections
+from groundup.metrics.sections import Section
 
-MEAN = "mean of train"
-SIMILARITY = "TF-IDF similarity ridge"
-WORDS = "TF-IDF ridge"
 _WIDE = "\u3040-\u30ff\u3400-\u9fff"  # kana and Han, which are written without spaces: each is a word
 _WORD = re.compile(rf"[{_WIDE}]|[^\W{_WIDE}]+")
 _TOKEN = rf"{_WORD.pattern}|[^\w\s]"  # punctuation marks, too
@@ -25,25 +27,57 @@ _VIEWS: tuple[dict[str, Any], ...] = (  # of a text, as scikit-learn counts it
 )
 
 
-def regression_baselines(
-    train_rows: Iterable[Mapping], test_rows: Iterable[Mapping], split: str = "test"
-) -> dict[str, dict[str, Estimate]]:
-    """Both baselines, as ``baselines.json`` holds them: ``{name: {"test/pearson": Estimate, ...}}``.
+class Regressor(Baseline):
+    """Predicts a number for each row."""
 
-    Args:
-        train_rows, test_rows: rows with ``text``, maybe ``text_pair``, and ``score``.
-        split: prefix of the metric names.
-    """
-    train_rows, test_rows = list(train_rows), list(test_rows)
-    train, gold = (np.array([row["score"] for row in rows], dtype=float) for rows in (train_rows, test_rows))
-    found = {MEAN: np.full(len(gold), train.mean())}
-    pairs = "text_pair" in train_rows[0]
-    ours, theirs = (similarities if pairs else counts)(train_rows, test_rows)
-    found[SIMILARITY if pairs else WORDS] = _ridge(ours, theirs, train)
-    return {
-        name: {f"{split}/{metric}": one for metric, one in regression_metrics(gold, predicted).items()}
-        for name, predicted in found.items()
-    }
+    tasks = ("regression",)
+
+    @abstractmethod
+    def predict(self, train: Sequence[Row], rows: Sequence[Row], scores: np.ndarray) -> np.ndarray:
+        """Predictions for ``rows`` (N,), learned from ``train`` and its ``scores``."""
+
+    def learn(self, data: Texts) -> Callable[[str], Results]:
+        train = data.texts("train")
+
+        def results(split: str) -> Results:
+            rows = data.texts(split)
+            learned, gold = (np.array([row["score"] for row in some], dtype=float) for some in (train, rows))
+            predicted = self.predict(train, rows, learned)
+            told = [{"index": index, "predicted": one} for index, one in enumerate(predicted.tolist())]
+            return Results(regression_metrics(gold, predicted), told)
+
+        return results
+
+    def sections(self, rows: list[dict[str, Any]], data: Texts, split: str) -> list[Section]:
+        return regression_sections(rows)
+
+
+class Mean(Regressor):
+    """Always the mean of the train split."""
+
+    name = "mean of train"
+
+    def predict(self, train: Sequence[Row], rows: Sequence[Row], scores: np.ndarray) -> np.ndarray:
+        return np.full(len(rows), scores.mean())
+
+
+class Ridge(Regressor):
+    """Ridge regression on ``similarities`` of pairs, or on ``counts`` of single texts; ``alpha``: of the L2 penalty."""
+
+    name = "TF-IDF ridge"
+
+    def __init__(self, alpha: Annotated[float, Field(gt=0)] = 1.0) -> None:
+        self.alpha = alpha
+
+    def predict(self, train: Sequence[Row], rows: Sequence[Row], scores: np.ndarray) -> np.ndarray:
+        from sklearn.linear_model import Ridge as LeastSquares
+
+        # Features are not scaled: all are between 0 and about 1.
+        ours, theirs = (similarities if "text_pair" in train[0] else counts)(train, rows)
+        return LeastSquares(alpha=self.alpha).fit(ours, scores).predict(theirs)
+
+    def simpler(self) -> Baseline | None:
+        return Mean()
 
 
 def similarities(train_rows: Sequence[Mapping], test_rows: Sequence[Mapping]) -> tuple[np.ndarray, np.ndarray]:
@@ -99,10 +133,3 @@ def counts(train_rows: Sequence[Mapping], test_rows: Sequence[Mapping]) -> tuple
                 blocks.append((csr_matrix((len(train), 1)), csr_matrix((len(test), 1))))
     ours, theirs = (hstack(side, format="csr") for side in zip(*blocks, strict=True))
     return ours, theirs
-
-
-def _ridge(train: Any, test: Any, scores: np.ndarray) -> np.ndarray:
-    """Predictions for ``test``. Features are not scaled: all are between 0 and about 1."""
-    from sklearn.linear_model import Ridge
-
-    return Ridge(alpha=1.0).fit(train, scores).predict(test)

@@ -2,34 +2,85 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 
+from groundup.baselines.baseline import Baseline, Texts
 from groundup.data.roles import Row
-from groundup.text.schemes import Scheme, forbidden
+from groundup.metrics.estimate import Results
+from groundup.metrics.sections import Section
+from groundup.metrics.tagging import tagging_metrics, tagging_sections
+from groundup.text.schemes import Scheme, SchemeChoice, chosen_scheme, forbidden
 
-Tags = list[list[str]]
 _RARE = 10  # a word seen as often at most is like one that was never seen
 _LEFT, _RIGHT = slice(None, -1), slice(1, None)
 _SUFFIX = 5  # characters of a word's end that tell its tag
 
 
-def tagging_baselines(train: Sequence[Row], rows: Sequence[Row], scheme: Scheme | None) -> dict[str, Tags]:
-    """Name -> tags of the words of ``rows``, by what ``train`` shows."""
-    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for row in train:
-        for word, tag in zip(row["tokens"], row["tags"], strict=True):
-            counts[word][tag] += 1
-    common = Counter(tag for row in train for tag in row["tags"]).most_common(1)[0][0]
-    best = {word: tags.most_common(1)[0][0] for word, tags in counts.items()}
-    model = HiddenMarkov(train, scheme)
-    return {
-        "most frequent tag": [[best.get(word, common) for word in row["tokens"]] for row in rows],
-        "hidden Markov model": [model.tags(row["tokens"]) for row in rows],
-    }
+class Tagger(Baseline):
+    """A way to learn tags. ``scheme``: as for ``Tagging``; how tags spell entities, which are scored then."""
+
+    tasks = ("tagging",)
+    quick = True
+
+    def __init__(self, scheme: SchemeChoice = "auto") -> None:
+        self.scheme = scheme
+
+    @abstractmethod
+    def tagger(self, train: Sequence[Row], scheme: Scheme | None) -> Callable[[Sequence[str]], list[str]]:
+        """Learns from rows with ``tokens`` and ``tags``. Returns a function from words to their tags."""
+
+    def learn(self, data: Texts) -> Callable[[str], Results]:
+        train = data.texts("train")
+        scheme = self.scheme_of(train)
+        tags = self.tagger(train, scheme)
+
+        def results(split: str) -> Results:
+            rows = data.texts(split)
+            said = [tags(row["tokens"]) for row in rows]
+            told = [{"index": index, "predicted": one} for index, one in enumerate(said)]
+            return Results(tagging_metrics([row["tags"] for row in rows], said, scheme), told)
+
+        return results
+
+    def sections(self, rows: list[dict[str, Any]], data: Texts, split: str) -> list[Section]:
+        train = data.texts("train")
+        return tagging_sections(rows, self.scheme_of(train), train)
+
+    def scheme_of(self, rows: Sequence[Row]) -> Scheme | None:
+        return chosen_scheme(self.scheme, Counter(tag for row in rows for tag in row["tags"]))
+
+
+class MostFrequentTag(Tagger):
+    """Of each word the tag that it has most often; of one that was never seen, that of all words."""
+
+    name = "most frequent tag"
+
+    def tagger(self, train: Sequence[Row], scheme: Scheme | None) -> Callable[[Sequence[str]], list[str]]:
+        counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        for row in train:
+            for word, tag in zip(row["tokens"], row["tags"], strict=True):
+                counts[word][tag] += 1
+        common = Counter(tag for row in train for tag in row["tags"]).most_common(1)[0][0]
+        best = {word: tags.most_common(1)[0][0] for word, tags in counts.items()}
+        return lambda words: [best.get(word, common) for word in words]
+
+
+class HiddenMarkovTagger(Tagger):
+    """The likeliest tags of a sentence, by a ``HiddenMarkov`` model."""
+
+    name = "hidden Markov model"
+
+    def tagger(self, train: Sequence[Row], scheme: Scheme | None) -> Callable[[Sequence[str]], list[str]]:
+        return HiddenMarkov(train, scheme).tags
+
+    def simpler(self) -> Baseline | None:
+        return MostFrequentTag(self.scheme)
 
 
 class HiddenMarkov:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel
 
-from groundup.config.files import conf_dir, for_another_verb, origin, stage_keys
+from groundup.config.files import brought_keys, conf_dir, for_another_verb, origin, stage_keys
 from groundup.config.places import around, permitted_nodes
 from groundup.config.root import Root
 from groundup.config.signatures import OF_STAGE, SET_BY_CODE, SPECIAL, SUPPLIED, options_of, parameters_of
@@ -98,7 +98,8 @@ def strange_keys(cfg: Mapping, stage: str) -> Iterator[Mistake]:
     """Root keys that another stage has: ``+batch_size=8`` is of ``predict`` and would change nothing in training."""
     own = stage_keys(conf_dir(), stage) if stage else set()
     if own:
-        yield from unknown_names(cfg, own | {"stage"}, "", "there is no such key")
+        known = own | {"stage"} | brought_keys(conf_dir(), stage)
+        yield from unknown_names(cfg, known, "", "there is no such key")
 
 
 def all_missing(cfg: Mapping) -> Iterator[Mistake]:

@@ -25,8 +25,9 @@ def compose(stage: str, overrides: Sequence[str] = ()) -> Config:
 
 def compose_with_choices(stage: str, overrides: Sequence[str] = ()) -> tuple[Config, dict[str, str | None]]:
     """``compose``, and the choice made in each group (what ``Job.choices`` holds)."""
-    from groundup.config.mistakes import explain
+    from groundup.config.mistakes import check_groups, explain
 
+    check_groups(stage, overrides)
     try:
         cfg = compose_raw(stage, overrides)
     except Exception as error:

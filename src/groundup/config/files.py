@@ -108,7 +108,21 @@ def stage_keys(folder: Path, stage: str) -> set[str]:
             keys.add(package or group)
             if group not in (*LAYERS, "hydra"):
                 keys |= {key for choice in (folder / group).glob("*.yaml") for key in global_keys(choice)}
-    return keys - {"defaults"}
+    return keys - {"defaults"} - left_empty(folder, stage)
+
+
+def left_empty(folder: Path, stage: str) -> set[str]:
+    """Groups that a task may choose from and the stage has no use for: ``- override model: null`` in its defaults list."""
+    file = folder / f"{stage}.yaml"
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    return set(re.findall(r"^\s*-\s+override\s+(\w+):\s*null\b", text, re.MULTILINE))
+
+
+def brought_keys(folder: Path, stage: str) -> set[str]:
+    """Root keys that a choice of a stage may bring: the ``tokenizer`` of ``baseline=kneser_ney``."""
+    choices = [file for group in stage_keys(folder, stage) for file in (folder / group).glob("*.yaml")]
+    pattern = re.compile(r"^\s*-\s+/\w+@_global_\.(\w+)\s*:", re.MULTILINE)
+    return {key for file in choices for key in pattern.findall(file.read_text(encoding="utf-8"))}
 
 
 def global_keys(file: Path) -> list[str]:

@@ -7,7 +7,7 @@ import shutil
 import textwrap
 from pathlib import Path
 
-from groundup.config.files import bases, experiment_stage, groups
+from groundup.config.files import bases, experiment_stage, groups, left_empty
 
 HIDDEN = ("hydra", "paths")
 
@@ -46,7 +46,7 @@ def header(text: str) -> list[str]:
 
 def choices(text: str, folder: Path, stage: str) -> list[str]:
     """One entry for each group in the defaults list."""
-    options = groups(folder)
+    options = {group: names for group, names in groups(folder).items() if group not in left_empty(folder, stage)}
     width = max(60, shutil.get_terminal_size((100, 24)).columns)
     lines = []
     for group, default in re.findall(r"^\s*-\s+(?:optional\s+)?([\w/]+)\s*:\s*([\w/]+)", text, re.MULTILINE):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from groundup.config.files import experiment_stage, for_another_verb
+from groundup.config.files import conf_dir, experiment_stage, for_another_verb, left_empty
 from groundup.config.foreign import normalised
 from groundup.config.suggest import (
     all_names,
@@ -167,8 +167,6 @@ def composition(error: BaseException, stage: str, overrides: Sequence[str]) -> s
 
 
 def experiment_of_another_verb(stage: str, overrides: Sequence[str]) -> str | None:
-    from groundup.config.files import conf_dir
-
     name = next((word.partition("=")[2] for word in overrides if word.lstrip("+").startswith("experiment=")), "")
     wanted = experiment_stage(conf_dir(), name) if name else None
     return None if wanted in (None, stage) else for_another_verb(name, wanted)
@@ -206,6 +204,15 @@ def unknown_choice(path: str, text: str, options: Sequence[str] | None, stage: s
     others = [word for word in without("", overrides) if word.lstrip("+").partition("=")[0] != group]
     advice = instead_of_choice(group, name, options, stage, others)
     return f"{where}{group}={name}: no such choice. {group} can be: {', '.join(options)}{advice}"
+
+
+def check_groups(stage: str, overrides: Sequence[str]) -> None:
+    """Raises UserError for a choice in a group that Hydra knows for the sake of tasks alone (see ``files.left_empty``)."""
+    empty = left_empty(conf_dir(), stage)
+    for word in overrides:
+        group, equals, _ = word.lstrip("+").partition("=")
+        if equals and group in empty:
+            raise UserError(f"{word}: {no_group(group, stage)}")
 
 
 def no_group(group: str, stage: str) -> str:

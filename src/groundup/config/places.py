@@ -70,7 +70,7 @@ PLACES: Mapping[str, Place] = {
     "batching": Place(
         "a way of batching", tuple(f"groundup.data.batching.{name}" for name in ("Packed", "Bucketed", "TokenBudget"))
     ),
-    "baseline": Place("a classical classifier", ("groundup.baselines",), "groundup.baselines.baseline.Baseline"),
+    "baseline": Place("a classical model", ("groundup.baselines",), "groundup.baselines.baseline.Baseline"),
     "optimizer": Place("an optimizer", ("torch.optim", "groundup.training"), "torch.optim.Optimizer", partial=True),
     "scheduler": Place("a schedule", ("groundup.training.schedules",), "groundup.training.schedules.Schedule"),
     "self_training": Place(

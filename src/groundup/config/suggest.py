@@ -216,6 +216,8 @@ def takes(stage: str, others: Sequence[str], words: Sequence[str]) -> bool:
         return stage in TRAINING and takes(words[1], (), words[2:])
     if stage in WITHOUT_FOLDER and any(word.startswith("hydra.run.") for word in words):
         return False
+    if files.left_empty(conf_dir(), stage) & {word.partition("=")[0] for word in words}:
+        return False
     if all(word.partition("=")[0] in all_names(stage, others) for word in words) and not any(map(is_choice, words)):
         return True  # without composing once more
     return composed(stage, (*others, *words)) is not None
@@ -276,7 +278,8 @@ def spelled(key: str, known: Collection[str]) -> str | None:
 def all_names(stage: str, overrides: Sequence[str]) -> list[str]:
     """Groups and dotted keys of a stage as composed with what is sound of ``overrides``."""
     plain = composed(stage, tuple(sound(stage, overrides))) or {}
-    chosen = [group for group in plain.get("hydra", {}).get("runtime", {}).get("choices", {}) if "@" not in group]
+    choices, empty = plain.get("hydra", {}).get("runtime", {}).get("choices", {}), files.left_empty(conf_dir(), stage)
+    chosen = [group for group in choices if "@" not in group and group not in empty]
     names = dict.fromkeys([*chosen, *dotted(plain)])
     return [name for name in names if not name.startswith("hydra") and not name.rpartition(".")[2].startswith("_")]
 

@@ -16,7 +16,7 @@ from typing import NoReturn
 from omegaconf import DictConfig
 
 from groundup.config.compose import resolved
-from groundup.config.mistakes import dashed, explain
+from groundup.config.mistakes import check_groups, dashed, explain
 from groundup.config.quoting import OVERRIDE, TAKE_A_WORD, literal, parted
 from groundup.errors import UserError
 from groundup.jobs import gate, sweep
@@ -154,6 +154,7 @@ def launch(stage: str, arguments: list[str]) -> int:
     try:
         with ending_in_order(), hydra_environment(arguments):
             check_flags(arguments, stage)
+            check_groups(stage, arguments)
             run_hydra(task, stage)
         if task.failure is not None:
             code = report_failure(task.failure, stage, task.log, full_error, overrides=arguments)

@@ -9,6 +9,7 @@ from typing import Any, cast
 from groundup.config.budget import budget_of, one_unit
 from groundup.config.check import check, check_keys, node_mistakes, refuse
 from groundup.config.files import conf_dir
+from groundup.config.tree import Config
 from groundup.data.precheck import check_data
 from groundup.errors import UserError
 from groundup.jobs.steps import at_sizes, changed, compose_steps
@@ -66,7 +67,17 @@ def preflight(
     told = [] if skipped else check_data(plain, stage, config_of_run(stage, plain))
     check(plain, stage, overrides, choices)  # imports what the configuration names, torch with it: keep it last
     check_monitor(plain)
+    if stage == "baseline":
+        check_baseline(plain, choices)
     return told
+
+
+def check_baseline(plain: Mapping, choices: Mapping[str, str | None]) -> None:
+    """Raises UserError for a classical model of another task."""
+    from groundup.stages.build import check_baseline_fits  # imports torch
+
+    target = (plain.get("baseline") or {}).get("_target_")
+    check_baseline_fits(Config(plain), choices.get("baseline") or target)
 
 
 def check_bound(budget: Mapping) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from groundup.config.suggest import meant_metric, reported
@@ -111,6 +111,14 @@ class Estimate:
         if self.low is None or self.high is None:
             return value
         return f"{value} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+
+
+@dataclass
+class Results:
+    """Figures of a split, and one plain dict a row where there are answers to rows."""
+
+    metrics: dict[str, Estimate]
+    predictions: list[dict[str, Any]] = field(default_factory=list)
 
 
 def labelled(found: Mapping[Metric, Estimate | None]) -> dict[str, Estimate]:

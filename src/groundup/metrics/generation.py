@@ -23,6 +23,7 @@ from groundup.metrics.overlap import (
     rouge,
     rouge_scores,
     sentence_chrf,
+    sentence_rouge,
     tokens,
 )
 from groundup.metrics.paired import Judged, Statistic
@@ -37,6 +38,10 @@ DISTINCT = {n: Metric(f"distinct_{n}", title=f"distinct-{n}", shown="list") for 
 _ABOUT_TEXT = (LENGTH_RATIO, COPY_RATE, REPETITION_RATE, *DISTINCT.values())
 TRANSLATION = (BLEU, CHRF, EXACT_MATCH, *_ABOUT_TEXT)
 SUMMARIZATION = (ROUGE_1, ROUGE_2, ROUGE_L, *_ABOUT_TEXT)
+# Title of the report's section, and the metric and function by which its rows are ranked.
+Ranked = tuple[str, Metric, Callable[[Sequence[str], Sequence[Sequence[str]]], np.ndarray]]
+TRANSLATIONS: Ranked = ("Translations", CHRF, sentence_chrf)
+SUMMARIES: Ranked = ("Summaries", ROUGE_L, sentence_rouge)
 _SHOWN = 6  # rows of each kind
 _STATUS = {"truncated": "source cut to fit", "empty": "source empty"}
 _MAPS = 12

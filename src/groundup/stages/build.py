@@ -10,6 +10,7 @@ from typing import cast
 
 import torch
 
+from groundup.baselines.baseline import Baseline
 from groundup.config.build import instantiate
 from groundup.config.files import conf_dir, groups, target_of
 from groundup.config.places import resolve
@@ -82,6 +83,24 @@ def check_model_fits(cfg: Config) -> None:
         )
 
 
+def check_baseline_fits(cfg: Config, choice: str | None) -> None:
+    """Raises UserError when the classical model, or none, is chosen for a task that has others; before anything is read."""
+    task = task_class(cfg)
+    words = {task_word(one) for one in task.__mro__}
+    if choice and not words.isdisjoint(baseline_class(cfg.baseline["_target_"]).tasks):
+        return
+    files = {name: conf_dir() / "baseline" / f"{name}.yaml" for name in groups(conf_dir())["baseline"]}
+    fitting = [name for name, file in files.items() if not words.isdisjoint(baseline_class(target_of(file)).tasks)]
+    if not fitting:
+        raise UserError(f"task={task_word(task)} has no classical model yet")
+    wrong = (
+        f"baseline={choice} is not for task={task_word(task)}"
+        if choice
+        else f"task={task_word(task)}: no baseline is chosen"
+    )
+    raise UserError(f"{wrong}. Try baseline={' or baseline='.join(fitting)}")
+
+
 def models_of(kind: str) -> list[str]:
     """The choices of ``model`` that are of a kind."""
     found = []
@@ -97,12 +116,17 @@ def model_class(cfg: Config) -> type[Backbone]:
     return cast(type[Backbone], resolve(cfg.model._target_, "model"))
 
 
+def baseline_class(target: object) -> type[Baseline]:
+    """The class of a classical model. Raises UserError for one that a config may not name."""
+    return cast(type[Baseline], resolve(target, "baseline"))
+
+
 def task_class(cfg: Config) -> type[Task]:
     """The class of the config's task. Raises UserError for one that a config may not name."""
     return cast(type[Task], resolve(cfg.task._target_, "task"))
 
 
-def task_word(task: type[Task]) -> str:
+def task_word(task: type) -> str:
     """What the command line calls a task: the name of its file."""
     return task.__module__.rpartition(".")[2]
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from groundup.baselines.baseline import Baseline, Fitted, class_numbers
+from groundup.baselines.classification import ClassifierBaseline, Fitted, truth_of
+from groundup.baselines.linear import LogisticRegression
 from groundup.config.build import instantiate
 from groundup.config.tree import Config
 from groundup.data.roles import Row, check_columns
@@ -22,7 +23,7 @@ from groundup.metrics.estimate import Estimate
 from groundup.metrics.sections import Section
 from groundup.runs.folder import RunFolder
 from groundup.stages.answering import BATCHES, Answering, blocks
-from groundup.stages.build import task_class
+from groundup.stages.evaluation import beside
 from groundup.stages.stored import check_config
 from groundup.system.files import damaged
 from groundup.tasks.evaluation import Results
@@ -89,7 +90,7 @@ class ClassifierScorer:
         rows = self.texts(split)
         if not rows:
             raise UserError(f"the {split} split is empty: it has no row")
-        truth = class_numbers([row["label"] for row in rows], self.labels)
+        truth = truth_of(rows, self.labels)
         if (strange := np.flatnonzero(truth < 0)).size:
             shown = ", ".join(self.labels[:10]) + (", ..." if len(self.labels) > 10 else "")
             raise UserError(
@@ -108,7 +109,7 @@ class ClassifierScorer:
         return temperature_figures({name: found.predictions for name, found in results.items()}, self.labels)
 
     def baselines(self, split: str, trained: bool) -> dict[str, dict[str, Estimate]]:
-        return task_class(self.run.config).baselines(self, split) if trained else {}
+        return beside(LogisticRegression(), self, split, trained)
 
 
 class BaselineRun(Classifier):
@@ -123,7 +124,7 @@ class BaselineRun(Classifier):
         """Raises UserError where a file of it is missing or damaged."""
         check_config(folder, config, ("baseline", "task", "data"))
         labels = saved_labels(folder)
-        recipe: Baseline = instantiate(config.baseline, "baseline")
+        recipe: ClassifierBaseline = instantiate(config.baseline, "baseline")
         return cls(folder, config, labels, recipe.load(folder.path, len(labels)))
 
     @property

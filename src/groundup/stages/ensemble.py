@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from groundup.baselines.baseline import figures
+from groundup.baselines.classification import Majority
 from groundup.config.build import instantiate
 from groundup.config.tree import Config
 from groundup.data.sources.folds import folds_of, shared_texts
@@ -25,7 +27,6 @@ from groundup.runs.checkpoints import BEST
 from groundup.runs.folder import RunFolder
 from groundup.runs.job import Job
 from groundup.runs.reference import MEMBERS, best_checkpoint
-from groundup.stages import baseline
 from groundup.stages.answering import Answering
 from groundup.stages.build import prepare_process
 from groundup.stages.evaluate import with_other_data
@@ -228,7 +229,7 @@ def conclude(
     write_rows(job.folder, scorer.texts(OUT_OF_FOLD), results[OUT_OF_FOLD].predictions)
     write_results(job.folder, scorer, results)
     split = list(results)[-1]
-    below = baseline.beside(scorer, list(results))
+    below = figures([Majority()], scorer, list(results))
     for place, one in enumerate(experts):
         below[one.name] = {
             f"{name}/{metric}": value

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import torch
 
+from groundup.baselines.baseline import Baseline, Texts, figures
 from groundup.config.tree import Config
 from groundup.data.roles import Row
 from groundup.data.text_data import TextData
@@ -92,7 +93,14 @@ class NetworkScorer:
         return self.task.across(results)
 
     def baselines(self, split: str, trained: bool) -> dict[str, dict[str, Estimate]]:
-        return self.task.baselines(self.data, split) if trained or not self.task.baselines_are_trained else {}
+        return beside(self.task.classical(), self.data, split, trained)
+
+
+def beside(model: Baseline | None, data: Texts, split: str, asked: bool) -> dict[str, dict[str, Estimate]]:
+    """What a classical model and a simpler one reach on a split; if it takes time, only where it is ``asked`` for."""
+    if model is None or not (asked or model.quick):
+        return {}
+    return figures([model.simpler(), model], data, [split])
 
 
 def limit_of(split: str, hardware: Config) -> int | float | None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from groundup.baselines.baseline import figures
+from groundup.baselines.classification import Majority
 from groundup.config.tree import Config
 from groundup.data.roles import Row
 from groundup.data.sources.folds import Fold
@@ -148,7 +150,7 @@ def finish(cfg: Config, job: Job, source: Source, folders: Sequence[RunFolder]) 
     metrics = over_folds(folders) | flat(results.items())
     folder.write_json("metrics.json", metrics)
     if "baseline" in cfg:
-        beside = baseline.beside(scorer, splits)
+        beside = figures([Majority()], scorer, splits)
     else:
         beside = scorer.baselines(splits[-1], cfg.baselines)
     if beside:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.distributed as dist
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
+from groundup.baselines.baseline import Baseline
 from groundup.data.collate import IGNORE
 from groundup.data.examples import Examples
 from groundup.data.facts import Facts
@@ -48,14 +49,6 @@ class Loss:
     plain: Tensor | None = None
 
 
-class Texts(Protocol):
-    """Rows of splits, and the classes of the train split where there are any; such as ``TextData``."""
-
-    @property
-    def labels(self) -> tuple[str, ...]: ...
-    def texts(self, split: str) -> list[Row]: ...
-
-
 Optimize = Callable[[nn.Module], Any]  # a task to what Lightning's ``configure_optimizers`` returns
 
 
@@ -66,7 +59,7 @@ class Task(LightningModule):
 
     A subclass is the whole contract of its task, in one file: it names the ``examples`` that rows become and the kinds of
     model that it ``accepts``, and writes ``collator``, ``loss``, ``evaluate_batch``, ``metrics`` and ``predict_batch``;
-    then what it ``answers``, how it is described, compared with ``baselines``, and shown.
+    then what it ``answers``, how it is described, shown, and compared with a ``classical`` model.
 
     The gradient of an optimizer step is that of the sum of the losses of all scored positions, in all micro-batches and
     on all ranks, divided by their number: splitting a batch changes nothing.
@@ -80,7 +73,6 @@ class Task(LightningModule):
     reports: ClassVar[tuple[Metric, ...]] = ()  # what ``metrics`` measures; a run may monitor each that has a direction
     label_tensors: ClassVar[frozenset[str]] = frozenset()  # names of parameters with a row for each label
     label_squares: ClassVar[frozenset[str]] = frozenset()  # and of those with a row and a column for each
-    baselines_are_trained: ClassVar[bool] = True  # so that they take time, and must be asked for
 
     def __init__(self, model: Backbone, facts: Facts, tokenizer: Tokenizer, optimize: Optimize | None = None) -> None:
         super().__init__()
@@ -182,10 +174,9 @@ class Task(LightningModule):
         """What the report shows of a split: of ``rows``, its predictions with their texts, and of the model on it."""
         return []
 
-    @classmethod
-    def baselines(cls, data: Texts, split: str) -> dict[str, dict[str, Estimate]]:
-        """Classical answers to the same task, by name: their metrics on a split. Empty where there are none."""
-        return {}
+    def classical(self) -> Baseline | None:
+        """The classical model that stands beside its results; None where there is none."""
+        return None
 
     # What a subclass may use
 

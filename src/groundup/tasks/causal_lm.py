@@ -9,6 +9,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
+from groundup.baselines.language import KneserNey
 from groundup.data.collate import IGNORE, CausalCollator
 from groundup.data.loading import Collate
 from groundup.decoding.decoding import Decoding
@@ -48,6 +49,9 @@ class CausalLM(LanguageModel):
             {"loss": loss, "perplexity": math.exp(min(loss, 700.0)), "tokens": count}
             for loss, count in zip(losses.tolist(), table["count"].tolist(), strict=True)
         ]
+
+    def classical(self) -> KneserNey:
+        return KneserNey()
 
     def generate(self, prompt: str, prefix: str, read: Read, decoding: Decoding, seed: int) -> Iterator[str]:
         """The prompt, and what comes after it."""

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from groundup.baselines.classification import classification_baselines
+from groundup.baselines.linear import LogisticRegression
 from groundup.data.collate import ClassificationCollator
 from groundup.data.facts import Facts
 from groundup.data.labelled import LabelledText
@@ -33,7 +33,7 @@ from groundup.models.backbone import Backbone
 from groundup.models.heads import ClassificationHead, PoolingKind, pooling_for
 from groundup.models.layers import WordDropout
 from groundup.ranges import Rate
-from groundup.tasks.base import Loss, Optimize, Task, Texts
+from groundup.tasks.base import Loss, Optimize, Task
 from groundup.tasks.evaluation import Results, Split
 from groundup.tasks.regularization import divergence, draw_mix, squared_distance
 from groundup.text.tokenizer import Tokenizer
@@ -180,12 +180,8 @@ class Classification(Task):
     def across(self, results: Mapping[str, Results]) -> dict[str, Estimate]:
         return temperature_figures({name: found.predictions for name, found in results.items()}, self.facts.labels)
 
-    @classmethod
-    def baselines(cls, data: Texts, split: str) -> dict[str, dict[str, Estimate]]:
-        labelled = [
-            row for row in data.texts("train") if "weight" not in row
-        ]  # those that a teacher answered are left out
-        return classification_baselines(labelled, data.texts(split), data.labels, split)
+    def classical(self) -> LogisticRegression:
+        return LogisticRegression()
 
     def predict_batch(self, batch: dict[str, Tensor]) -> list[dict[str, Any]]:
         return named_classes(self.probabilities(batch).cpu().numpy(), self.facts.labels)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
 
@@ -14,7 +13,7 @@ from torch import Tensor
 from groundup.data.examples import Examples
 from groundup.data.roles import Row
 from groundup.data.text_data import TextData
-from groundup.metrics.estimate import Estimate
+from groundup.metrics.estimate import Estimate, Results
 from groundup.metrics.intervals import RESAMPLES
 
 
@@ -38,14 +37,6 @@ class Split:
     def examples(self) -> Examples:
         """The rows as token ids."""
         return self._data.examples(self.name)
-
-
-@dataclass
-class Results:
-    """Figures of a split, and one plain dict a row where the task has predictions."""
-
-    metrics: dict[str, Estimate]
-    predictions: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Evaluated(Protocol):

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from groundup.baselines.multilabel import multilabel_baselines
+from groundup.baselines.multilabel import OneAgainstRest
 from groundup.data.collate import Collator
 from groundup.data.facts import Facts
 from groundup.data.labelled import LabelledText
@@ -32,7 +32,7 @@ from groundup.models.backbone import Backbone
 from groundup.models.heads import ClassificationHead, PoolingKind, pooling_for
 from groundup.models.layers import WordDropout
 from groundup.ranges import Rate
-from groundup.tasks.base import Loss, Optimize, Task, Texts
+from groundup.tasks.base import Loss, Optimize, Task
 from groundup.tasks.evaluation import Split
 from groundup.text.tokenizer import Tokenizer
 
@@ -144,9 +144,8 @@ class MultiLabel(Task):
     def sections(self, rows: list[dict[str, Any]], data: TextData, split: str) -> list[Section]:
         return multilabel_sections(rows, self.facts.labels)
 
-    @classmethod
-    def baselines(cls, data: Texts, split: str) -> dict[str, dict[str, Estimate]]:
-        return multilabel_baselines(data.texts("train"), data.texts(split), data.labels, split)
+    def classical(self) -> OneAgainstRest:
+        return OneAgainstRest()
 
     def _named(self, probabilities: Tensor) -> list[dict[str, Any]]:
         """The labels at or above their threshold, the likeliest first; the probabilities of all, or of the likeliest."""

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from groundup.baselines.question_answering import question_answering_baselines
+from groundup.baselines.question_answering import SlidingWindow
 from groundup.data.collate import IGNORE, Collator
 from groundup.data.facts import Facts
 from groundup.data.loading import Collate
@@ -34,7 +34,7 @@ from groundup.metrics.sections import Section
 from groundup.models.backbone import Backbone
 from groundup.models.heads import ClassificationHead
 from groundup.ranges import Count, Rate
-from groundup.tasks.base import Loss, Optimize, Task, Texts
+from groundup.tasks.base import Loss, Optimize, Task
 from groundup.tasks.evaluation import Split
 from groundup.text.tokenizer import Tokenizer
 
@@ -60,7 +60,6 @@ class QuestionAnswering(Task):
     accepts = ("encoder",)
     reports = QUESTION_ANSWERING
     answers = ("answer", "start", "end", "probability", "no_answer_probability", "n_best")
-    baselines_are_trained = False
     threshold: Tensor  # ()
 
     def __init__(
@@ -160,9 +159,8 @@ class QuestionAnswering(Task):
     def sections(self, rows: list[dict[str, Any]], data: TextData, split: str) -> list[Section]:
         return question_sections(rows)
 
-    @classmethod
-    def baselines(cls, data: Texts, split: str) -> dict[str, dict[str, Estimate]]:
-        return question_answering_baselines(data.texts(split), split)
+    def classical(self) -> SlidingWindow:
+        return SlidingWindow()
 
     # Prediction
 

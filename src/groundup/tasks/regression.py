@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from groundup.baselines.regression import regression_baselines
+from groundup.baselines.regression import Ridge
 from groundup.data.collate import Collator, PairCollator
 from groundup.data.facts import Facts, Scale
 from groundup.data.labelled import LabelledText
@@ -27,7 +27,7 @@ from groundup.models.heads import ClassificationHead, PoolingKind, pooling_for
 from groundup.models.layers import WordDropout
 from groundup.models.matching import Matching
 from groundup.ranges import Rate
-from groundup.tasks.base import Loss, Optimize, Task, Texts
+from groundup.tasks.base import Loss, Optimize, Task
 from groundup.tasks.evaluation import Split
 from groundup.text.tokenizer import Tokenizer
 
@@ -184,9 +184,8 @@ class Regression(Task):
     def sections(self, rows: list[dict[str, Any]], data: TextData, split: str) -> list[Section]:
         return regression_sections(rows)
 
-    @classmethod
-    def baselines(cls, data: Texts, split: str) -> dict[str, dict[str, Estimate]]:
-        return regression_baselines(data.texts("train"), data.texts(split), split)
+    def classical(self) -> Ridge:
+        return Ridge()
 
     def _scores(self, standardised: Tensor) -> np.ndarray:
         """In the unit of the data (N,) float64."""

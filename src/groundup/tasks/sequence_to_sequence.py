@@ -25,6 +25,7 @@ from groundup.errors import ArgumentError, UserError
 from groundup.metrics.estimate import Estimate
 from groundup.metrics.generation import (
     EXACT_MATCH,
+    Ranked,
     attention_sections,
     exact_match,
     references_of,
@@ -63,9 +64,8 @@ class SequenceToSequence(Task):
     writes = "answer"
     accepts = ("encoder_decoder", "decoder")
     measured: ClassVar[Callable[..., dict[str, Estimate]]]  # metrics of hypotheses, sources and references
-    ranked: ClassVar[tuple]  # title of the report's section, and the metric and function by which its rows are ranked
+    ranked: ClassVar[Ranked]
     answers = ("prediction", "score", "log_probability", "finished", "n_best")
-    baselines_are_trained = False
 
     def __init__(
         self,

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from groundup.baselines.generation import summarization_baselines
-from groundup.metrics.estimate import Estimate
-from groundup.metrics.generation import SUMMARIZATION, judge_summaries, summarization_metrics
+from groundup.baselines.generation import LeadSentence
+from groundup.metrics.generation import SUMMARIES, SUMMARIZATION, judge_summaries, summarization_metrics
 from groundup.metrics.language import CONDITIONAL
-from groundup.metrics.overlap import ROUGE_L, sentence_rouge
-from groundup.tasks.base import Texts
 from groundup.tasks.sequence_to_sequence import SequenceToSequence
 
 
@@ -16,9 +13,8 @@ class Summarization(SequenceToSequence):
 
     measured = staticmethod(summarization_metrics)
     judge = staticmethod(judge_summaries)
-    ranked = ("Summaries", ROUGE_L, sentence_rouge)
+    ranked = SUMMARIES
     reports = (*SUMMARIZATION, *CONDITIONAL)
 
-    @classmethod
-    def baselines(cls, data: Texts, split: str) -> dict[str, dict[str, Estimate]]:
-        return summarization_baselines(data.texts(split), split)
+    def classical(self) -> LeadSentence:
+        return LeadSentence()

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from groundup.baselines.tagging import tagging_baselines
+from groundup.baselines.tagging import HiddenMarkovTagger
 from groundup.data.collate import IGNORE, pad
 from groundup.data.facts import Facts
 from groundup.data.loading import Collate
 from groundup.data.roles import Row
 from groundup.data.tagged import TaggedText
 from groundup.data.text_data import TextData
-from groundup.errors import ArgumentError, UserError
+from groundup.errors import UserError
 from groundup.metrics.estimate import Estimate
 from groundup.metrics.sections import Section
-from groundup.metrics.tagging import TAGGING, judge_tags, scheme_in, spans, tagging_metrics, tagging_sections
+from groundup.metrics.tagging import TAGGING, judge_tags, spans, tagging_metrics, tagging_sections
 from groundup.models.backbone import Backbone
 from groundup.models.crf import Chain, best_tags, log_normalizer, log_score, sides
 from groundup.models.heads import ClassificationHead
 from groundup.ranges import Rate
-from groundup.tasks.base import Loss, Optimize, Task, Texts
+from groundup.tasks.base import Loss, Optimize, Task
 from groundup.tasks.evaluation import Split
-from groundup.text.schemes import Scheme, forbidden, misfit, scheme_of
+from groundup.text.schemes import SchemeChoice, chosen_scheme, forbidden
 from groundup.text.tokenizer import Tokenizer
 from groundup.text.words import together, word_spans
 
@@ -65,7 +65,6 @@ class Tagging(Task):
     answers = ("predicted", "probabilities", "entities", "words")
     label_tensors = frozenset({"head.linear.weight", "head.linear.bias", "chain.start", "chain.end"})
     label_squares = frozenset({"chain.transitions"})
-    baselines_are_trained = False
     judge = staticmethod(judge_tags)
 
     def __init__(
@@ -75,15 +74,13 @@ class Tagging(Task):
         tokenizer: Tokenizer,
         dropout: Rate = 0.1,
         crf: bool = False,
-        scheme: Scheme | Literal["auto", "none"] = "auto",
+        scheme: SchemeChoice = "auto",
         optimize: Optimize | None = None,
     ) -> None:
         super().__init__(model, facts, tokenizer, optimize)
         self.head = ClassificationHead(model.width, len(facts.labels), dropout=dropout)
         counts = dict(zip(facts.labels, facts.label_counts, strict=True))
-        self.scheme: Scheme | None = scheme_of(counts) if scheme == "auto" else None if scheme == "none" else scheme
-        if self.scheme is not None and (strange := misfit(self.scheme, facts.labels)):
-            raise ArgumentError(f"scheme={scheme}: the tag {strange!r} is none of it", "scheme=auto")
+        self.scheme = chosen_scheme(scheme, counts)
         rules = None if self.scheme is None else forbidden(self.scheme, facts.labels)
         self.chain = Chain(len(facts.labels), rules) if crf else None
 
@@ -202,15 +199,8 @@ class Tagging(Task):
         train = data.texts("train") if "train" in data.source.splits() else []
         return tagging_sections(rows, self.scheme, train)
 
-    @classmethod
-    def baselines(cls, data: Texts, split: str) -> dict[str, dict[str, Estimate]]:
-        train, rows = data.texts("train"), data.texts(split)
-        scheme = scheme_in([row["tags"] for row in train])
-        found = {
-            name: tagging_metrics([row["tags"] for row in rows], said, scheme)
-            for name, said in tagging_baselines(train, rows, scheme).items()
-        }
-        return {name: {f"{split}/{metric}": one for metric, one in of.items()} for name, of in found.items()}
+    def classical(self) -> HiddenMarkovTagger:
+        return HiddenMarkovTagger(self.scheme or "none")
 
     def _named(self, predicted: Tensor, words: Sequence[int]) -> list[list[str]]:
         """The tags of each row's ``words``; those that were cut away have the first class."""

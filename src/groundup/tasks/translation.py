@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from groundup.baselines.generation import translation_baselines
-from groundup.metrics.estimate import Estimate
-from groundup.metrics.generation import TRANSLATION, judge_translations, translation_metrics
+from groundup.baselines.generation import CopySource
+from groundup.metrics.generation import TRANSLATION, TRANSLATIONS, judge_translations, translation_metrics
 from groundup.metrics.language import CONDITIONAL
-from groundup.metrics.overlap import CHRF, sentence_chrf
-from groundup.tasks.base import Texts
 from groundup.tasks.sequence_to_sequence import SequenceToSequence
 
 
@@ -16,9 +13,8 @@ class Translation(SequenceToSequence):
 
     measured = staticmethod(translation_metrics)
     judge = staticmethod(judge_translations)
-    ranked = ("Translations", CHRF, sentence_chrf)
+    ranked = TRANSLATIONS
     reports = (*TRANSLATION, *CONDITIONAL)
 
-    @classmethod
-    def baselines(cls, data: Texts, split: str) -> dict[str, dict[str, Estimate]]:
-        return translation_baselines(data.texts(split), split)
+    def classical(self) -> CopySource:
+        return CopySource()

@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
+from groundup.errors import ArgumentError
+
 Scheme = Literal["bio", "iob1", "bioes"]
+SchemeChoice = Scheme | Literal["auto", "none"]  # auto: as the names of the tags show; none: they are no entities
 _LETTERS = ("BI", "BIES", "BMES", "BILU")  # of the tags of a scheme, beside O
 _PLAIN = {"M": "I", "L": "E", "U": "S"}  # BMES and BILOU are BIOES in other letters
 
@@ -43,6 +46,17 @@ def scheme_of(counts: Mapping[str, int]) -> Scheme | None:
     begun = {parse(tag).type for tag in spelled if tag[0] == "B"}
     never = sum(count for tag, count in spelled.items() if parse(tag).type not in begun)
     return "iob1" if never > sum(count for tag, count in spelled.items() if tag[0] == "B") else "bio"
+
+
+def chosen_scheme(choice: SchemeChoice, counts: Mapping[str, int]) -> Scheme | None:
+    """What a ``choice`` means for tags with these ``counts``. Raises ArgumentError for a tag that is none of the scheme."""
+    if choice == "auto":
+        return scheme_of(counts)
+    if choice == "none":
+        return None
+    if strange := misfit(choice, counts):
+        raise ArgumentError(f"scheme={choice}: the tag {strange!r} is none of it", "scheme=auto")
+    return choice
 
 
 def misfit(scheme: Scheme, tags: Iterable[str]) -> str | None:
