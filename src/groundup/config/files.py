@@ -24,6 +24,7 @@ STAGES: dict[str, tuple[str, str]] = {
     "resume": ("groundup.jobs.resume", "go on with an interrupted run: run=RUN or run=last"),
     "pipeline": ("groundup.jobs.pipeline", "run several stages in order: experiment=demo"),
     "runs": ("groundup.stages.listing", "all runs, the newest first: runs data=NAME state=done"),
+    "plan": ("groundup.jobs.plan", "what a training would take: plan pretrain size=base"),
     "doctor": ("groundup.jobs.doctor", "what this machine can do, and how to mend what it cannot"),
 }
 
@@ -34,6 +35,7 @@ WITHOUT_FOLDER = (
     "resume",
     "runs",
     "doctor",
+    "plan",
 )  # verbs that leave behind only what they are asked for
 # Layers above the groups; the later ones win, so they are asked first.
 LAYERS = ("debug", "local", "experiment")

@@ -142,6 +142,8 @@ class Root(Strict):
     # Comparing runs.
     runs: list[str] | None = None
     format: Literal["md", "latex", "csv"] = "md"
+    # Planning a training.
+    verb: Literal["pretrain", "finetune"] | None = None
     # Listing runs.
     where: list[str] = []
     most: Count | None = None

@@ -25,7 +25,7 @@ from groundup.runs.job import Job
 from groundup.runs.loggers import has_key
 from groundup.runs.reference import newest_runs
 from groundup.system.cache import default_root
-from groundup.system.hardware import cores, gpus
+from groundup.system.hardware import cores, gpus, memory_limit
 from groundup.system.streams import visible
 
 SHOWN = ("torch", "lightning", "hydra-core", "wandb", "datasets")
@@ -119,16 +119,10 @@ def devices() -> Iterator[Finding]:
 
 def memory() -> Iterator[Finding]:
     """What this process may have, and what workers share."""
-    limits = []
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    container = Path("/sys/fs/cgroup/memory.max")
-    if container.is_file() and (said := container.read_text().strip()).isdigit():
-        limits.append(int(said))
-    if limits:
-        low = min(limits) < LEAST_MEMORY
+    if limit := memory_limit():
+        low = limit < LEAST_MEMORY
         mend = "size=nano and a smaller batching.batch_size need less" if low else None
-        yield Finding("memory", f"{min(limits) / 1e9:.1f} GB", "look" if low else "ok", mend)
+        yield Finding("memory", f"{limit / 1e9:.1f} GB", "look" if low else "ok", mend)
     shared = Path("/dev/shm")
     if shared.is_dir() and (free := shutil.disk_usage(shared).free) < LEAST_SHARED:
         mend = "keep num_workers=0, or start the container with --shm-size=2g"

@@ -125,6 +125,16 @@ def for_runs(arguments: list[str]) -> list[str]:
     return [word for word in words if word not in conditions] + listed
 
 
+def for_plan(arguments: list[str]) -> list[str]:
+    """``plan pretrain size=base`` as keys: the verb, and the list of what stands after it."""
+    if not arguments or arguments[0][:1] == "-" or "=" in arguments[0]:
+        return arguments
+    own = ("paths.", "hydra.", "hydra/")
+    theirs = [word for word in arguments[1:] if word[:1] != "-" and not word.startswith(own)]
+    rest = [word for word in arguments[1:] if word not in theirs]
+    return [f"verb={arguments[0]}", f"overrides=[{','.join(literal(word) for word in theirs)}]", *rest]
+
+
 def for_several_sets(arguments: list[str]) -> list[str]:
     """``evaluate data=one,other`` as a multirun: a folder and a row of the table for each set."""
     several = any(word.startswith("data=") and len(parted(word)) > 1 and "'" not in word for word in arguments)
@@ -132,7 +142,13 @@ def for_several_sets(arguments: list[str]) -> list[str]:
 
 
 # How the words of a verb that are no keys of its configuration become keys.
-AS_KEYS = {"pipeline": for_steps, "compare": for_compare, "evaluate": for_several_sets, "runs": for_runs}
+AS_KEYS = {
+    "pipeline": for_steps,
+    "compare": for_compare,
+    "evaluate": for_several_sets,
+    "runs": for_runs,
+    "plan": for_plan,
+}
 
 
 def launch(stage: str, arguments: list[str]) -> int:

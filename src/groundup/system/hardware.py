@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from groundup.errors import UserError
@@ -26,6 +27,21 @@ GPUS = ("gpu", "cuda", "mps")
 def cores() -> int:
     """CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory_limit(accelerator: str = "cpu") -> int | None:
+    """Bytes that a process may have on the CPU (of the machine, or of its container), or on the first GPU; None: unknown."""
+    if accelerator_here(accelerator) == "cuda":
+        import torch
+
+        return torch.cuda.get_device_properties(0).total_memory
+    limits = []
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    container = Path("/sys/fs/cgroup/memory.max")
+    if container.is_file() and (said := container.read_text().strip()).isdigit():
+        limits.append(int(said))
+    return min(limits, default=None)
 
 
 def gpus() -> dict[str, int]:
