@@ -34,7 +34,7 @@ class Page(HTMLParser):
         if self.open and self.open[-1] == "h2":
             self.title = data
             self.sections[data] = ""
-        elif "style" not in self.open:
+        elif not {"style", "script"} & set(self.open):
             key = self.title if "section" in self.open else ""
             self.sections[key] += data + " "
 

@@ -157,5 +157,5 @@ def test_text_of_users_is_never_markup(tmp_path):
     one = {"value": 1.0, "ci95": [0, 1], "n": 1, "signature": evil}
     run.write_json("metrics.json", {"test/bleu": one, f"test/bleu_{evil}": one})
     tags = Page(write_report(run).read_text(encoding="utf-8"))
-    assert "script" not in tags.tags
+    assert tags.tags.count("script") == 1
     assert evil in tags.sections["Translations"]

@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 from groundup.metrics.estimate import Estimate
 from groundup.metrics.sections import Alignment, Curves, Scatter, Trend
@@ -58,7 +59,7 @@ class Best:
 
 @dataclass
 class LineChart:
-    """``grid`` and ``steps``: (pixel, label) of the ticks on both axes."""
+    """``grid`` and ``steps``: (pixel, label) of the ticks on both axes. ``data``: what ``templates/page.js`` draws anew from."""
 
     title: str
     lines: list[Line]
@@ -67,6 +68,7 @@ class LineChart:
     best: Best | None
     size: tuple[int, int] = (_WIDTH, _HEIGHT)
     field: tuple[int, int] = (_LEFT, _WIDTH - _RIGHT)
+    data: dict[str, Any] | None = None
 
 
 @dataclass
@@ -129,12 +131,22 @@ def line_chart(
     steps = [tick for tick in _scale([first, last])[2] if first <= tick <= last and tick == int(tick)]
     labels = [f"{step:,.0f}{' steps' if i == 0 and step > 0 else ''}" for i, step in enumerate(steps)]
     colours, last_line = _colours(lines), list(lines)[-1]
+    data = {
+        "lines": [
+            {"name": name, "colour": colours[name], "points": [[x, float(f"{y:.6g}")] for x, y in thin(points)]}
+            for name, points in lines.items()
+        ],
+        "x": [first, last],
+        "y": [low, high],
+        "box": [_LEFT, _WIDTH - _RIGHT, _TOP, _HEIGHT - _BOTTOM],
+    }
     return LineChart(
         title,
         [_line(name, colours[name], points, place) for name, points in lines.items()],
         grid,
         [(place((step, 0))[0], label) for step, label in zip(steps, labels, strict=True)],
         _best_point(last_line, lines[last_line], best, place, colours[last_line]) if best else None,
+        data=data,
     )
 
 
