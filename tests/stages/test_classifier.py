@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -23,7 +26,9 @@ def pipeline(tmp_path_factory) -> Path:
     (folder / "own.csv").write_text("\n".join(["text,label", *rows, rows[0]]) + "\n")
     (folder / "test.csv").write_text(f"text,label\n{rows[0]}\nsea 9,b\noak 8,c\n")
     words = ["data=files", f"data.train={folder / 'own.csv'}", f"data.test={folder / 'test.csv'}", "budget.minutes=5"]
-    assert cli.run(["pipeline", "experiment=classifier", *words, *QUICK, f"hydra.run.dir={folder / 'run'}"]) == 0
+    with redirect_stdout(io.StringIO()) as printed:
+        assert cli.run(["pipeline", "experiment=classifier", *words, *QUICK, f"hydra.run.dir={folder / 'run'}"]) == 0
+    (folder / "printed.txt").write_text(printed.getvalue())
     return folder / "run"
 
 
@@ -33,6 +38,12 @@ def test_the_table_has_the_baselines_every_expert_and_all_together(pipeline):
     assert {"majority class", "bag of words", "naive bayes", "words and characters", network, "all together"} == {*rows}
     assert all("test/accuracy" in row and "out_of_fold/accuracy" in row for row in rows.values())
     assert "1 of 3 test rows have a text that is in train" in (pipeline / "ensemble" / "run.log").read_text()
+
+
+def test_the_table_of_the_only_step_with_a_label_is_printed_once(pipeline):
+    lines = (pipeline.parent / "printed.txt").read_text().splitlines()
+    assert len([line for line in lines if re.match(r"\W+all together\W", line)]) == 1
+    assert "**" in (pipeline / "results.md").read_text()
 
 
 def test_the_pipeline_evaluates_and_predicts_as_its_last_step_does(pipeline, groundup, read_json, tmp_path):

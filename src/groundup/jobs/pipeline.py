@@ -12,7 +12,7 @@ from groundup.data.sources.few_labels import FewLabels
 from groundup.jobs.resume import complete
 from groundup.jobs.steps import LEARNERS, Step, at_sizes, changed, compose_steps
 from groundup.report.learning_curve import show_learning_curve
-from groundup.report.table import show_table
+from groundup.report.table import estimates, main_metrics, results_as_markdown, show_table
 from groundup.runs.folder import RunFolder
 from groundup.runs.job import Job
 from groundup.system.files import write_text
@@ -30,6 +30,7 @@ def run(cfg: Config, job: Job) -> None:
     steps = own | again
     minutes = (cfg.get("budget") or {}).get("minutes")
     begun = time.monotonic() - (job.folder.status().get("seconds") or 0)
+    ran = set()
     for number, (name, step) in enumerate(steps.items(), 1):
         folder = RunFolder(step.folder)
         state = folder.status().get("state") if folder.status_file.exists() else None
@@ -41,7 +42,10 @@ def run(cfg: Config, job: Job) -> None:
             after = [other for other in list(steps.values())[number - 1 :] if "minutes_at_most" in other.config]
             step.config.minutes_at_most = max(left * SPENT / len(after), 0.1)
         complete(step.stage, step.config, folder, step.overrides, job.folder.path.name, step.choices)
-    told = conclude(cfg, job, [*own.values()])
+        ran.add(name)
+    labelled = [name for name, step in own.items() if step.label is not None]
+    printed = len(labelled) == 1 and labelled[0] in ran and not (cfg.metrics or sizes)  # by that step itself, just now
+    told = conclude(cfg, job, [*own.values()], quiet=printed)
     if sizes:
         told += "\n" + conclude_curve(cfg, job, [*own.values(), *again.values()], rows)
     write_text(job.folder.path / "results.md", told)
@@ -66,8 +70,8 @@ def sizes_there_are(sizes: Sequence[int | str], steps: Mapping[str, Step]) -> tu
     return rows, small
 
 
-def conclude(cfg: Config, job: Job, steps: Sequence[Step]) -> str:
-    """One table of all steps that have results, baselines first, printed and written to the folder."""
+def conclude(cfg: Config, job: Job, steps: Sequence[Step], quiet: bool = False) -> str:
+    """One table of all steps that have results, baselines first, written to the folder and, unless ``quiet``, printed."""
     rows: dict[str, dict] = {}
     for step in steps:
         rows |= RunFolder(step.folder).read_json("baselines.json", {})
@@ -75,7 +79,11 @@ def conclude(cfg: Config, job: Job, steps: Sequence[Step]) -> str:
         if step.label is not None:
             rows[step.label] = RunFolder(step.folder).read_json("metrics.json", {})
     job.folder.write_json("results.json", rows)
-    return show_table(rows, list(cfg.metrics))
+    known = {label: estimates(results) for label, results in rows.items()}
+    metrics = list(cfg.metrics) or main_metrics(known)
+    if not quiet:
+        show_table(known, metrics)
+    return results_as_markdown(known, metrics)
 
 
 def conclude_curve(cfg: Config, job: Job, steps: Sequence[Step], rows: int) -> str:
