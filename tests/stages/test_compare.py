@@ -11,6 +11,7 @@ import pytest
 
 from groundup import cli
 from groundup.metrics.classification import classification_metrics
+from groundup.metrics.language import language_metrics
 from groundup.metrics.tagging import tagging_metrics
 from groundup.runs.folder import RunFolder
 
@@ -122,6 +123,57 @@ def test_words_are_compared_by_sentences(capsys, here):
     text = compared(capsys, "one", "two", "output=page.html")
     assert "entity_f1" in text and "p=" in text and "McNemar" not in text
     assert "a b c d e f" in (here / "page.html").read_text("utf-8")
+
+
+def language_model(folder: Path, tokenizer: str, tokens: float, seed: int = 0, task: str = "causal_lm.CausalLM") -> Path:
+    """A run folder of a model that cuts each byte into so many ``tokens`` on average, of which the first text is one <unk>."""
+    run, rng = RunFolder(folder), np.random.default_rng(seed)
+    sizes = np.random.default_rng(7).integers(50, 300, 60)
+    counts, nats = (sizes * tokens).astype(int), sizes * rng.normal(1.4 - 0.1 * seed, 0.05, 60)
+    run.set_status("running", stage="pretrain")
+    run.write_config({"task": {"_target_": f"groundup.tasks.{task}"}, "data": {"clean": {"lowercase": seed > 0}}})
+    run.write_json("provenance.json", {"tokenizer": tokenizer})
+    size = sizes.sum() / counts.sum() if task == "causal_lm.CausalLM" else None
+    found = language_metrics(nats, counts, size, counts // 2, resamples=50)
+    run.write_json("metrics.json", {f"test/{name}": one for name, one in found.items()})
+    rows = zip(sizes.tolist(), counts.tolist(), nats.tolist(), strict=True)
+    run.write_predictions(
+        {"text": f"text {i}", "nll": nll, "scored": count, "correct": count // 2}
+        | ({"bytes": size} if "bits_per_byte" in found else {})
+        | ({} if i else {"unknown": 1})
+        for i, (size, count, nll) in enumerate(rows)
+    )
+    run.set_status("done")
+    return folder
+
+
+def test_language_models_with_one_tokenizer_are_compared_in_all_figures(capsys, here):
+    language_model(here / "one", "x", 0.3), language_model(here / "two", "x", 0.3, seed=1)
+    table = list(csv.DictReader(io.StringIO(compared(capsys, "one", "two", "--format", "csv"))))
+    ours = {row["metric"].removeprefix("test/"): row for row in table if row["system"] == "two"}
+    assert {*ours} == {"accuracy", "perplexity", "bits_per_byte", "loss"}
+    for name in ("perplexity", "bits_per_byte", "loss"):  # both have the same bytes and tokens, so one test decides all
+        values = [float(row["value"]) for row in table if row["metric"] == f"test/{name}"]
+        assert float(ours[name]["difference"]) == pytest.approx(values[1] - values[0])
+        assert float(ours[name]["difference_high"]) < 0 and float(ours[name]["p"]) < 0.01
+    assert float(ours["accuracy"]["difference"]) == 0
+
+
+def test_language_models_with_different_tokenizers_are_compared_in_bits_per_byte_alone(capsys, here):
+    language_model(here / "one", "x", 0.3), language_model(here / "two", "y", 1.0, seed=1)
+    assert cli.run(["compare", "one", "two"]) == 0
+    out, told = capsys.readouterr()
+    assert "the runs have different tokenizers: they are compared in bits per byte alone" in told
+    assert "one reads 1 of its tokens as <unk>" in told
+    assert "bits_per_byte" in out and "p=0.0005" in out
+    assert not any(name in out for name in ("perplexity", "loss", "accuracy"))
+    rows = RunFolder(here / "two").read_predictions()
+    rows[3]["text"] += "!"
+    RunFolder(here / "two").write_predictions(rows)
+    assert "row 4 is" in refused(capsys, "one", "two")  # also where the texts were cleaned otherwise
+    for number, name in enumerate(("one", "two")):
+        language_model(here / name, name, 0.3, number, "masked_lm.MaskedLM")
+    assert "Train them with one: tokenizer.path=" in refused(capsys, "one", "two")
 
 
 def test_an_evaluation_stands_for_its_run_and_other_rows_are_refused(capsys, here):

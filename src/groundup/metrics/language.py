@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,12 +12,14 @@ from torchmetrics.text import Perplexity
 
 from groundup.metrics.estimate import LOSS, Estimate, Metric, labelled
 from groundup.metrics.intervals import RESAMPLES, as_array, bootstrap
+from groundup.metrics.paired import Judged, Statistic
 
 ACCURACY = Metric("accuracy", "max", shown="table", also=("acc",))
 PERPLEXITY = Metric("perplexity", "min", shown="table", also=("ppl",))
 BITS_PER_BYTE = Metric("bits_per_byte", "min", shown="table", also=("bpb",))
 LANGUAGE = (ACCURACY, PERPLEXITY, BITS_PER_BYTE, LOSS)
-MISSING_PARTS = (ACCURACY, PERPLEXITY, LOSS)  # of a text; they are not the text, so its bytes say nothing of them
+PER_TOKEN = (ACCURACY, PERPLEXITY, LOSS)
+MISSING_PARTS = PER_TOKEN  # of a text; they are not the text, so its bytes say nothing of them
 # Of a text given its source: it is judged by what is written, and the accuracy of texts is another thing.
 CONDITIONAL = (Metric("token_accuracy", "max"), PERPLEXITY, replace(BITS_PER_BYTE, shown="curve"), LOSS)
 
@@ -69,14 +71,36 @@ def language_metrics(
 
 def _ratio_estimate(above: np.ndarray, below: np.ndarray, n: int, seed: int, resamples: int) -> Estimate:
     """sum(above) / sum(below) with the windows resampled; both (N,)."""
+    estimate = bootstrap(_ratio(above, below), len(above), seed, resamples)
+    return Estimate(estimate.value, estimate.low, estimate.high, n)
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> Statistic:
+    """sum(above) / sum(below) of weighted rows; both (N,). NaN where nothing is below."""
     both = np.stack([above, below])
 
     def ratio(weights: np.ndarray) -> np.ndarray:
         top, bottom = both @ weights
         return np.divide(top, bottom, out=np.full(len(top), np.nan), where=bottom > 0)
 
-    estimate = bootstrap(ratio, len(above), seed, resamples)
-    return Estimate(estimate.value, estimate.low, estimate.high, n)
+    return ratio
+
+
+def judge_passages(rows: Sequence[Mapping]) -> Judged:
+    """Figures of language models on passages of a text; a row is the better, the fewer nats it takes.
+
+    Args:
+        rows: as in ``predictions.jsonl``: ``nll``, nats of the ``scored`` tokens of a passage, of which ``correct`` are
+            predicted right; ``bytes`` of the passage in UTF-8 where all of it was scored.
+    """
+    nll, tokens, correct = (np.array([row[key] for row in rows], dtype=float) for key in ("nll", "scored", "correct"))
+    loss = _ratio(nll, tokens)
+    statistics = {ACCURACY: _ratio(correct, tokens), PERPLEXITY: lambda weights: np.exp(loss(weights)), LOSS: loss}
+    if all("bytes" in row for row in rows):
+        size = np.array([row["bytes"] for row in rows], dtype=float)
+        statistics[BITS_PER_BYTE] = _ratio(nll / math.log(2), size)
+        return Judged(-nll / np.maximum(size, 1), statistics)
+    return Judged(-nll / np.maximum(tokens, 1), statistics)
 
 
 def _through(function, estimate: Estimate) -> Estimate:

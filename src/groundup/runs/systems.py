@@ -126,7 +126,8 @@ def answers(systems: Sequence[System], split: str, right: Collection[str]) -> tu
     Raises UserError, which says how to get there, where systems have answered other rows.
     """
     cleaned = {str((run.read_config().get("data") or {}).get("clean")) for system in systems for run in system.runs}
-    texts = len(cleaned) == 1  # else the same rows may read otherwise, and what is right decides
+    # Else the same rows may read otherwise, and what is right decides, unless that is the text itself.
+    texts = len(cleaned) == 1 or all(ROLES[role].given for role in right)
     places: dict[tuple, slice] = {}
     found: dict[str, list[Answered]] = {}
     total = 0

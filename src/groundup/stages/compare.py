@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 
 from groundup.config.tree import Config
 from groundup.errors import UserError
-from groundup.metrics.estimate import Estimate
+from groundup.metrics.estimate import Estimate, base_name
 from groundup.report.comparison import FORMATS, Comparison, in_format, write_page
 from groundup.report.table import estimates
 from groundup.runs.folder import RunFolder
 from groundup.runs.job import Job
-from groundup.runs.systems import System, answers, find_systems
+from groundup.runs.systems import Answered, System, answers, find_systems
 from groundup.stages.build import task_class
 from groundup.stages.duel import duel
 from groundup.system.files import write_text
@@ -36,7 +36,11 @@ def run(cfg: Config, job: Job) -> None:
                 f"{name} is of {kind.__name__}, {first} of {kinds[first].__name__}: compare runs of one task"
             )
     split = shared_split(systems, cfg.split)
-    known = {system.name: mean_estimates(system, split) for system in systems}
+    without = not_comparable(systems, kinds[first])
+    known = {
+        system.name: {name: one for name, one in mean_estimates(system, split).items() if base_name(name) not in without}
+        for system in systems
+    }
     baselines = systems[0].runs[0].read_json("baselines.json", {})
     below = {name: _of_split(estimates(found), split) for name, found in baselines.items() if name not in known}
     comparison = Comparison(
@@ -46,9 +50,13 @@ def run(cfg: Config, job: Job) -> None:
         parts, rows = answers(systems, split, kinds[first].columns)
         comparison.rows = rows
         for system in systems[1:]:
-            comparison.duels[system.name] = duel(kinds[first], parts[system.name], parts[first], rows)
+            comparison.duels[system.name] = duel(kinds[first], parts[system.name], parts[first], rows, without)
+        tell_unknown(parts)
     else:
-        log.info("no tests: runs of %s keep no predictions", kinds[first].__name__)
+        log.info("no tests: these runs of %s keep no predictions", kinds[first].__name__)
+    if without:
+        left = ", ".join(str(metric) for metric in kinds[first].reports if metric.name not in without)
+        log.info("the runs have different tokenizers: they are compared in %s alone", left)
     print(in_format(comparison, cfg.format, cfg.metrics))
     if cfg.output:
         output = Path(cfg.output)
@@ -71,6 +79,31 @@ def task_of(folder: RunFolder) -> type[Task]:
             f"{folder.path} does not say which task it is of. Try groundup evaluate run=RUN, and compare its folder"
         )
     return task_class(Config({"task": {"_target_": named}}))
+
+
+def not_comparable(systems: Sequence[System], kind: type[Task]) -> set[str]:
+    """Names of the figures that depend on the tokenizer, where the runs have different ones.
+
+    Raises UserError where no figure is left.
+    """
+    runs = [run for system in systems for run in system.runs]
+    tokenizers = {str(told) for run in runs if (told := run.read_json("provenance.json", {}).get("tokenizer"))}
+    if len(tokenizers) < 2 or not kind.per_token:
+        return set()
+    if {*kind.reports} <= {*kind.per_token}:
+        raise UserError(
+            f"the runs have different tokenizers, and all figures of {kind.__name__} are per token. "
+            "Train them with one: tokenizer.path=RUN/tokenizer.json"
+        )
+    return {metric.name for metric in kind.per_token}
+
+
+def tell_unknown(parts: Mapping[str, Sequence[Answered]]) -> None:
+    """Warns of language models that read a part of the text as <unk>, which is cheap to predict and says less."""
+    for name, answered in parts.items():
+        told = [row.get("unknown") for one in answered for row in one.rows]
+        if strange := sum(count for count in told if isinstance(count, int)):
+            log.warning("%s reads %s of its tokens as <unk>, so its figures are too good", name, f"{strange:,}")
 
 
 def shared_split(systems: Sequence[System], wanted: str | None) -> str:

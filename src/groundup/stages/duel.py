@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -15,8 +15,12 @@ from groundup.tasks.base import Task
 SHOWN = 40  # rows of each kind that are kept as examples
 
 
-def duel(task: type[Task], ours: Sequence[Answered], theirs: Sequence[Answered], rows: int) -> Duel:
+def duel(
+    task: type[Task], ours: Sequence[Answered], theirs: Sequence[Answered], rows: int, without: Collection[str] = ()
+) -> Duel:
     """``ours`` against ``theirs``: the answers of the runs of two systems to the same ``rows`` rows.
+
+    ``without``: names of figures that they cannot be compared in.
 
     Raises UserError for predictions that are not of ``task``.
     """
@@ -25,7 +29,7 @@ def duel(task: type[Task], ours: Sequence[Answered], theirs: Sequence[Answered],
     statistics = [one.statistics for _, one in (*mine, *other)]
     duel = Duel()
     for metric in statistics[-1]:
-        if all(metric in known for known in statistics):
+        if metric.name not in without and all(metric in known for known in statistics):
             p = swapped_p(both, metric, rows) if both else None
             duel.differences[metric.name] = difference(mine, other, metric, rows), p
     quality = [_quality(side, rows) for side in (mine, other)]

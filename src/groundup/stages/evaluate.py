@@ -11,9 +11,11 @@ from groundup.data.sources.files import FILES, with_other_files
 from groundup.data.sources.source import SPLITS, Source
 from groundup.errors import UserError
 from groundup.runs.job import Job
+from groundup.runs.provenance import collect
 from groundup.stages.build import prepare_process
 from groundup.stages.evaluation import compare_with_baselines, print_results, write_results
 from groundup.stages.loading import load_run
+from groundup.stages.network import NetworkRun
 
 NAMED = (*SPLITS, "hub")  # keys that name rows, not how they are read
 
@@ -39,6 +41,8 @@ def run(cfg: Config, job: Job) -> float:
     job.folder.write_config(cfg)
     job.folder.write_json("labels.json", list(loaded.labels))
     job.folder.set_status("running", task=loaded.config.task["_target_"])  # for who has this folder alone
+    known = {"tokenizer": loaded.tokenizer.fingerprint} if isinstance(loaded, NetworkRun) else {}
+    collect(job.folder, data={split: {"fingerprint": source.fingerprint(split)}}, **known)
     results = {split: scorer.score(split, cfg)}
     write_results(job.folder, scorer, results, cfg.explain)
     baselines = compare_with_baselines(job.folder, scorer, split, cfg.baselines)

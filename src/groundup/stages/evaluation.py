@@ -118,8 +118,8 @@ def write_results(folder: RunFolder, scorer: Scorer, results: Mapping[str, Resul
     for split, found in results.items():
         log_statuses(Counter(row.get("status", "ok") for row in found.predictions), f"{split} rows")
     split, last = list(results.items())[-1]
-    texts = scorer.texts(split) if last.predictions else []
-    rows = [{**texts[row["index"]], **row} for row in last.predictions]
+    texts = scorer.texts(split) if any("index" in row for row in last.predictions) else []
+    rows = [{**texts[row["index"]], **row} if "index" in row else row for row in last.predictions]
     if rows:
         folder.write_predictions(rows)
     told = scorer.explanations(rows, split, explain) if explain else []

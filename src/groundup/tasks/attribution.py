@@ -101,7 +101,7 @@ def explanations(task: Any, data: TextData, split: str, rows: Sequence[Mapping[s
 
     ``task``: a Task with ``answer_score``.
     """
-    if not rows:
+    if not any("index" in row for row in rows):
         raise UserError(
             f"explain={count} is for tasks that answer each row, not for {type(task).__name__}. Try explain=0"
         )

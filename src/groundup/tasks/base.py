@@ -71,6 +71,7 @@ class Task(LightningModule):
     answers: ClassVar[tuple[str, ...]] = ()  # what ``predict_batch`` tells of a row; empty: nothing of a text by itself
     writes: ClassVar[Literal["answer", "continuation"] | None] = None  # a text for each source, or on from a prompt
     reports: ClassVar[tuple[Metric, ...]] = ()  # what ``metrics`` measures; a run may monitor each that has a direction
+    per_token: ClassVar[tuple[Metric, ...]] = ()  # of these, what runs with different tokenizers cannot be compared in
     label_tensors: ClassVar[frozenset[str]] = frozenset()  # names of parameters with a row for each label
     label_squares: ClassVar[frozenset[str]] = frozenset()  # and of those with a row and a column for each
 
@@ -141,7 +142,10 @@ class Task(LightningModule):
         return answer
 
     def describe(self, table: dict[str, Tensor], split: Split) -> list[dict[str, Any]]:
-        """Predictions of an evaluated split, one plain dict a row; empty where a task has none."""
+        """Predictions of an evaluated split, one plain dict a row; empty where a task has none.
+
+        ``index`` is the number of the row of the data; where a text is judged by other parts, each brings its ``text``.
+        """
         return []
 
     @classmethod

@@ -31,6 +31,7 @@ class CausalLM(LanguageModel):
     accepts = ("decoder",)
     writes = "continuation"
     answers = ("loss", "perplexity", "tokens")
+    scored_at = 1
 
     def collator(self) -> Collate:
         return CausalCollator(self.facts)

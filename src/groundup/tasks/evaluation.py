@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from groundup.data.examples import Examples
+from groundup.data.passages import running_texts
 from groundup.data.roles import Row
 from groundup.data.text_data import TextData
 from groundup.metrics.estimate import Estimate, Results
@@ -37,6 +38,11 @@ class Split:
     def examples(self) -> Examples:
         """The rows as token ids."""
         return self._data.examples(self.name)
+
+    @property
+    def running_texts(self) -> Iterator[str]:
+        """Their texts, as a language model reads them one after another."""
+        return running_texts(self._data.source, self.name)
 
 
 class Evaluated(Protocol):

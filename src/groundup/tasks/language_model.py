@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import logging
+import math
+from typing import Any, ClassVar, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,21 +14,32 @@ from torch import Tensor
 from groundup.data.collate import IGNORE
 from groundup.data.facts import Facts
 from groundup.data.packing import PackedText
+from groundup.data.passages import Passages
 from groundup.metrics.estimate import Estimate, Metric
-from groundup.metrics.language import LANGUAGE, language_metrics
+from groundup.metrics.language import LANGUAGE, PER_TOKEN, judge_passages, language_metrics
 from groundup.models.backbone import Backbone
 from groundup.models.heads import LanguageModelHead
 from groundup.tasks.base import Loss, Optimize, Task
 from groundup.tasks.evaluation import Split
 from groundup.text.tokenizer import Tokenizer
 
+log = logging.getLogger(__name__)
+KEPT = 20_000_000  # tokens of a split up to which the nats of each are kept to the end, 5 bytes a token
+
 
 class LanguageModel(Task):
-    """Base of tasks that predict tokens; which ones, their collators decide."""
+    """Base of tasks that predict tokens; which ones, their collators decide.
+
+    Where what is scored stands in the text in its order, ``predictions.jsonl`` has a row for each passage of the text (a
+    document, or a part of it; see ``data.passages``): these rows are the same for every tokenizer.
+    """
 
     examples = PackedText
     transform: ClassVar[bool] = False  # of hidden vectors before the output matrix, see ``LanguageModelHead``
     reports: ClassVar[tuple[Metric, ...]] = LANGUAGE
+    per_token = PER_TOKEN
+    scored_at: ClassVar[int | None] = None  # 0: the label of a position is its own token; 1: the next; None: neither
+    judge = staticmethod(judge_passages)
 
     def __init__(
         self,
@@ -56,11 +70,18 @@ class LanguageModel(Task):
         nll, correct = F.cross_entropy(logits, targets, reduction="none"), logits.argmax(-1) == targets
         row = chosen.nonzero()[:, 0]  # (N,) row of each scored token
         zeros = torch.zeros(chosen.size(0), dtype=torch.float64, device=nll.device)
-        return {
+        found = {
             "nll": zeros.index_add(0, row, nll.double()),
             "count": chosen.sum(1),
             "correct": zeros.index_add(0, row, correct.double()),
         }
+        if split is not None and split.final and self.scored_at is not None and _stream(split).size <= KEPT:
+            (B, T), length = chosen.shape, _stream(split).length
+            found["token_nll"] = nll.new_full((B, length), math.nan)  # NaN: not scored
+            found["token_nll"][:, :T][chosen] = nll
+            found["token_correct"] = chosen.new_zeros(B, length)
+            found["token_correct"][:, :T][chosen] = correct
+        return found
 
     def bytes_per_token(self, split: Split) -> float | None:
         """Of the text that is scored; None where bits per byte would mean nothing."""
@@ -74,3 +95,31 @@ class LanguageModel(Task):
             correct=table["correct"].numpy(),
             resamples=split.resamples,
         )
+
+    def describe(self, table: dict[str, Tensor], split: Split) -> list[dict[str, Any]]:
+        """What each passage costs; those that were not evaluated to their end are left out."""
+        if "token_nll" not in table or self.scored_at is None:
+            return []
+        passages, stream = Passages.of(split.running_texts, self.tokenizer), _stream(split)
+        if len(passages.of_token) != stream.size:  # of a file that has changed since
+            log.warning("%s: its text is not what was evaluated, so no passages are kept to compare", split.name)
+            return []
+        nats, correct = table["token_nll"].numpy(), table["token_correct"].numpy()
+        places = table["index"].numpy()[:, None] * stream.length + np.arange(stream.length) + self.scored_at
+        scored = ~np.isnan(nats)
+        sums = [passages.sums(places[scored], values) for values in (nats[scored], None, correct[scored])]
+        unknown = passages.sums(np.flatnonzero(stream.encoded.ids == self.facts.unk_id))
+        rows = []
+        for place in passages.within(places).tolist():
+            nll, tokens, right = (float(one[place]) for one in sums)
+            size = int(passages.bytes[place])
+            row: dict[str, Any] = {"text": passages.texts[place], "loss": nll / max(tokens, 1)}
+            if self.bytes_per_token(split) is not None:
+                row = {"text": row["text"], "bits_per_byte": nll / math.log(2) / size, "bytes": size}
+            row |= {"nll": nll, "scored": int(tokens), "correct": int(right)}
+            rows.append(row | ({"unknown": int(unknown[place])} if unknown[place] else {}))
+        return rows
+
+
+def _stream(split: Split) -> PackedText:
+    return cast(PackedText, split.examples)

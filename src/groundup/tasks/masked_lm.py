@@ -27,6 +27,7 @@ class MaskedLM(LanguageModel):
     reports = MISSING_PARTS
     accepts = ("encoder",)
     transform = True  # as BERT
+    scored_at = 0
 
     def __init__(
         self,
