@@ -99,6 +99,48 @@ def test_a_train_file_that_is_gone_is_told_before_the_evaluation(groundup, lower
     assert "gone.csv" in capsys.readouterr().err and not (folder / "metrics.json").exists()
 
 
+def test_calibrated_answers_are_those_whose_error_the_report_calls_scaled(finetuned, groundup, read_json, reviews, tmp_path):
+    own = read_json(finetuned / "metrics.json")
+    temperature = own["validation/temperature"]["value"]
+    scored = groundup("evaluate", f"run={finetuned}", "calibrated=true")
+    figures = {name.removeprefix("test/"): one["value"] for name, one in read_json(scored / "metrics.json").items()}
+    assert figures["ece"] == pytest.approx(own["test/scaled_ece"]["value"], abs=1e-6)
+    assert figures["accuracy"] == own["test/accuracy"]["value"] and figures["loss"] != own["test/loss"]["value"]
+    told = {}
+    for name in ("plain", "calibrated"):
+        output = tmp_path / f"{name}.jsonl"
+        words = [f"input={reviews / 'test.csv'}", f"output={output}", f"calibrated={name == 'calibrated'}"]
+        assert cli.run(["predict", f"run={finetuned}", *words]) == 0
+        told[name] = rows_of(output)
+    for plain, row, kept in zip(*told.values(), rows_of(scored / "predictions.jsonl"), strict=True):
+        powers = {name: share ** (1 / temperature) for name, share in plain["probabilities"].items()}
+        expected = {name: power / sum(powers.values()) for name, power in powers.items()}
+        assert row["probabilities"] == pytest.approx(expected, abs=1e-6)
+        assert row["probability"] == max(row["probabilities"].values()) == pytest.approx(kept["probability"], abs=1e-5)
+        assert row["predicted"] == plain["predicted"]
+
+
+def test_what_has_no_temperature_answers_calibrated_in_one_line(finetuned, language_model, tmp_path, capsys):
+    moved = shutil.copytree(finetuned, tmp_path / "run")
+    (tmp_path / "in.txt").write_text("roses\n")
+    words = [f"input={tmp_path / 'in.txt'}", f"output={tmp_path / 'out.jsonl'}", "calibrated=true"]
+
+    def refused(run: Path) -> str:
+        assert cli.run(["predict", f"run={run}", *words]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and not (tmp_path / "out.jsonl").exists()
+        return error
+
+    assert "give a text one class" in refused(language_model)
+    assert f"Try run={moved}" in refused(moved / "checkpoints" / "last.ckpt")
+    metrics = json.loads((moved / "metrics.json").read_text())
+    for value, said in ((-1, "damaged"), (None, "damaged"), ("gone", "has no temperature")):
+        metrics["validation/temperature"] = {"value": value}
+        kept = {name: one for name, one in metrics.items() if one["value"] != "gone"}
+        (moved / "metrics.json").write_text(json.dumps(kept))
+        assert said in refused(moved)
+
+
 ODD = [
     {
         "review": "Roses \ud800 tulips",

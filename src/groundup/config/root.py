@@ -119,6 +119,7 @@ class Root(Strict):
     # Using a finished run.
     run: str | None = None
     explain: Annotated[int, Field(ge=0, le=100)] = 0
+    calibrated: bool = False
     split: Literal["train", "validation", "test"] | None = None
     input: str | None = None
     output: str | None = None

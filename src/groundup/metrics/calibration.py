@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -66,6 +67,14 @@ def scaled(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     logits = np.log(np.maximum(probabilities, _TINY)) / temperature
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
+
+
+def rescaled(row: Mapping[str, Any], temperature: float) -> dict[str, Any]:
+    """An answer that tells ``probabilities`` of all classes, with these ``scaled``; its class stays."""
+    told: Mapping[str, float] = row["probabilities"]
+    (shares,) = scaled(np.array([[*told.values()]]), temperature).tolist()
+    probabilities = dict(zip(told, shares, strict=True))
+    return {**row, "probability": probabilities[row["predicted"]], "probabilities": probabilities}
 
 
 def scaled_error(probabilities: np.ndarray, labels: np.ndarray, temperature: float) -> Estimate:

@@ -12,7 +12,8 @@ from groundup.data.sources.source import SPLITS, Source
 from groundup.errors import UserError
 from groundup.runs.job import Job
 from groundup.runs.provenance import collect
-from groundup.stages.build import prepare_process
+from groundup.stages.build import prepare_process, task_class
+from groundup.stages.calibrated import calibrated, temperature_of
 from groundup.stages.evaluation import compare_with_baselines, print_results, write_results
 from groundup.stages.loading import load_run
 from groundup.stages.network import NetworkRun
@@ -24,6 +25,7 @@ def run(cfg: Config, job: Job) -> float:
     """Scores the best checkpoint of ``run`` on a split and writes results and report to a folder of its own."""
     prepare_process(cfg.threads)
     loaded = load_run(cfg.run, cfg.paths.logs, decoding=cfg.get("decoding"))
+    temperature = temperature_of(loaded.folder, task_class(loaded.config)) if cfg.calibrated else None
     cfg.run = str(loaded.folder.checkpoint or loaded.folder.path)  # `last` may be another when this one goes on
     job.folder.write_config(cfg)
     trained = with_other_data(loaded.config, cfg, job.overrides)
@@ -43,7 +45,8 @@ def run(cfg: Config, job: Job) -> float:
     job.folder.set_status("running", task=loaded.config.task["_target_"])  # for who has this folder alone
     known = {"tokenizer": loaded.tokenizer.fingerprint} if isinstance(loaded, NetworkRun) else {}
     collect(job.folder, data={split: {"fingerprint": source.fingerprint(split)}}, **known)
-    results = {split: scorer.score(split, cfg)}
+    found = scorer.score(split, cfg)
+    results = {split: found if temperature is None else calibrated(found, loaded.labels, temperature)}
     write_results(job.folder, scorer, results, cfg.explain)
     baselines = compare_with_baselines(job.folder, scorer, split, cfg.baselines)
     print_results(results, baselines, loaded.name)

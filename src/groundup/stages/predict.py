@@ -15,11 +15,13 @@ from groundup.data.reading import Reading, format_of, read, suffix_of
 from groundup.data.roles import ROLES, roles
 from groundup.data.sources.files import FILES
 from groundup.errors import UserError
+from groundup.metrics.calibration import rescaled
 from groundup.runs.folder import RunFolder
 from groundup.runs.job import Job
 from groundup.runs.reference import open_run
 from groundup.stages.answering import Answering
 from groundup.stages.build import prepare_process, task_class
+from groundup.stages.calibrated import temperature_of
 from groundup.stages.loading import load_run
 from groundup.stages.outputs import json_line, lines_of, log_statuses
 from groundup.tasks.base import Task
@@ -36,6 +38,7 @@ def run(cfg: Config, job: Job) -> None:
         folder = open_run(cfg.run, Path(cfg.paths.logs), "predict")
         task = task_class(Config(folder.read_config()))
         check_task(task, folder, output, cfg.prefix)
+        temperature = temperature_of(folder, task) if cfg.calibrated else None
         loaded = load_run(folder.checkpoint or folder.path, cfg.paths.logs, decoding=cfg.get("decoding"))
         check_columns_named(cfg, task, loaded.reads)
         reading = reading_of(loaded, cfg)
@@ -48,6 +51,8 @@ def run(cfg: Config, job: Job) -> None:
         raw, rows = itertools.tee(read(source, reading))
         named = (roles(row, columns, None, where) for where, row in rows)
         predictions = loaded.answer(named, cfg.batch_size, cfg.accelerator, cfg.seed, cfg.prefix)
+        if temperature is not None:
+            predictions = (rescaled(prediction, temperature) for prediction in predictions)
         for (_, row), prediction in zip(raw, predictions, strict=True):
             if output.suffix == ".txt":  # one line a row, whatever is in it
                 write(" ".join(prediction["prediction"].splitlines()))
