@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from groundup.metrics.tagging import tagging_metrics
 from groundup.runs.folder import RunFolder
 
 NAMES = ["sport", "world"]
+TASK = "groundup.tasks.classification.Classification"
 ROWS = 120
 
 
@@ -27,7 +30,7 @@ def classifier(folder: Path, right: float, seed: int = 0, rows: int = ROWS, spli
     sure = rng.uniform(0.5, 1, rows)
     shares = np.where(said[:, None] == [0, 1], sure[:, None], 1 - sure[:, None])
     run.set_status("running", stage="finetune", choices={"data": "news"}, **status)
-    run.write_config({"task": {"_target_": "groundup.tasks.classification.Classification"}, "data": {"clean": None}})
+    run.write_config({"task": {"_target_": TASK}, "data": {"clean": None}})
     found = classification_metrics(shares, labels, resamples=50)
     run.write_json("metrics.json", {f"{split}/{name}": one for name, one in found.items()})
     run.write_predictions(
@@ -125,7 +128,9 @@ def test_words_are_compared_by_sentences(capsys, here):
     assert "a b c d e f" in (here / "page.html").read_text("utf-8")
 
 
-def language_model(folder: Path, tokenizer: str, tokens: float, seed: int = 0, task: str = "causal_lm.CausalLM") -> Path:
+def language_model(
+    folder: Path, tokenizer: str, tokens: float, seed: int = 0, task: str = "causal_lm.CausalLM"
+) -> Path:
     """A run folder of a model that cuts each byte into so many ``tokens`` on average, of which the first text is one <unk>."""
     run, rng = RunFolder(folder), np.random.default_rng(seed)
     sizes = np.random.default_rng(7).integers(50, 300, 60)
@@ -187,7 +192,7 @@ def test_an_evaluation_stands_for_its_run_and_other_rows_are_refused(capsys, her
     assert "row 5 is" in refused(capsys, "one", "two")
     classifier(here / "two", 0.8, seed=1)
     other.write_config({"run": "two"})  # as evaluate leaves it
-    other.set_status("done", task="groundup.tasks.classification.Classification")
+    other.set_status("done", task=TASK)
     other.write_json("metrics.json", RunFolder(here / "two").read_json("metrics.json"))
     other.write_predictions(RunFolder(here / "two").read_predictions())
     assert "other" in compared(capsys, "one", "other")
@@ -200,6 +205,64 @@ def test_texts_that_were_cleaned_otherwise_are_the_same_rows(capsys, here):
     assert "row 1 is" in refused(capsys, "one", "two")
     run.write_config({**run.read_config(), "data": {"clean": {"lowercase": True}}})
     assert "p=" in compared(capsys, "one", "two")
+
+
+def made(folder: Path, sha: str = "cd84f681aa", dirty: bool = False, **config) -> None:
+    """What a run was made with, beside what ``classifier`` says."""
+    run = RunFolder(folder)
+    run.write_config({**run.read_config(), "paths": {"logs": str(folder)}, "seed": 1, **config})
+    packages = {"torch": "2.8.0", "numpy": f"2.{len(sha)}"}
+    data = {"train": {"fingerprint": "0123456789ab", "rows": 3}}
+    run.write_json("provenance.json", {"git": {"sha": sha, "dirty": dirty}, "packages": packages, "data": data})
+
+
+def differing(text: str) -> dict[str, list[str]]:
+    """The table of what differs, in Markdown."""
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
+    first = next((number for number, line in enumerate(lines) if line[0] == "what differs"), len(lines))
+    return {line[0]: line[1:] for line in lines[first + 2 :] if len(line) == len(lines[first])}
+
+
+def test_what_differs_is_told_and_what_is_alike_is_not(capsys, here):
+    for name in ("one", "two"):
+        classifier(here / name, 0.6, seed=len(name))
+    model = {"_target_": "groundup.models.cnn.CNNEncoder", "width": 8, "dropout": 0.1}
+    made(here / "one", model=model, callbacks=None, evil="\x1b[2J", budget={"steps": 9, "epochs": None})
+    lstm = {"_target_": "groundup.models.lstm.LSTM", "cell": "gru", "width": 8, "dropout": 0.25}
+    ema = {"ema": {"_target_": "x.EMA", "decay": 0.9}}
+    made(here / "two", "ab12" * 3, True, model=lstm, callbacks=ema, evil=[1, None], budget={"steps": 9, "epochs": 2})
+    (here / "two" / "provenance.diff").write_text("+ x")
+    expected = {
+        "model": ["CNNEncoder", "LSTM"],
+        "model.dropout": ["0.1", "0.25"],
+        "evil": [r"\x1b[2J", "[1,null]"],
+        "budget.epochs": ["null", "2"],
+        "callbacks.ema": ["-", "EMA"],
+        "code": ["cd84f681", f"ab12ab12 + {hashlib.sha256(b'+ x').hexdigest()[:8]}"],
+        "package numpy": ["2.10", "2.12"],
+    }
+    text = compared(capsys, "one", "two", "output=page.html")
+    assert differing(text) == expected
+    page = (here / "page.html").read_text("utf-8")
+    assert "What differs" in page and "model.dropout" in page
+    assert "model.dropout & 0.1 & 0.25" in compared(capsys, "one", "two", "--format", "latex")
+    assert "model.dropout" not in compared(capsys, "one", "two", "--format", "csv")
+    made(here / "two", model=model, callbacks=None, evil="\x1b[2J", budget={"steps": 9, "epochs": None})
+    assert "what differs" not in compared(capsys, "one", "two")
+
+
+def test_an_evaluation_differs_by_the_settings_of_its_run_and_seeds_of_a_system_stand_together(capsys, here):
+    for number in (1, 2):
+        classifier(here / "sweep" / str(number), 0.6, seed=number, overrides=["x=1", f"seed={number}"])
+        made(here / "sweep" / str(number), seed=number, task={"_target_": TASK, "dropout": 0.1})
+    classifier(here / "trained", 0.6), made(here / "trained", seed=3, task={"_target_": TASK, "dropout": 0.2})
+    evaluation = RunFolder(classifier(here / "scored", 0.6))
+    evaluation.set_status("done", stage="evaluate", task=TASK)
+    evaluation.write_config({"run": "trained", "explain": 0, "data": {"test": "other.csv", "clean": None}})
+    found = differing(compared(capsys, "sweep", "scored"))
+    assert found["seed"] == ["1, 2", "3"] and found["task.dropout"] == ["0.1", "0.2"] and "explain" not in found
+    shutil.rmtree(here / "trained")
+    assert "seed" not in differing(compared(capsys, "sweep", "scored"))
 
 
 def test_what_cannot_be_compared_is_said_in_one_line(capsys, here):

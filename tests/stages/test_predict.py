@@ -99,7 +99,9 @@ def test_a_train_file_that_is_gone_is_told_before_the_evaluation(groundup, lower
     assert "gone.csv" in capsys.readouterr().err and not (folder / "metrics.json").exists()
 
 
-def test_calibrated_answers_are_those_whose_error_the_report_calls_scaled(finetuned, groundup, read_json, reviews, tmp_path):
+def test_calibrated_answers_are_those_whose_error_the_report_calls_scaled(
+    finetuned, groundup, read_json, reviews, tmp_path
+):
     own = read_json(finetuned / "metrics.json")
     temperature = own["validation/temperature"]["value"]
     scored = groundup("evaluate", f"run={finetuned}", "calibrated=true")

@@ -44,3 +44,12 @@ def _nested(value: Any) -> Any:
     if isinstance(value, Mapping):
         return Config(value)
     return [_nested(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def leaves(values: Mapping, prefix: str = "") -> dict[str, object]:
+    """Every value of a config by its dotted key."""
+    found: dict[str, object] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        found |= leaves(value, name + ".") if isinstance(value, dict) and value else {name: value}
+    return found

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from groundup.config.compose import compose
 from groundup.config.quoting import inert
-from groundup.config.tree import Config
+from groundup.config.tree import Config, leaves
 from groundup.data.roles import ROLES
 from groundup.errors import UserError
 from groundup.jobs.job import run_job
@@ -104,12 +104,3 @@ def drift(saved: Mapping, stage: str, overrides: list[str]) -> list[str]:
 def found_in_files(key: str, now: Mapping[str, object]) -> bool:
     """Whether a column was left open, then as today: its name came from the files."""
     return key.removeprefix("data.") in ROLES and key in now and now[key] is None
-
-
-def leaves(values: Mapping, prefix: str = "") -> dict[str, object]:
-    """Every value of a config by its dotted key."""
-    found: dict[str, object] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        found |= leaves(value, name + ".") if isinstance(value, dict) and value else {name: value}
-    return found

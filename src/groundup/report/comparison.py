@@ -49,7 +49,8 @@ class Duel:
 class Comparison:
     """``known``: baselines, then systems -> their figures; ``duels``: of each system but the ``first``.
 
-    ``columns``: roles of what was asked and of what is right; ``rows``: how many were compared.
+    ``columns``: roles of what was asked and of what is right; ``rows``: how many were compared. ``differs``: what differs
+    in how the systems were made -> system -> its value.
     """
 
     split: str
@@ -58,10 +59,14 @@ class Comparison:
     columns: Sequence[str] = ()
     rows: int = 0
     duels: dict[str, Duel] = field(default_factory=dict)
+    differs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def in_format(comparison: Comparison, form: Format, metrics: Sequence[str] = ()) -> str:
-    """The figures of all systems, and their differences from the first; ``metrics``: columns, by default the main ones."""
+    """The figures of all systems, their differences from the first, and in what they were made otherwise (not in CSV).
+
+    ``metrics``: columns, by default the main ones.
+    """
     if form == "csv":
         return _csv(comparison)
     names = [name if "/" in name else f"{comparison.split}/{name}" for name in metrics]
@@ -84,6 +89,8 @@ def in_format(comparison: Comparison, form: Format, metrics: Sequence[str] = ())
         tables.append(write([f"minus {comparison.first}", *heads], lines))
     if comparison.duels:
         tables.append(write(*_counts(comparison)))
+    if comparison.differs:
+        tables.append(write(*_made(comparison)))
     return "\n\n".join(tables)
 
 
@@ -139,6 +146,12 @@ def _counts(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     return head, lines
 
 
+def _made(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    """What differs in how the systems were made; a column each."""
+    names = list(next(iter(comparison.differs.values())))
+    return ["what differs", *names], [[key, *values.values()] for key, values in comparison.differs.items()]
+
+
 def _latex(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """A table for ``\\usepackage{booktabs}``."""
     rows = [" & ".join(map(_escaped, line)) + r" \\" for line in (head, *lines)]
@@ -176,7 +189,11 @@ def write_page(output: Path, comparison: Comparison, folders: Mapping[str, Seque
         "results": split_results(comparison.known, comparison.split),
         "ours": comparison.first,
         "folders": folders,
-        "sections": [*_difference_sections(comparison), *_example_sections(comparison)],
+        "sections": [
+            *_difference_sections(comparison),
+            *_made_sections(comparison),
+            *_example_sections(comparison),
+        ],
     }
     write_text(output, environment().get_template("comparison.html").render(content))
 
@@ -198,6 +215,15 @@ def _difference_sections(comparison: Comparison) -> list[Section]:
     rows = Table({head[0]: "word", **dict.fromkeys(head[1:], "number")}, counts)
     tested = Table({**columns, "p": "number"}, lines)
     return [Section(f"Differences from {comparison.first}", note, [tested, rows])]
+
+
+def _made_sections(comparison: Comparison) -> list[Section]:
+    if not comparison.differs:
+        return []
+    (corner, *names), lines = _made(comparison)
+    note = "Settings, code (a commit, and a digest of changes to it), data and packages; what is alike is left out."
+    table = Table({corner: "word", **dict.fromkeys(names, "word")}, lines, folded=_FOLDED)  # type: ignore[arg-type]
+    return [Section("What differs", note, [table])]
 
 
 def _example_sections(comparison: Comparison) -> list[Section]:

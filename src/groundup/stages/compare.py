@@ -1,4 +1,4 @@
-"""``groundup compare``: the metrics of several runs, paired tests against the first, and the rows on which they differ."""
+"""``groundup compare``: the metrics of several runs, paired tests against the first, and what they differ in."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from groundup.errors import UserError
 from groundup.metrics.estimate import Estimate, base_name
 from groundup.report.comparison import FORMATS, Comparison, in_format, write_page
 from groundup.report.table import estimates
+from groundup.runs.differences import differences
 from groundup.runs.folder import RunFolder
 from groundup.runs.job import Job
 from groundup.runs.systems import Answered, System, answers, find_systems
@@ -38,13 +39,19 @@ def run(cfg: Config, job: Job) -> None:
     split = shared_split(systems, cfg.split)
     without = not_comparable(systems, kinds[first])
     known = {
-        system.name: {name: one for name, one in mean_estimates(system, split).items() if base_name(name) not in without}
+        system.name: {
+            name: one for name, one in mean_estimates(system, split).items() if base_name(name) not in without
+        }
         for system in systems
     }
     baselines = systems[0].runs[0].read_json("baselines.json", {})
     below = {name: _of_split(estimates(found), split) for name, found in baselines.items() if name not in known}
     comparison = Comparison(
-        split, {**{name: one for name, one in below.items() if one}, **known}, first, kinds[first].columns
+        split,
+        {**{name: one for name, one in below.items() if one}, **known},
+        first,
+        kinds[first].columns,
+        differs=differences(systems, Path(cfg.paths.logs)),
     )
     if any(run.predictions.is_file() for system in systems for run in system.runs):
         parts, rows = answers(systems, split, kinds[first].columns)
