@@ -134,6 +134,8 @@ def test_what_has_no_temperature_answers_calibrated_in_one_line(finetuned, langu
         return error
 
     assert "give a text one class" in refused(language_model)
+    assert cli.run(["evaluate", f"run={finetuned}", "scheme=bio", f"hydra.run.dir={tmp_path / 'scored'}"]) == 2
+    assert "scheme=bio is for task=tagging" in capsys.readouterr().err
     assert f"Try run={moved}" in refused(moved / "checkpoints" / "last.ckpt")
     metrics = json.loads((moved / "metrics.json").read_text())
     for value, said in ((-1, "damaged"), (None, "damaged"), ("gone", "has no temperature")):

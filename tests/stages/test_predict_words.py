@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from groundup import cli
+from groundup.metrics.tagging import judge_tags
+from groundup.runs.folder import RunFolder
 
 SENTENCES = ["John lives in New York .", "Mary sees Rome and John .", "王 小 明 在 北 京 。"]
 TAGS = ["B-PER O O B-LOC I-LOC O", "B-PER O B-LOC O B-PER O", "B-PER I-PER I-PER O B-LOC I-LOC O"]
@@ -40,6 +43,23 @@ def test_lines_of_text_are_cut_into_words_and_entities_have_places_in_the_line(t
             assert row["text"][entity["start"] : entity["end"]] == entity["text"] and 0 < entity["score"] <= 1
     found = [[(entity["text"], entity["type"]) for entity in row["entities"]] for row in rows]
     assert found[0] == [("John", "PER"), ("New York", "LOC")] and found[2] == [("王小明", "PER"), ("北京", "LOC")]
+
+
+def test_entities_are_counted_in_the_scheme_that_evaluate_is_given_also_beside_it_and_in_compare(
+    tagger, groundup, read_json, capsys
+):
+    for scheme, f1 in (("iob1", True), ("none", False)):
+        folder = groundup("evaluate", f"run={tagger}", f"scheme={scheme}")
+        figures, beside = read_json(folder / "metrics.json"), read_json(folder / "baselines.json")
+        found = [figures, *beside.values()]
+        assert [any(name.endswith("entity_f1") for name in one) for one in found] == [f1] * len(found)
+        rows = RunFolder(folder).read_predictions()
+        assert {row["scheme"] for row in rows} == {scheme if f1 else None}
+        judged = {metric.name: one(np.ones((len(rows), 1)))[0] for metric, one in judge_tags(rows).statistics.items()}
+        told = {name.rpartition("/")[2]: one["value"] for name, one in figures.items()}
+        assert judged == pytest.approx({name: told[name] for name in judged}) and ("entity_f1" in judged) is f1
+    groundup("evaluate", f"run={tagger}", "task.scheme=iob1", code=2)
+    assert "There is scheme" in capsys.readouterr().err
 
 
 def test_words_keep_their_number_and_a_column_of_text_may_be_named(tagger, tmp_path, capsys):

@@ -120,6 +120,7 @@ class Root(Strict):
     run: str | None = None
     explain: Annotated[int, Field(ge=0, le=100)] = 0
     calibrated: bool = False
+    scheme: Literal["auto", "none", "bio", "iob1", "bioes"] | None = None
     split: Literal["train", "validation", "test"] | None = None
     input: str | None = None
     output: str | None = None

@@ -72,13 +72,17 @@ def judge_tags(rows: Sequence[Mapping]) -> Judged:
     """Word accuracy and, where the tags are entities, their F1, precision and recall of sentences; each by its share of right words.
 
     Args:
-        rows: as in ``predictions.jsonl``, with ``tags`` and ``predicted``.
+        rows: as in ``predictions.jsonl``, with ``tags``, ``predicted`` and the ``scheme`` in which entities were counted;
+            without it that which the names of the tags show.
     """
     gold, predicted = [row["tags"] for row in rows], [row["predicted"] for row in rows]
+    scheme = rows[0]["scheme"] if "scheme" in rows[0] else scheme_in(gold)
+    if scheme is not None and scheme not in _SCHEMES:
+        raise ValueError(f"{scheme} is no scheme of tags")
     words = np.array([len(row) for row in gold], dtype=float)
     right = np.array([sum(map(str.__eq__, *pair)) for pair in zip(gold, predicted, strict=True)], dtype=float)
     parts = {WORD_ACCURACY: (right, words)}
-    if (scheme := scheme_in(gold)) is not None:
+    if scheme is not None:
         parts |= _entity_counts(gold, predicted, scheme)
     statistics: dict[Metric, Statistic] = {
         metric: partial(_ratio, *parts[metric]) for metric in TAGGING if metric in parts

@@ -24,7 +24,7 @@ NAMED = (*SPLITS, "hub")  # keys that name rows, not how they are read
 def run(cfg: Config, job: Job) -> float:
     """Scores the best checkpoint of ``run`` on a split and writes results and report to a folder of its own."""
     prepare_process(cfg.threads)
-    loaded = load_run(cfg.run, cfg.paths.logs, decoding=cfg.get("decoding"))
+    loaded = load_run(cfg.run, cfg.paths.logs, decoding=cfg.get("decoding"), scheme=cfg.scheme)
     temperature = temperature_of(loaded.folder, task_class(loaded.config)) if cfg.calibrated else None
     cfg.run = str(loaded.folder.checkpoint or loaded.folder.path)  # `last` may be another when this one goes on
     job.folder.write_config(cfg)

@@ -22,29 +22,35 @@ def load_run(
     logs: str | os.PathLike[str] = "logs",
     use: Use = "evaluate",
     decoding: Mapping[str, Any] | None = None,
+    scheme: str | None = None,
 ) -> Answering:
     """Opens a run folder, a checkpoint in one, or ``last``: the newest that can serve ``use``.
 
-    ``decoding``: how the task writes, instead of its own way.
+    ``decoding``: how the task writes, instead of its own way; ``scheme``: how tags spell entities.
 
     Raises UserError when there is no such run, when it has nothing to answer with, or when that is damaged; when
-    ``decoding`` is given for a task that answers with no text.
+    ``decoding`` is given for a task that answers with no text, or ``scheme`` for one without tags.
     """
-    return open_folder(open_run(reference, Path(logs), use), logs, decoding)
+    return open_folder(open_run(reference, Path(logs), use), logs, decoding, scheme)
 
 
 def open_folder(
-    folder: RunFolder, logs: str | os.PathLike[str], decoding: Mapping[str, Any] | None = None, depth: int = 0
+    folder: RunFolder,
+    logs: str | os.PathLike[str],
+    decoding: Mapping[str, Any] | None = None,
+    scheme: str | None = None,
+    depth: int = 0,
 ) -> Answering:
     """The run in ``folder``, by what lies there; ``depth``: of how many runs it is a member."""
     config = config_of(folder, logs)
-    if (folder.path / MEMBERS).exists() and folder.checkpoint is None and not decoding:
+    as_it_is = not (decoding or scheme)
+    if (folder.path / MEMBERS).exists() and folder.checkpoint is None and as_it_is:
         return RunOfMembers.open(
-            folder, config, lambda path: open_folder(RunFolder(path), logs, None, depth + 1), depth
+            folder, config, lambda path: open_folder(RunFolder(path), logs, depth=depth + 1), depth
         )
-    if "baseline" in config and not decoding:
+    if "baseline" in config and as_it_is:
         return BaselineRun.open(folder, config)
-    return NetworkRun.open(folder, config, decoding)
+    return NetworkRun.open(folder, config, decoding, scheme)
 
 
 def load_network(

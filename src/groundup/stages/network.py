@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -50,10 +51,14 @@ class NetworkRun(Answering):
         self.task, self.tokenizer, self.facts, self.target_tokenizer = task, tokenizer, facts, target_tokenizer
 
     @classmethod
-    def open(cls, folder: RunFolder, config: Config, decoding: Mapping[str, Any] | None = None) -> NetworkRun:
-        """The model in evaluation mode, on the CPU. ``decoding``: how the task writes, instead of its own way.
+    def open(
+        cls, folder: RunFolder, config: Config, decoding: Mapping[str, Any] | None = None, scheme: str | None = None
+    ) -> NetworkRun:
+        """The model in evaluation mode, on the CPU. ``decoding``: how the task writes, instead of its own way; ``scheme``: how
+        tags spell entities.
 
-        Raises UserError: it has no checkpoint, or a damaged one; ``decoding`` for a task that answers with no text.
+        Raises UserError: it has no checkpoint, or a damaged one; ``decoding`` for a task that answers with no text, or
+        ``scheme`` for one without tags.
         """
         check_config(folder, config, NEEDED)
         if decoding:
@@ -64,6 +69,13 @@ class NetworkRun(Answering):
                     "Leave it out"
                 )
             config.put("task.decoding", decoding)
+        if scheme:
+            kind = task_class(config)
+            if "scheme" not in signature(kind).parameters:
+                raise UserError(
+                    f"scheme={scheme} is for task=tagging, and {folder.path} was trained for {kind.__name__}. Leave it out"
+                )
+            config.put("task.scheme", scheme)
         file = best_checkpoint(folder)
         checkpoint = load_checkpoint(file)
         facts, tokenizer, target = check_stored(folder, config, checkpoint, file)

@@ -148,7 +148,8 @@ class Tagging(Task):
     def describe(self, table: dict[str, Tensor], split: Split) -> list[dict[str, Any]]:
         said = self._named(table["predicted"], [len(row["tags"]) for row in split.rows])
         status = split.examples.statuses(split.rows)
-        return [{"index": row, "predicted": tags, "status": status[row]} for row, tags in enumerate(said)]
+        about = {"scheme": self.scheme}  # in which ``judge`` counts
+        return [{"index": row, "predicted": tags, "status": status[row]} | about for row, tags in enumerate(said)]
 
     def predict_batch(self, batch: dict[str, Tensor]) -> list[dict[str, Any]]:
         """``predicted`` tags, and ``left`` and ``right``, of which ``joined`` makes probabilities: see ``models.crf.sides``."""
