@@ -7,13 +7,15 @@ import math
 import numpy as np
 import pytest
 
+from groundup.baselines.language import KneserNey
 from groundup.data import passages as module
 from groundup.data.batching import Packed
 from groundup.data.packing import PackedText
-from groundup.data.passages import Passages, running_texts
+from groundup.data.passages import Passages, running_texts, token_starts
 from groundup.data.sources.source import GivenRows
 from groundup.metrics.language import judge_passages
 from groundup.tasks.evaluation import evaluate
+from groundup.text import pieces
 from groundup.text.tokenizer import Tokenizer
 
 KINDS = ("byte_bpe", "char", "word", "wordpiece", "unigram")
@@ -25,7 +27,8 @@ def learned(kind: str, lowercase: bool = False) -> Tokenizer:
 
 
 @pytest.mark.parametrize("texts", [TEXTS, TEXTS[4:], [f"{text} {n}" for text in TEXTS for n in range(20)]])
-def test_passages_are_the_same_text_for_every_tokenizer_and_hold_each_token_once(texts):
+def test_passages_are_the_same_text_for_every_tokenizer_and_hold_each_token_once(texts, monkeypatch):
+    monkeypatch.setattr(pieces, "PIECE", 300)  # characters that are tokenized as one
     source = GivenRows({"test": [{"text": text} for text in texts]})
     assert list(running_texts(source, "test")) == texts
     found = {}
@@ -34,6 +37,8 @@ def test_passages_are_the_same_text_for_every_tokenizer_and_hold_each_token_once
         found[kind] = one = Passages.of(texts, tokenizer)
         stream = PackedText(tokenizer, source, "test", Packed(length=16), None)
         assert len(one.of_token) == stream.size and (np.diff(one.of_token) >= 0).all()
+        starts = token_starts(texts[-1], tokenizer)
+        assert (np.diff(starts) >= 0).all() and len(texts[-1]) - 20 < starts[-1] <= len(texts[-1])
         assert one.texts == found[KINDS[0]].texts and one.bytes.sum() == stream.encoded.bytes
     assert "".join(one.texts) == "".join(texts)
     few = sum(bool(text) for text in texts) < module.DOCUMENTS
@@ -51,6 +56,16 @@ def test_passages_add_up_to_the_figures_of_the_split(name, parts, make_data, mak
     figures = {metric.name: one(np.ones((len(judged.quality), 1)))[0] for metric, one in judged.statistics.items()}
     assert figures == pytest.approx({name: one.value for name, one in found.metrics.items()}, rel=1e-6)
     assert ("bits_per_byte" in figures) is (name == "causal_lm")
+
+
+def test_n_grams_are_judged_on_the_same_passages_as_a_network(make_data, make_task):
+    data = make_data("causal_lm")
+    network, counted = evaluate(make_task("causal_lm", data), data, "validation"), KneserNey().learn(data)("validation")
+    about = [[(row["text"], row["bytes"], row["scored"]) for row in one.predictions] for one in (network, counted)]
+    assert about[0] == about[1]
+    judged = judge_passages(counted.predictions)
+    figures = {metric.name: one(np.ones((len(judged.quality), 1)))[0] for metric, one in judged.statistics.items()}
+    assert figures == pytest.approx({name: counted.metrics[name].value for name in figures}, rel=1e-6)
 
 
 @pytest.mark.parametrize("tokenizer", ["byte_bpe", "char"])

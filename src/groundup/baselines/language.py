@@ -11,6 +11,7 @@ from pydantic import Field
 
 from groundup.baselines.baseline import Baseline, Texts
 from groundup.data.packing import PackedText
+from groundup.data.passages import Passages, running_texts
 from groundup.data.text_data import TextData
 from groundup.metrics.estimate import Results
 from groundup.metrics.language import language_metrics
@@ -45,7 +46,10 @@ class KneserNey(Baseline):
             nll = -model.log_probabilities(scored.encoded.ids)[1:]
             sizes = scored.lengths(training=False)  # intervals resample windows, as those of a network do
             sums = np.add.reduceat(nll, np.cumsum(sizes) - sizes)
-            return Results(language_metrics(sums, sizes, bytes_per_token=scored.bytes_per_token))
+            passages = Passages.of(running_texts(data.source, split), data.tokenizer)
+            unknown = scored.encoded.ids == data.tokenizer.unk_id
+            rows = passages.rows(np.arange(1, scored.size), nll, unknown)  # of the first token nothing is said
+            return Results(language_metrics(sums, sizes, bytes_per_token=scored.bytes_per_token), rows)
 
         return results
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -48,15 +50,41 @@ class Passages:
         sizes = np.array([len(text.encode("utf-8", errors="replace")) for text in said], dtype=np.int64)
         return cls(said, sizes, np.concatenate([np.zeros(0, np.int64), *numbers]))
 
-    def sums(self, places: np.ndarray, values: np.ndarray | None = None) -> np.ndarray:
-        """Of each passage (P,): the sum of the ``values`` of its tokens at ``places`` of the stream; None: their number."""
-        return np.bincount(self.of_token[places], values, minlength=len(self.texts))
+    def rows(
+        self,
+        places: np.ndarray,
+        nats: np.ndarray,
+        unknown: np.ndarray,
+        correct: np.ndarray | None = None,
+        by_bytes: bool = True,
+    ) -> list[dict[str, Any]]:
+        """What each passage costs, as ``predictions.jsonl`` has it; those that were not read to their end are left out.
 
-    def within(self, places: np.ndarray) -> np.ndarray:
-        """The passages all of whose tokens are at ``places``; the first and the last of the stream are never missed."""
+        Args:
+            places: (n,) or (windows, T), of the stream, which were read. Its first and last token are never missed.
+            nats: of the tokens at these places; NaN: not scored. correct: whether they were predicted right.
+            unknown: (N,) which tokens of the stream are <unk>.
+            by_bytes: all tokens are scored, so that bits per byte mean something.
+        """
         missed = np.ones(len(self.of_token), dtype=bool)
         missed[places[places < len(missed)]] = missed[[0, -1]] = False
-        return np.flatnonzero(self.sums(np.flatnonzero(missed)) == 0)
+        scored = ~np.isnan(nats)
+        of = self.of_token[places[scored]]
+        sums = {"nll": self._sums(of, nats[scored]), "scored": self._sums(of)}
+        sums |= {} if correct is None else {"correct": self._sums(of, correct[scored])}
+        strange = self._sums(self.of_token[unknown])
+        rows = []
+        for place in np.flatnonzero(self._sums(self.of_token[missed]) == 0).tolist():
+            told = {name: float(values[place]) for name, values in sums.items()}
+            size = int(self.bytes[place])
+            shown = {"bits_per_byte": told["nll"] / math.log(2) / size, "bytes": size}
+            row = shown if by_bytes else {"loss": told["nll"] / max(told["scored"], 1)}
+            row |= told | ({"unknown": int(strange[place])} if strange[place] else {})
+            rows.append({"text": self.texts[place], **row})
+        return rows
+
+    def _sums(self, passages: np.ndarray, values: np.ndarray | None = None) -> np.ndarray:
+        return np.bincount(passages, values, minlength=len(self.texts))
 
 
 def running_texts(source: Source, split: str) -> Iterator[str]:

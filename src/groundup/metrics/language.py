@@ -90,12 +90,14 @@ def judge_passages(rows: Sequence[Mapping]) -> Judged:
     """Figures of language models on passages of a text; a row is the better, the fewer nats it takes.
 
     Args:
-        rows: as in ``predictions.jsonl``: ``nll``, nats of the ``scored`` tokens of a passage, of which ``correct`` are
-            predicted right; ``bytes`` of the passage in UTF-8 where all of it was scored.
+        rows: as in ``predictions.jsonl``: ``nll``, nats of the ``scored`` tokens of a passage; how many of them are
+            predicted ``correct``, where that is known; ``bytes`` of the passage in UTF-8, where all of it was scored.
     """
-    nll, tokens, correct = (np.array([row[key] for row in rows], dtype=float) for key in ("nll", "scored", "correct"))
+    nll, tokens = (np.array([row[key] for row in rows], dtype=float) for key in ("nll", "scored"))
     loss = _ratio(nll, tokens)
-    statistics = {ACCURACY: _ratio(correct, tokens), PERPLEXITY: lambda weights: np.exp(loss(weights)), LOSS: loss}
+    statistics: dict[Metric, Statistic] = {PERPLEXITY: lambda weights: np.exp(loss(weights)), LOSS: loss}
+    if all("correct" in row for row in rows):
+        statistics[ACCURACY] = _ratio(np.array([row["correct"] for row in rows], dtype=float), tokens)
     if all("bytes" in row for row in rows):
         size = np.array([row["bytes"] for row in rows], dtype=float)
         statistics[BITS_PER_BYTE] = _ratio(nll / math.log(2), size)

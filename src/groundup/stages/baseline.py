@@ -44,7 +44,8 @@ def run(cfg: Config, job: Job) -> float:
     else:
         scorer = learned = Learned(cfg, model, source)
         data, name = learned.data, model.name
-        describe(job.folder, source)
+        by_token = bool(task_class(cfg).per_token)  # so that `compare` knows what it may compare
+        describe(job.folder, source, **({"tokenizer": learned.data.tokenizer.fingerprint} if by_token else {}))
     splits = [split for split in source.splits() if split != "train"]
     if not splits:
         log.warning("nothing is evaluated: the data has no other split than train. Try data.test=FILE")
@@ -72,9 +73,9 @@ def fit(cfg: Config, folder: RunFolder, source: Source) -> BaselineRun:
     return BaselineRun(folder, cfg, labels, fitted)
 
 
-def describe(folder: RunFolder, source: Source) -> None:
+def describe(folder: RunFolder, source: Source, **more: str) -> None:
     """Where the figures come from."""
-    collect(folder, data={split: {"fingerprint": source.fingerprint(split)} for split in source.splits()})
+    collect(folder, data={split: {"fingerprint": source.fingerprint(split)} for split in source.splits()}, **more)
 
 
 class Learned:

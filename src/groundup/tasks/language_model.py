@@ -100,25 +100,15 @@ class LanguageModel(Task):
         """What each passage costs; those that were not evaluated to their end are left out."""
         if "token_nll" not in table or self.scored_at is None:
             return []
-        passages, stream = Passages.of(split.running_texts, self.tokenizer), _stream(split)
+        stream, nats = _stream(split), table["token_nll"].numpy()
+        places = table["index"].numpy()[:, None] * stream.length + np.arange(stream.length) + self.scored_at
+        passages = Passages.of(split.running_texts, self.tokenizer)
         if len(passages.of_token) != stream.size:  # of a file that has changed since
             log.warning("%s: its text is not what was evaluated, so no passages are kept to compare", split.name)
             return []
-        nats, correct = table["token_nll"].numpy(), table["token_correct"].numpy()
-        places = table["index"].numpy()[:, None] * stream.length + np.arange(stream.length) + self.scored_at
-        scored = ~np.isnan(nats)
-        sums = [passages.sums(places[scored], values) for values in (nats[scored], None, correct[scored])]
-        unknown = passages.sums(np.flatnonzero(stream.encoded.ids == self.facts.unk_id))
-        rows = []
-        for place in passages.within(places).tolist():
-            nll, tokens, right = (float(one[place]) for one in sums)
-            size = int(passages.bytes[place])
-            row: dict[str, Any] = {"text": passages.texts[place], "loss": nll / max(tokens, 1)}
-            if self.bytes_per_token(split) is not None:
-                row = {"text": row["text"], "bits_per_byte": nll / math.log(2) / size, "bytes": size}
-            row |= {"nll": nll, "scored": int(tokens), "correct": int(right)}
-            rows.append(row | ({"unknown": int(unknown[place])} if unknown[place] else {}))
-        return rows
+        unknown = stream.encoded.ids == self.facts.unk_id
+        correct = table["token_correct"].numpy()
+        return passages.rows(places, nats, unknown, correct, self.bytes_per_token(split) is not None)
 
 
 def _stream(split: Split) -> PackedText:
