@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from groundup.data.batching import Bucketed
+from groundup.data.examples import SplitToEncode
 from groundup.data.labelled import LabelledText
 from groundup.data.sources.source import GivenRows
 from groundup.errors import UserError
@@ -23,7 +24,9 @@ def tokenizer() -> Tokenizer:
 
 
 def labelled(tokenizer, rows, split="train", cache=None, labels=("no", "yes"), **words) -> LabelledText:
-    return LabelledText(tokenizer, GivenRows({split: rows}), split, Bucketed(**words), cache, labels=labels)
+    return LabelledText(
+        SplitToEncode(tokenizer, GivenRows({split: rows}), split, Bucketed(**words), cache, labels=labels)
+    )
 
 
 def shown(tokenizer, dataset) -> list[str]:

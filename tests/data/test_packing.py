@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from groundup.data.batching import Packed
+from groundup.data.examples import SplitToEncode
 from groundup.data.packing import PackedText
 from groundup.data.sources.source import GivenRows
 from groundup.errors import UserError
@@ -32,7 +33,7 @@ def documents(sizes: list[int]) -> list[str]:
 
 def packed(tokenizer, texts, length=8, cache=None, split="train", **words) -> PackedText:
     source = GivenRows({split: [{"text": text} for text in texts]})
-    return PackedText(tokenizer, source, split, Packed(length=length, **words), cache, seed=5)
+    return PackedText(SplitToEncode(tokenizer, source, split, Packed(length=length, **words), cache, seed=5))
 
 
 def examples(dataset: PackedText, epoch: int) -> list[dict]:
@@ -138,7 +139,7 @@ def test_documents_are_separated_and_a_single_one_is_not(tokenizer):
 
 def test_both_texts_of_a_pair_are_documents(tokenizer):
     source = GivenRows({"train": [{"text": ALPHABET[:3], "text_pair": ALPHABET[3:7]}]})
-    dataset = PackedText(tokenizer, source, "train", Packed(length=4), None)
+    dataset = PackedText(SplitToEncode(tokenizer, source, "train", Packed(length=4)))
     assert dataset.documents == 2 and dataset.size == 9
 
 
@@ -225,7 +226,7 @@ class Generated(GivenRows):
 
 def test_memory_does_not_grow_with_a_streamed_corpus(tmp_path):
     tracemalloc.start()
-    dataset = PackedText(ByteTokenizer(), Generated(10_000, 3000), "train", Packed(), Cache(tmp_path))
+    dataset = PackedText(SplitToEncode(ByteTokenizer(), Generated(10_000, 3000), "train", Packed(), Cache(tmp_path)))
     dataset.__getitems__([(0, index) for index in range(64)])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

@@ -10,6 +10,7 @@ import pytest
 from groundup.data.batching import Bucketed
 from groundup.data.collate import Collator
 from groundup.data.encoding import EncodedText
+from groundup.data.examples import SplitToEncode
 from groundup.data.facts import Facts
 from groundup.data.pairs import PairedText, PromptedText
 from groundup.data.sources.source import GivenRows
@@ -33,7 +34,7 @@ def tokenizer() -> Tokenizer:
 
 def paired(tokenizer, rows=ROWS, split="train", cache=None, form=PairedText, target=None, **words) -> PairedText:
     source = GivenRows({split: rows})
-    return form(tokenizer, source, split, Bucketed(**words), cache, target_tokenizer=target)
+    return form(SplitToEncode(tokenizer, source, split, Bucketed(**words), cache, target_tokenizer=target))
 
 
 def shown(tokenizer, dataset, key: str = "input_ids", order=None) -> list[str]:

@@ -4,24 +4,51 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from groundup.data.batching import Batching, Packed
-from groundup.data.encoding import text_roles
+from groundup.data.encoding import EncodedText, text_roles
 from groundup.data.facts import Scale
 from groundup.data.roles import Row
 from groundup.data.sources.source import Source
 from groundup.errors import UserError
+from groundup.system.cache import Cache
+from groundup.text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class SplitToEncode:
+    """A split of a source, and all that its examples are made with. In ``predict`` rows have no labels and no targets."""
+
+    tokenizer: Tokenizer
+    source: Source
+    split: str
+    batching: Any  # one of the examples' ``batchings``
+    cache: Cache | None = None
+    seed: int = 0
+    labels: Sequence[str] = ()
+    target_tokenizer: Tokenizer | None = None
+
+    @property
+    def predict(self) -> bool:
+        return self.split == "predict"
+
+    def encoded(self, tokenizer: Tokenizer | None = None, **settings: Any) -> EncodedText:
+        """Its texts as token ids, by a tokenizer of their own if one is given; settings as ``EncodedText.of`` takes them.
+
+        Raises UserError for a split without rows, but in ``predict``.
+        """
+        texts = EncodedText.of(self.source, self.split, tokenizer or self.tokenizer, self.cache, **settings)
+        if not (texts.rows or self.predict):
+            raise UserError(f"the {self.split} split is empty: it has no row")
+        return texts
 
 
 class Examples(ABC):
-    """The examples of a split, in the split's order. Which class a task trains on, the task says.
-
-    Built by ``TextData`` as ``(tokenizer, source, split, batching, cache, seed, labels, target_tokenizer)``; in the split
-    ``predict`` rows have no labels and no targets.
-    """
+    """The examples of a split, in the split's order. Which class a task trains on, the task says."""
 
     reads: ClassVar[tuple[str, ...]]  # roles of a row to answer; only the first must be there
     batchings: ClassVar[tuple[type, ...]]  # what can make batches of them
@@ -33,6 +60,9 @@ class Examples(ABC):
     words_apart: ClassVar[bool] = False  # whether each of a list of words is tokenized by itself
     cuts_text: ClassVar[bool] = False  # whether a running text can be given for a list of words, see ``of_text``
     spells: ClassVar[bool] = False  # whether an example has ``characters`` (T, L): how the word at a token is spelled
+
+    @abstractmethod
+    def __init__(self, given: SplitToEncode) -> None: ...
 
     @classmethod
     def check_batching(cls, batching: Batching) -> None:

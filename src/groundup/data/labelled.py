@@ -9,12 +9,10 @@ import numpy as np
 
 from groundup.data.batching import Bucketed, TokenBudget
 from groundup.data.encoding import TEXT_ROLES, EncodedText
-from groundup.data.examples import Examples
+from groundup.data.examples import Examples, SplitToEncode
 from groundup.data.roles import check_columns
 from groundup.data.sources.source import Source, label_names
 from groundup.errors import UserError
-from groundup.system.cache import Cache
-from groundup.text.tokenizer import Tokenizer
 
 
 class LabelledText(Examples):
@@ -40,38 +38,24 @@ class LabelledText(Examples):
     def label_names(cls, source: Source) -> tuple[tuple[str, ...], tuple[int, ...]]:
         return label_names(source)
 
-    def __init__(
-        self,
-        tokenizer: Tokenizer,
-        source: Source,
-        split: str,
-        batching: Bucketed | TokenBudget,
-        cache: Cache | None,
-        seed: int = 0,
-        labels: Sequence[str] = (),
-        target_tokenizer: Tokenizer | None = None,
-    ) -> None:
-        self.encoded = encoded = EncodedText.of(
-            source, split, tokenizer, cache, stream=False, close=False, label=self.learns
-        )
-        if encoded.rows == 0 and split != "predict":
-            raise UserError(f"the {split} split is empty: it has no row")
-        self.cls_id, self.sep_id = tokenizer.cls_id, tokenizer.sep_id
+    def __init__(self, given: SplitToEncode) -> None:
+        self.encoded = encoded = given.encoded(label=self.learns)
+        self.cls_id, self.sep_id = given.tokenizer.cls_id, given.tokenizer.sep_id
         full = np.diff(encoded.offsets).reshape(encoded.rows, encoded.parts)
-        self.kept = _share(full, batching.max_length - 1 - encoded.parts)  # (rows, parts) tokens that stay
-        self.heads = _heads(batching.truncation or "head", self.kept, full)
+        self.kept = _share(full, given.batching.max_length - 1 - encoded.parts)  # (rows, parts) tokens that stay
+        self.heads = _heads(given.batching.truncation or "head", self.kept, full)
         self.truncated_rows = np.any(self.kept < full, axis=1)  # (rows,) bool
         self._lengths = self.kept.sum(axis=1) + 1 + encoded.parts
-        self.targets = None if split == "predict" else self.targets_of(source, labels, split)
+        self.targets = None if given.predict else self.targets_of(given)
         self.weights = None
-        if split == "train" and source.weighted:
-            self.weights = np.array([row.get("weight", 1.0) for row in source.rows(split)], dtype=np.float64)
+        if given.split == "train" and given.source.weighted:
+            self.weights = np.array([row.get("weight", 1.0) for row in given.source.rows("train")], dtype=np.float64)
 
-    def targets_of(self, source: Source, labels: Sequence[str], split: str) -> np.ndarray:
+    def targets_of(self, given: SplitToEncode) -> np.ndarray:
         """What is to be answered for each row: its class (rows,) int64."""
         if len(self.encoded.labels) > self.encoded.rows:
-            raise UserError(f"the {split} split has lists of labels: try task=multilabel")
-        return _targets(self.encoded, labels, split)
+            raise UserError(f"the {given.split} split has lists of labels: try task=multilabel")
+        return _targets(self.encoded, given.labels, given.split)
 
     def __len__(self) -> int:
         return self.encoded.rows

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from groundup.data.batching import Packed
-from groundup.data.encoding import EncodedText, text_roles
-from groundup.data.examples import Examples
+from groundup.data.encoding import text_roles
+from groundup.data.examples import Examples, SplitToEncode
 from groundup.data.seeding import mix
-from groundup.data.sources.source import Source
 from groundup.errors import UserError
-from groundup.system.cache import Cache
-from groundup.text.tokenizer import Tokenizer
 
 EVALUATION = -1  # the "epoch" in which documents stand in their own order and every token but the first is scored
 
@@ -78,23 +74,12 @@ class PackedText(Examples):
     batchings = (Packed,)
     without_labels = True
 
-    def __init__(
-        self,
-        tokenizer: Tokenizer,
-        source: Source,
-        split: str,
-        batching: Packed,
-        cache: Cache | None,
-        seed: int = 0,
-        labels: Sequence[str] = (),
-        target_tokenizer: Tokenizer | None = None,
-    ) -> None:
-        stream, roles = split != "predict", text_roles(source)
-        self.encoded = EncodedText.of(source, split, tokenizer, cache, stream=stream, close=True, roles=roles)
-        self.size, self.length = len(self.encoded.ids), batching.length
-        self.rows_apart, self.mask_documents, self.seed = split == "predict", batching.mask_documents, seed
+    def __init__(self, given: SplitToEncode) -> None:
+        self.encoded = given.encoded(stream=not given.predict, close=True, roles=text_roles(given.source))
+        self.size, self.length = len(self.encoded.ids), given.batching.length
+        self.rows_apart, self.mask_documents, self.seed = given.predict, given.batching.mask_documents, given.seed
         if self.size < 2 and not self.rows_apart:
-            raise UserError(f"the {split} split has no text to learn from ({self.size} tokens)")
+            raise UserError(f"the {given.split} split has no text to learn from ({self.size} tokens)")
         self.documents = len(self.encoded.offsets) - 1
         # One window less than would fit, so that the phase may be anything up to a window's length.
         self.windows = max(1, self.size // self.length - 1)

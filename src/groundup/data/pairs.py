@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -13,12 +13,9 @@ import numpy as np
 from groundup.data.batching import Bucketed, TokenBudget
 from groundup.data.collate import IGNORE
 from groundup.data.encoding import PAIR_ROLES, EncodedText
-from groundup.data.examples import Examples
+from groundup.data.examples import Examples, SplitToEncode
 from groundup.data.roles import check_columns
 from groundup.data.sources.source import Source
-from groundup.errors import UserError
-from groundup.system.cache import Cache
-from groundup.text.tokenizer import Tokenizer
 
 ROOM = 10  # tokens that every output may have, however short its source
 
@@ -86,31 +83,16 @@ class PairedText(Examples):
     def learned_roles(cls, source: Source) -> tuple[str, ...]:
         return PAIR_ROLES
 
-    def __init__(
-        self,
-        tokenizer: Tokenizer,
-        source: Source,
-        split: str,
-        batching: Bucketed | TokenBudget,
-        cache: Cache | None,
-        seed: int = 0,
-        labels: Sequence[str] = (),
-        target_tokenizer: Tokenizer | None = None,
-    ) -> None:
+    def __init__(self, given: SplitToEncode) -> None:
+        tokenizer, batching = given.tokenizer, given.batching
         self.bos_id, self.eos_id, self.sep_id = tokenizer.bos_id, tokenizer.eos_id, tokenizer.sep_id
-        roles = PAIR_ROLES[:1] if split == "predict" else PAIR_ROLES
-        tokenizers = {"source": tokenizer, "target": target_tokenizer or tokenizer}
-        texts = {
-            role: EncodedText.of(source, split, tokenizers[role], cache, stream=False, close=True, roles=(role,))
-            for role in roles
-        }
-        if texts["source"].rows == 0 and split != "predict":
-            raise UserError(f"the {split} split is empty: it has no row")
         room = batching.max_length + 1 - self.special  # what takes the place of <eos> is of the room
-        self.source = Side(texts["source"], tokenizer.unk_id, room, batching.truncation or "head")
+        texts = given.encoded(close=True, roles=("source",))
+        self.source = Side(texts, tokenizer.unk_id, room, batching.truncation or "head")
         self.target = None
-        if "target" in texts:
-            self.target = Side(texts["target"], tokenizer.unk_id, batching.max_length, "head")
+        if not given.predict:
+            texts = given.encoded(given.target_tokenizer, close=True, roles=("target",))
+            self.target = Side(texts, tokenizer.unk_id, batching.max_length, "head")
 
     def __len__(self) -> int:
         return len(self.source.lengths)

@@ -10,13 +10,10 @@ import numpy as np
 from groundup.data.answers import Answer
 from groundup.data.batching import Bucketed, TokenBudget
 from groundup.data.collate import IGNORE
-from groundup.data.encoding import EncodedText
-from groundup.data.examples import Examples
+from groundup.data.examples import Examples, SplitToEncode
 from groundup.data.roles import Row, check_columns
 from groundup.data.sources.source import Source
 from groundup.errors import UserError
-from groundup.system.cache import Cache
-from groundup.text.tokenizer import Tokenizer
 
 QUESTION, QUESTION_SHARED, CONTEXT, CONTEXT_SHARED = range(4)  # token_type_ids; <cls> and <sep> are of the question
 _SPECIAL = 3  # <cls> question <sep> window <sep>
@@ -51,25 +48,12 @@ class QuestionWindows(Examples):
     def learned_roles(cls, source: Source) -> tuple[str, ...]:
         return ("context", "question")
 
-    def __init__(
-        self,
-        tokenizer: Tokenizer,
-        source: Source,
-        split: str,
-        batching: Bucketed | TokenBudget,
-        cache: Cache | None,
-        seed: int = 0,
-        labels: Sequence[str] = (),
-        target_tokenizer: Tokenizer | None = None,
-    ) -> None:
-        self.encoded = encoded = EncodedText.of(
-            source, split, tokenizer, cache, stream=False, close=False, roles=self.reads, spans=True
-        )
-        if encoded.rows == 0 and split != "predict":
-            raise UserError(f"the {split} split is empty: it has no row")
+    def __init__(self, given: SplitToEncode) -> None:
+        self.encoded = encoded = given.encoded(roles=self.reads, spans=True)
         if encoded.parts != len(self.reads):
             raise UserError("a question is answered out of a context, and there is none. Try context=COLUMN")
-        self.cls_id, self.sep_id = tokenizer.cls_id, tokenizer.sep_id
+        self.cls_id, self.sep_id = given.tokenizer.cls_id, given.tokenizer.sep_id
+        batching = given.batching
         half = (batching.max_length - _SPECIAL) // 2
         overlap = batching.max_length // 4 if batching.overlap is None else batching.overlap
         if overlap >= batching.max_length - _SPECIAL - half:
@@ -90,7 +74,7 @@ class QuestionWindows(Examples):
         number = np.arange(len(self.row)) - np.repeat(np.cumsum(self.windows) - self.windows, self.windows)
         self.begin = number * (self.room - overlap)[self.row]  # (windows,) first token of the context
         self.size = np.minimum(self.room[self.row], sizes[self.row, 1] - self.begin)
-        self.targets = None if split == "predict" else self._targets(source.rows(split))  # (rows, 2) tokens
+        self.targets = None if given.predict else self._targets(given.source.rows(given.split))  # (rows, 2) tokens
 
     def __len__(self) -> int:
         return len(self.row)

@@ -10,15 +10,12 @@ from typing import Any
 import numpy as np
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from groundup.data.batching import Batching, Bucketed, TokenBudget
+from groundup.data.batching import Bucketed, TokenBudget
 from groundup.data.collate import IGNORE
-from groundup.data.encoding import EncodedText
-from groundup.data.examples import Examples
+from groundup.data.examples import Examples, SplitToEncode
 from groundup.data.roles import Row
 from groundup.data.sources.source import Source
 from groundup.errors import UserError
-from groundup.system.cache import Cache
-from groundup.text.tokenizer import Tokenizer
 from groundup.text.word_bytes import spelled
 from groundup.text.words import word_spans
 
@@ -68,35 +65,25 @@ class TaggedText(Examples):
         names = sorted(counts, key=lambda name: (name != "O", name))
         return tuple(names), tuple(counts[name] for name in names)
 
-    def __init__(
-        self,
-        tokenizer: Tokenizer,
-        source: Source,
-        split: str,
-        batching: Batching,
-        cache: Cache | None,
-        seed: int = 0,
-        labels: Sequence[str] = (),
-        target_tokenizer: Tokenizer | None = None,
-    ) -> None:
-        assert isinstance(batching, self.batchings)
-        words = EncodedText.of(
-            source, split, tokenizer, cache, stream=False, close=False, roles=("tokens",), label="tags", apart=True
-        )
-        if words.rows == 0 and split != "predict":
-            raise UserError(f"the {split} split is empty: it has no row")
+    def __init__(self, given: SplitToEncode) -> None:
+        tokenizer = given.tokenizer
+        words = given.encoded(roles=("tokens",), label="tags", apart=True)
         self.words, self.unk_id, self.cls_id, self.sep_id = words, tokenizer.unk_id, tokenizer.cls_id, tokenizer.sep_id
         sizes = np.maximum(np.diff(words.offsets), 1)  # tokens of each word
         ends = np.concatenate([[0], np.cumsum(sizes)])
         begins = words.row_offsets[:-1]
-        room = ends[begins] + batching.max_length - 2
+        room = ends[begins] + given.batching.max_length - 2
         self.kept = np.minimum(np.searchsorted(ends, room, side="right") - 1, words.row_offsets[1:]) - begins
         self.truncated_rows = self.kept < np.diff(words.row_offsets)
         self._lengths = ends[begins + self.kept] - ends[begins] + 2
-        self.targets = None if split == "predict" else self._classes(labels, split)
+        self.targets = None if given.predict else self._classes(given.labels, given.split)
         numbers: dict[str, int] = {}  # a word is spelled once
         self.spellings = np.array(
-            [numbers.setdefault(word, len(numbers)) for row in source.rows(split) for word in row["tokens"]],
+            [
+                numbers.setdefault(word, len(numbers))
+                for row in given.source.rows(given.split)
+                for word in row["tokens"]
+            ],
             dtype=np.int32,
         )
         self.spelled = spelled([*numbers])

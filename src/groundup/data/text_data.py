@@ -12,7 +12,7 @@ from typing import Any
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from groundup.data.batching import Batching, BatchStream, EvaluationBatches, padding_share
-from groundup.data.examples import Examples
+from groundup.data.examples import Examples, SplitToEncode
 from groundup.data.facts import Facts
 from groundup.data.loading import Collate, StreamLoader
 from groundup.data.roles import Row, running_text
@@ -263,9 +263,9 @@ class TextData:
         return GivenRows({"predict": given}), "predict"
 
     def _encoded(self, source: Source, split: str, cache: Cache | None) -> Examples:
-        make: Any = self._make
         target = self.target_tokenizer if self._make.two_vocabularies else None
-        return make(self.tokenizer, source, split, self.batching, cache, self.seed, self._labels[0], target)
+        settings = (self.tokenizer, source, split, self.batching, cache, self.seed, self._labels[0], target)
+        return self._make(SplitToEncode(*settings))
 
     @cached_property
     def _first_plan(self) -> list:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from groundup.baselines.multilabel import OneAgainstRest
 from groundup.data.collate import Collator
+from groundup.data.examples import SplitToEncode
 from groundup.data.facts import Facts
 from groundup.data.labelled import LabelledText
 from groundup.data.loading import Collate
@@ -49,20 +49,22 @@ class MultiLabelledText(LabelledText):
     def label_names(cls, source: Source) -> tuple[tuple[str, ...], tuple[int, ...]]:
         return label_names(source, several=True)
 
-    def targets_of(self, source: Source, labels: Sequence[str], split: str) -> np.ndarray:
+    def targets_of(self, given: SplitToEncode) -> np.ndarray:
         """(rows, C) uint8."""
-        number = {name: place for place, name in enumerate(labels)}
-        targets = np.zeros((self.encoded.rows, len(labels)), dtype=np.uint8)
-        for row, given in enumerate(source.rows(split)):
-            if "label" not in given:
-                raise UserError(f"the {split} split has no labels: name the column that holds them, data.label=COLUMN")
-            for name in row_labels(given):
+        number = {name: place for place, name in enumerate(given.labels)}
+        targets = np.zeros((self.encoded.rows, len(given.labels)), dtype=np.uint8)
+        for place, row in enumerate(given.source.rows(given.split)):
+            if "label" not in row:
+                raise UserError(
+                    f"the {given.split} split has no labels: name the column that holds them, data.label=COLUMN"
+                )
+            for name in row_labels(row):
                 if name not in number:
                     raise UserError(
-                        f"row {row + 1} of the {split} split has the label '{name}', which training does not know: "
+                        f"row {place + 1} of the {given.split} split has the label '{name}', which training does not know: "
                         "mend the label, or remove it"
                     )
-                targets[row, number[name]] = 1
+                targets[place, number[name]] = 1
         return targets
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from groundup.baselines.regression import Ridge
 from groundup.data.collate import Collator, PairCollator
+from groundup.data.examples import SplitToEncode
 from groundup.data.facts import Facts, Scale
 from groundup.data.labelled import LabelledText
 from groundup.data.loading import Collate
@@ -46,13 +47,15 @@ class ScoredText(LabelledText):
     def label_names(cls, source: Source) -> tuple[tuple[str, ...], tuple[int, ...]]:
         return (), ()
 
-    def targets_of(self, source: Source, labels: Sequence[str], split: str) -> np.ndarray:
+    def targets_of(self, given: SplitToEncode) -> np.ndarray:
         """Scores (rows,) float64."""
         numbers = np.array([float(name) for name in self.encoded.label_names] or [np.nan])
         scores = np.where(self.encoded.labels < 0, np.nan, numbers[self.encoded.labels])
         if (wrong := np.flatnonzero(~np.isfinite(scores))).size:
-            raise UserError(f"row {wrong[0] + 1} of the {split} split has no finite score: mend it, or remove the row")
-        if split == "train" and len(numbers) < 3:
+            raise UserError(
+                f"row {wrong[0] + 1} of the {given.split} split has no finite score: mend it, or remove the row"
+            )
+        if given.split == "train" and len(numbers) < 3:
             said = f"the train split has {len(numbers)} different score{'s' if len(numbers) > 1 else ''}"
             if len(numbers) == 1:
                 raise UserError(f"{said}, {numbers[0]:g}: nothing can be learned of it. Try data.score=COLUMN")
