@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from groundup.data.sources.python_docs import Docstring
+from groundup.data.sources.library import Docstring
 from groundup.data.sources.python_docs_entities import count_names, kinds_of, make, tagged_sentences
 from groundup.data.sources.source import SPLITS
 

@@ -16,7 +16,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from groundup.data.roles import Row
-from groundup.data.sources.python_docs import MANUAL, Docstring, PythonDocs, docstrings_of, held_apart, sources
+from groundup.data.sources.library import MANUAL, Docstring, docstrings_of, sources
+from groundup.data.sources.python_docs import PythonDocs, held_apart
 from groundup.data.sources.source import SPLITS, Generated
 from groundup.text.clean import Clean
 from groundup.text.words import word_spans

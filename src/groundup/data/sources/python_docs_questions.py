@@ -14,7 +14,8 @@ from itertools import groupby
 from typing import Any
 
 from groundup.data.roles import Row
-from groundup.data.sources.python_docs import MANUAL, Docstring, PythonDocs, extract, heading_of, held_apart
+from groundup.data.sources.library import MANUAL, Docstring, extract
+from groundup.data.sources.python_docs import PythonDocs, heading_of, held_apart
 from groundup.data.sources.source import SPLITS, Generated, place
 from groundup.text.clean import Clean
 
