@@ -112,3 +112,15 @@ def test_constructors_speak_of_their_own_arguments():
                 texts = [node.value for node in ast.walk(raised) if isinstance(node, ast.Constant)]
                 found += [text for text in texts if re.search(r"\b(model|task|decoding)\.[a-z]", str(text))]
     assert [text for text in found if "groundup." not in text] == []
+
+
+def test_no_constructor_takes_what_it_does_not_use():
+    """A key of a configuration is an argument of a constructor: it must not be accepted in vain."""
+    found = []
+    for name, file in modules().items():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and node.name == "__init__" and not node.decorator_list:
+                taken = {argument.arg for argument in (*node.args.args[1:], *node.args.kwonlyargs)}
+                used = {part.id for line in node.body for part in ast.walk(line) if isinstance(part, ast.Name)}
+                found += [f"{name}, line {node.lineno}: {argument}" for argument in taken - used]
+    assert found == []

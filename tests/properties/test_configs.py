@@ -7,10 +7,12 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from itertools import product
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+import groundup
 from groundup.config.check import check
 from groundup.config.compose import compose_with_choices
 from groundup.config.files import conf_dir, groups, left_empty, target_of
@@ -112,6 +114,23 @@ def test_what_tasks_bring_for_one_verb_cannot_be_chosen_in_another(verb, word):
     with pytest.raises(UserError, match=f"^{word}: groundup {verb} has no group '{group}'. {group} is for groundup"):
         compose_with_choices(verb, [word])
     assert not re.search(rf"^  {group}\b", manual(verb, "", conf_dir()), re.MULTILINE)
+
+
+def read_by_hand(node: Mapping) -> Iterator[str]:
+    """Keys of nodes that no constructor takes."""
+    for key, value in node.items():
+        if not (isinstance(value, Mapping) and "_target_" in value):
+            yield key
+            yield from read_by_hand(value) if isinstance(value, Mapping) else ()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_key_is_read_by_the_code_or_by_another_key(stage):
+    """Those of a node with a ``_target_`` are arguments of its constructor, see ``test_architecture.py``."""
+    others = re.findall(r"\$\{[^}]*\}", "".join(file.read_text("utf-8") for file in conf_dir().rglob("*.yaml")))
+    code = " ".join([*others, *(file.read_text("utf-8") for file in Path(groundup.__file__).parent.rglob("*.py"))])
+    keys = {*read_by_hand(composed(stage, *STAGES[stage])[0])}
+    assert [key for key in sorted(keys) if not re.search(rf"""\.{key}\b|\b{key}\.|["']{key}["']|,{key},""", code)] == []
 
 
 @pytest.mark.parametrize("name", groups(conf_dir())["experiment"])
