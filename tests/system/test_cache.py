@@ -132,7 +132,7 @@ def test_a_whole_folder_that_another_process_put_there_stays(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "edited", ["clean.py", "files.py", "reading.py", "parquet.py", "roles.py", "encoding.py", "learn.py"]
+    "edited", ["clean.py", "files.py", "reading.py", "parquet.py", "roles.py", "rows.py", "encoding.py", "learn.py"]
 )
 def test_an_edit_of_the_code_that_makes_ids_changes_the_key(monkeypatch, edited):
     digest = cache_module._digest

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tokenizers
 
-from groundup.data.roles import running_text
+from groundup.data.rows import running_text
 from groundup.data.sources.source import Source
 from groundup.system.cache import Cache, code_version
 from groundup.text.pieces import cut

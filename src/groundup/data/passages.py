@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from groundup.data.encoding import text_roles
-from groundup.data.roles import running_text
+from groundup.data.rows import running_text
 from groundup.data.sources.source import Source
 from groundup.text.pieces import cut
 from groundup.text.tokenizer import Tokenizer

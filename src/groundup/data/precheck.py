@@ -13,7 +13,8 @@ from typing import Any
 
 from groundup.config.signatures import options_of
 from groundup.data.reading import Reading, format_of, read
-from groundup.data.roles import ROLES, check_columns, in_row, kind_of, usual_column
+from groundup.data.roles import ROLES, check_columns, kind_of
+from groundup.data.rows import in_row, usual_column
 from groundup.data.sources.few_labels import FewLabels
 from groundup.data.sources.files import FILES, UNLABELLED, Files, with_other_files
 from groundup.data.sources.source import SPLITS

@@ -15,7 +15,8 @@ from groundup.data.batching import Batching, BatchStream, EvaluationBatches, pad
 from groundup.data.examples import Examples, SplitToEncode
 from groundup.data.facts import Facts
 from groundup.data.loading import Collate, StreamLoader
-from groundup.data.roles import Row, running_text
+from groundup.data.roles import Row
+from groundup.data.rows import running_text
 from groundup.data.seeding import mix
 from groundup.data.sources.few_labels import AllText
 from groundup.data.sources.source import GivenRows, Source, alike

@@ -11,7 +11,8 @@ import numpy as np
 
 from groundup.config.build import instantiate
 from groundup.config.tree import Config
-from groundup.data.roles import Row, roles
+from groundup.data.roles import Row
+from groundup.data.rows import roles
 from groundup.data.sources.source import Source
 from groundup.runs.folder import RunFolder
 from groundup.stages.build import task_class

@@ -12,7 +12,8 @@ from typing import Any
 from groundup.config.tree import Config
 from groundup.data.precheck import READING, for_predict
 from groundup.data.reading import Reading, format_of, read, suffix_of
-from groundup.data.roles import ROLES, roles
+from groundup.data.roles import ROLES
+from groundup.data.rows import roles
 from groundup.data.sources.files import FILES
 from groundup.errors import UserError
 from groundup.metrics.calibration import rescaled

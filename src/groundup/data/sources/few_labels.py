@@ -11,7 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from groundup.data.roles import KINDS, ROLES, Row, kind_of, running_text
+from groundup.data.roles import KINDS, ROLES, Row, kind_of
+from groundup.data.rows import running_text
 from groundup.data.sources.source import Source
 from groundup.errors import UserError
 from groundup.ranges import Count

@@ -16,7 +16,8 @@ from pydantic import Field
 
 from groundup.data.answers import check_clean
 from groundup.data.reading import Reading, read, suffix_of
-from groundup.data.roles import ROLES, Row, cleaned, columns_by_role, label_text, roles, usual_column
+from groundup.data.roles import ROLES, Row, columns_by_role
+from groundup.data.rows import cleaned, label_text, roles, usual_column
 from groundup.data.sources import hub as hugging_face
 from groundup.data.sources.python_docs import PythonDocs
 from groundup.data.sources.source import SPLITS, Source, Tally, place

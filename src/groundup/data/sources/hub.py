@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from groundup.data.reading import Located
-from groundup.data.roles import lookup, missing_column
+from groundup.data.rows import lookup, missing_column
 from groundup.data.sources.source import SPLITS
 from groundup.errors import UserError
 from groundup.system.cache import Cache

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from groundup.data.answers import check_clean
-from groundup.data.roles import Row, check_row, other_tasks, roles
+from groundup.data.roles import Row, other_tasks
+from groundup.data.rows import check_row, roles
 from groundup.errors import UserError
 from groundup.system.cache import Cache, code_version
 from groundup.text.clean import Clean
