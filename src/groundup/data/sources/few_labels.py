@@ -6,14 +6,14 @@ import hashlib
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from groundup.data.roles import KINDS, ROLES, Row, kind_of
 from groundup.data.rows import running_text
-from groundup.data.sources.source import Source
+from groundup.data.sources.source import AnewEachPass, Source
 from groundup.errors import UserError
 from groundup.ranges import Count
 from groundup.system.cache import Cache
@@ -42,7 +42,7 @@ class FewLabels(Source):
     def rows(self, split: str) -> Iterable[Row]:
         if split != "train":
             return self._source.rows(split)
-        return _Again(self._learned) if self.streaming else self._kept
+        return AnewEachPass(self._learned) if self.streaming else self._kept
 
     def fingerprint(self, split: str) -> str:
         own = self._source.fingerprint(split)
@@ -106,7 +106,7 @@ class AllText(Source):
         return self._source.splits()
 
     def rows(self, split: str) -> Iterable[Row]:
-        return _Again(self._train) if split == "train" else self._source.rows(split)
+        return AnewEachPass(self._train) if split == "train" else self._source.rows(split)
 
     def fingerprint(self, split: str) -> str:
         own = self._source.fingerprint(split)
@@ -134,7 +134,7 @@ class Taught(Source):
         return self._source.splits()
 
     def rows(self, split: str) -> Iterable[Row]:
-        return _Again(self._train) if split == "train" else self._source.rows(split)
+        return AnewEachPass(self._train) if split == "train" else self._source.rows(split)
 
     def fingerprint(self, split: str) -> str:
         own = self._source.fingerprint(split)
@@ -155,16 +155,6 @@ class Taught(Source):
         yield from self._source.rows("train")
         with open(self._file, encoding="utf-8") as file:
             yield from map(json.loads, file)
-
-
-class _Again:
-    """Rows that are made anew at each pass."""
-
-    def __init__(self, rows: Callable[[], Iterator[Row]]) -> None:
-        self._rows = rows
-
-    def __iter__(self) -> Iterator[Row]:
-        return self._rows()
 
 
 def nested_order(strata: Sequence[str], places: Sequence[bytes]) -> list[int]:

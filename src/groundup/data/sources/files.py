@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,7 +21,7 @@ from groundup.data.roles import ROLES, Row, columns_by_role
 from groundup.data.rows import cleaned, label_text, roles, usual_column
 from groundup.data.sources import hub as hugging_face
 from groundup.data.sources.python_docs import PythonDocs
-from groundup.data.sources.source import SPLITS, Source, Tally, place
+from groundup.data.sources.source import SPLITS, AnewEachPass, Source, Tally, place
 from groundup.errors import UserError
 from groundup.system.cache import Cache
 from groundup.text.clean import Clean
@@ -123,7 +124,7 @@ class Files(Source):
 
     def rows(self, split: str) -> Iterable[Row]:
         if self.streaming:
-            return _Stream(self, split)
+            return AnewEachPass(partial(self.read, split))
         if split not in self._rows:
             self.fingerprint(split)  # before they are read: an edit in between must not give old rows the new name
             self._rows[split] = list(self.read(split))
@@ -276,16 +277,6 @@ def with_other_files(saved: Mapping[str, Any], given: Mapping[str, Any]) -> dict
     A relative path starts where the command runs, not in the folder in which the run found its files.
     """
     return {"_target_": FILES, **{key: value for key, value in saved.items() if key not in _ROWS}, **given}
-
-
-class _Stream:
-    """Rows that are read anew at each pass."""
-
-    def __init__(self, source: Files, split: str) -> None:
-        self._source, self._split = source, split
-
-    def __iter__(self) -> Iterator[Row]:
-        return self._source.read(self._split)
 
 
 def _distinct(labels: Sequence[str]) -> list[str]:

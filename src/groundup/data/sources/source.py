@@ -7,7 +7,7 @@ import json
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -69,6 +69,16 @@ def place(content: str) -> float:
     It decides to which split a row belongs.
     """
     return int.from_bytes(hashlib.sha256(content.encode()).digest()[:8], "big") / 2**64
+
+
+class AnewEachPass:
+    """Rows that are made anew at each pass."""
+
+    def __init__(self, rows: Callable[[], Iterator[Row]]) -> None:
+        self._rows = rows
+
+    def __iter__(self) -> Iterator[Row]:
+        return self._rows()
 
 
 class Generated(Source):
