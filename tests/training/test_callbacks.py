@@ -23,6 +23,7 @@ from groundup.training.nan_guard import NanGuard
 from groundup.training.progress import Progress, fitting
 from groundup.training.resume import saved_step
 from groundup.training.step_logger import StepLogger, learning_rates
+from groundup.training.swa import SWA
 
 
 class Watch(Callback):
@@ -53,7 +54,7 @@ class Scores(Callback):
         pl_module.score = next(self.scores)
 
 
-# EMA
+# Averages of weights
 
 
 def test_average_is_validated_and_kept_as_best_but_not_trained_on(tmp_path: Path) -> None:
@@ -71,6 +72,45 @@ def test_average_is_validated_and_kept_as_best_but_not_trained_on(tmp_path: Path
         torch.testing.assert_close(watch.validations[-1][name], expected[name])
         assert torch.equal(best[name], watch.validations[-1][name])
         assert torch.equal(parameter, watch.steps[-1][name])
+
+
+def test_mean_of_the_last_steps_counts_each_alike_and_is_validated_from_its_beginning(tmp_path: Path) -> None:
+    watch = Watch()
+    task, _ = train(tmp_path / "swa", 12, accumulate=2, validate_every=4, ema=False, more=(SWA(start=0.5), watch))
+    plain, _ = train(tmp_path / "plain", 12, accumulate=2, validate_every=4, ema=False)
+    assert task.trace == plain.trace
+    differ = {step for (step, one), (_, other) in zip(task.validated, plain.validated, strict=True) if one != other}
+    assert differ == {8, 12}  # of 4, 8 and 12
+    for name, value in watch.validations[-1].items():
+        torch.testing.assert_close(value, torch.stack([weights[name] for weights in watch.steps[7:]]).mean(0))
+    assert all(torch.equal(value, watch.steps[-1][name]) for name, value in task.named_parameters())
+
+
+@pytest.mark.parametrize("stop", [3, 6, 9], ids=["before it begins", "where it begins", "in it"])
+def test_mean_of_the_last_steps_is_exact_on_resume(stop: int, tmp_path: Path) -> None:
+    train(tmp_path / "whole", 12, validate_every=None, ema=False, more=(SWA(start=0.5),))
+    train(tmp_path / "part", 12, validate_every=None, ema=False, more=(SWA(start=0.5), StopAt(stop)))
+    (tmp_path / "part" / "checkpoints" / "best.ckpt").unlink()
+    train(tmp_path / "part", 12, validate_every=None, ema=False, resume=True, more=(SWA(start=0.5),))
+    whole, part = (torch.load(tmp_path / name / "checkpoints" / "last.ckpt")["callbacks"] for name in ("whole", "part"))
+    averages = [one["SWA"]["average"] for one in (whole, part)]
+    assert all(torch.equal(averages[0][name], value) for name, value in averages[1].items())
+    assert len(averages[0]) == len(averages[1]) > 0
+
+
+def test_two_averages_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"callbacks\.ema: another average .* is validated and kept\. Try ~callbacks\.ema"
+    ):
+        train(tmp_path, 4, more=(SWA(),))
+
+
+class StopAt(Callback):
+    def __init__(self, step: int):
+        self.step = step
+
+    def on_train_batch_end(self, trainer, *_) -> None:
+        trainer.should_stop = trainer.should_stop or trainer.global_step == self.step
 
 
 def test_weights_come_back_after_an_interrupted_validation(tmp_path: Path) -> None:
@@ -268,11 +308,7 @@ def test_frozen_for_good_is_unknown_to_the_optimizer(tmp_path: Path) -> None:
 def test_freezing_is_exact_on_resume(tmp_path: Path) -> None:
     whole, _ = train(tmp_path / "whole", 12, more=(Freeze(until=7),))
 
-    class Stop(Callback):
-        def on_train_batch_end(self, trainer, *_) -> None:
-            trainer.should_stop = trainer.should_stop or trainer.global_step == 5
-
-    train(tmp_path / "part", 12, more=(Freeze(until=7), Stop()))
+    train(tmp_path / "part", 12, more=(Freeze(until=7), StopAt(5)))
     part, _ = train(tmp_path / "part", 12, resume=True, more=(Freeze(until=7),))
     assert part.trace == whole.trace[5:]
 

@@ -125,6 +125,7 @@ KEYS: dict[str, Template] = {
     "patience early_stopping_patience": "callbacks=[default,early_stopping] callbacks.early_stopping.patience={}",
     "early_stopping early_stop": {"true": "callbacks=[default,early_stopping]"},
     "ema use_ema": {"true": "callbacks=[default,ema]"},
+    "swa use_swa stochastic_weight_avg": {"true": "callbacks=[default,swa]"},
     "ema_decay": "callbacks=[default,ema] callbacks.ema.decay={}",
     "metric_for_best_model monitor_metric best_metric": "monitor=validation/{metric}",
     "wandb_project": "wandb.project={}",

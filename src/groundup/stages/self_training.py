@@ -16,7 +16,7 @@ from groundup.errors import UserError
 from groundup.stages.build import task_class, task_word
 from groundup.stages.loading import load_run
 from groundup.system.files import write_text
-from groundup.training.ema import EMA
+from groundup.training.averaging import WeightAverage
 from groundup.training.mean_teacher import MeanTeacher
 
 log = logging.getLogger(__name__)
@@ -40,13 +40,13 @@ def check_self_training(cfg: Config, source: Source) -> None:
 def mean_teacher(cfg: Config) -> MeanTeacher | None:
     """What ``self_training=mean_teacher`` adds to the callbacks of a training; None where another way is asked for, or none.
 
-    Raises UserError beside ``callbacks.ema``: which average would be validated?
+    Raises UserError beside ``callbacks.ema`` and ``callbacks.swa``: which average would be validated?
     """
     made = instantiate(cfg.self_training, "self_training") if cfg.get("self_training") else None
     if not isinstance(made, MeanTeacher):
         return None
     for name, node in (cfg.get("callbacks") or {}).items():
-        if node and issubclass(resolve(node.get("_target_"), f"callbacks.{name}"), EMA):
+        if node and issubclass(resolve(node.get("_target_"), f"callbacks.{name}"), WeightAverage):
             raise UserError(
                 "self_training=mean_teacher validates and keeps an average of the weights already: the teacher. Try "
                 f"~callbacks.{name}"

@@ -17,7 +17,7 @@ from groundup.metrics.estimate import Direction, direction
 from groundup.ranges import Count
 from groundup.runs.checkpoints import BEST, LAST
 from groundup.system.signals import EXIT_CODES, Interrupted, on_signals
-from groundup.training.ema import EMA
+from groundup.training.averaging import WeightAverage
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class Checkpoints(Checkpoint):
             raise Interrupted(self._signal or "SIGTERM", trainer.global_step)
 
     def _save_best(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        with EMA.weights_for_use(trainer, pl_module):
+        with WeightAverage.weights_for_use(trainer, pl_module):
             trainer.save_checkpoint(self.folder / BEST, weights_only=True)
         self.best_step = trainer.global_step
 

@@ -39,9 +39,8 @@ class MeanTeacher(EMA):
     Source: Tarvainen and Valpola 2017; there the teacher has noise, too. The ramp as in Laine and Aila 2017.
     """
 
-    refusal: ClassVar[str] = (
-        "self_training=mean_teacher averages whole tensors, and trainer=fsdp shards them. Try trainer=ddp"
-    )
+    name: ClassVar[str] = "self_training=mean_teacher"
+    advice: ClassVar[str] = "trainer=ddp"
 
     def __init__(self, weight: Annotated[float, Field(ge=0)] = 1.0, ramp: Share = 0.3, decay: Rate = 0.99):
         super().__init__(decay)

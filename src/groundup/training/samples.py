@@ -15,7 +15,7 @@ from pydantic import Field
 from groundup.decoding.sampling import Sampler
 from groundup.ranges import Count
 from groundup.system.files import write_text
-from groundup.training.ema import EMA
+from groundup.training.averaging import WeightAverage
 
 log = logging.getLogger(__name__)
 _RULE = "\n" + "-" * 80 + "\n"
@@ -67,7 +67,7 @@ class Samples(Callback):
             self._write(trainer, self._continuations(trainer, pl_module))
 
     def _continuations(self, trainer: Trainer, task: Any) -> list[str]:
-        with EMA.weights_for_use(trainer, task):
+        with WeightAverage.weights_for_use(trainer, task):
             return [
                 prompt + "".join(task.continuation(prompt, self.sampler, seed=self.seed + number))
                 for number, prompt in enumerate(self.prompts)
