@@ -66,6 +66,17 @@ def test_a_run_is_used_and_gone_on_from_without_the_file(run, groundup, data_ove
     torch.testing.assert_close(embedding(heir)[1], embedding(run)[1], atol=1e-6, rtol=0)
 
 
+def test_vectors_can_be_kept_as_they_are_while_the_rest_learns(run, groundup, data_overrides, file):
+    folder = groundup(
+        "finetune", *data_overrides, *SMALL, "model=bilstm_encoder", "size=nano", f"model.vectors={file}", "budget.steps=3",
+        "optimizer.lr=0.1", "callbacks=[default,freeze]", "callbacks.freeze.what=model.embedding",
+    )  # fmt: skip
+    torch.testing.assert_close(embedding(folder)[1], embedding(run)[1], atol=1e-6, rtol=0)  # there they hardly move
+    last = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    trained = {name for group in last["optimizer_states"][0]["param_groups"] for name in group["names"]}
+    assert {*last["state_dict"]} - trained == {"model.embedding.weight"}
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
