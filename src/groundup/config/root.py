@@ -146,6 +146,10 @@ class Root(Strict):
     format: Literal["md", "latex", "csv"] = "md"
     # Planning a training.
     verb: Literal["pretrain", "finetune"] | None = None
+    # Reports.
+    folders: list[str] = []
+    serve: bool = False
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
     # Listing runs.
     where: list[str] = []
     most: Count | None = None

@@ -26,7 +26,12 @@ from groundup.system.signals import Interrupted, ending_in_order
 from groundup.system.streams import visible
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
-RUNS_FLAGS = {"--remove-failed": "remove_failed=true", "--yes": "ask=false", "--inside": "inside=true"}
+FLAGS = {
+    "--remove-failed": "remove_failed=true",
+    "--yes": "ask=false",
+    "--inside": "inside=true",
+    "--serve": "serve=true",
+}
 
 
 @dataclass
@@ -100,8 +105,17 @@ def for_steps(arguments: list[str]) -> list[str]:
 
 def for_compare(arguments: list[str]) -> list[str]:
     """``compare RUN RUN --format latex`` as keys: Hydra knows no word without one."""
-    words = re.sub(r"--format[\0=]", "format=", "\0".join(arguments)).split("\0")
-    runs = [
+    return with_list("runs", re.sub(r"--format[\0=]", "format=", "\0".join(arguments)).split("\0"))
+
+
+def for_report(arguments: list[str]) -> list[str]:
+    """``report RUN`` and ``report --serve`` as keys."""
+    return with_list("folders", [FLAGS.get(word, word) for word in arguments])
+
+
+def with_list(key: str, words: list[str]) -> list[str]:
+    """Words without a key, which name folders, as the list ``key``."""
+    named = [
         word
         for before, word in zip(["", *words], words, strict=False)
         if word
@@ -109,8 +123,8 @@ def for_compare(arguments: list[str]) -> list[str]:
         and before not in (*TAKE_A_WORD, "-c", "--cfg", "-i", "--info")
         and (not OVERRIDE.fullmatch(word) or Path(word).is_dir())
     ]
-    listed = [f"runs=[{','.join(literal(word) for word in runs)}]"] if runs else []
-    return [word for word in words if word and word not in runs] + listed
+    listed = [f"{key}=[{','.join(literal(word) for word in named)}]"] if named else []
+    return [word for word in words if word and word not in named] + listed
 
 
 def for_runs(arguments: list[str]) -> list[str]:
@@ -118,7 +132,7 @@ def for_runs(arguments: list[str]) -> list[str]:
     from groundup.config.files import conf_dir, stage_keys
 
     own = {"hydra", *stage_keys(conf_dir(), "runs")}
-    words = [RUNS_FLAGS.get(word, word) for word in arguments]
+    words = [FLAGS.get(word, word) for word in arguments]
     match = {word: OVERRIDE.fullmatch(word) for word in words}
     conditions = [word for word in words if (found := match[word]) and found[1].partition(".")[0] not in own]
     listed = [f"where=[{','.join(literal(word) for word in conditions)}]"] if conditions else []
@@ -145,6 +159,7 @@ def for_several_sets(arguments: list[str]) -> list[str]:
 AS_KEYS = {
     "pipeline": for_steps,
     "compare": for_compare,
+    "report": for_report,
     "evaluate": for_several_sets,
     "runs": for_runs,
     "plan": for_plan,

@@ -53,8 +53,11 @@ def write_report(run: RunFolder) -> Path:
     return run.report
 
 
-def environment() -> Environment:
-    """The templates, which escape every value. Of what they make, a browser runs our own script and nothing else."""
+def environment(*scripts: str, more: str = "") -> Environment:
+    """The templates, which escape every value. Of what they make, a browser runs our own script and nothing else.
+
+    ``scripts``: files that the page includes, one after the other; ``page.js`` by default. ``more``: what its policy allows besides.
+    """
     jinja = Environment(
         loader=PackageLoader("groundup.report"),
         autoescape=True,
@@ -62,9 +65,9 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    script = jinja.get_template("page.js").render()
+    script = "".join(jinja.get_template(name).render() for name in scripts or ("page.js",))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    policy = f"default-src 'none'; {more}style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     jinja.globals["policy"] = policy
     jinja.filters |= {
         "one_line": _one_line,

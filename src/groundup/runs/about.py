@@ -15,18 +15,19 @@ LONGEST = 24  # characters of a value in a name
 LONGEST_NAME = 120  # W&B takes 128
 
 
-def choices_of(run: RunFolder) -> dict[str, str]:
-    """The choices of a run that say what it is, without those that stand for something inherited (``_same_as_run``)."""
-    chosen = run.status().get("choices")
+def choices_of(status: Mapping[str, Any]) -> dict[str, str]:
+    """The choices that say what a run is, by its ``status.json``; without those that stand for something inherited."""
+    chosen = status.get("choices")
     known = chosen if isinstance(chosen, Mapping) else {}
     return {group: known[group] for group in GROUPS if isinstance(known.get(group), str) and known[group][:1] != "_"}
 
 
 def name_of(run: RunFolder) -> str:
     """``trec6 cnn_encoder tiny dropout=0.5 seed=2``: what was chosen, then what was typed, then the seed."""
-    choices = choices_of(run)
+    status = run.status()
+    choices = choices_of(status)
     parts = [choices[group] for group in NAMED if group in choices]
-    typed = run.status().get("overrides")
+    typed = status.get("overrides")
     for word in typed if isinstance(typed, list) else ():
         key, _, value = str(word).lstrip("+~").partition("=")
         if key not in GROUPS and key.partition(".")[0].partition("/")[0] not in UNTOLD:
@@ -46,7 +47,7 @@ def facts_of(run: RunFolder) -> dict[str, Any]:
     data = {split: one for split, one in (provenance.get("data") or {}).items() if isinstance(one, Mapping)}
     git = provenance.get("git") or {}
     facts = {
-        "choice": choices_of(run),
+        "choice": choices_of(run.status()),
         "parameters": provenance.get("parameters"),
         "data_fingerprint": next((one.get("fingerprint") for one in data.values()), None),
         "commit": git.get("sha"),

@@ -114,9 +114,10 @@ class Wandb:
         os.environ["WANDB_SILENT"] = "true"
         if wandb.run is not None:  # a job in the same process died without closing its run
             wandb.finish(exit_code=1)
-        stage = run.status().get("stage")
+        status = run.status()
+        stage = status.get("stage")
         named = [stage] if isinstance(stage, str) else []
-        tags = dict.fromkeys([*self.tags, *named, *choices_of(run).values()])
+        tags = dict.fromkeys([*self.tags, *named, *choices_of(status).values()])
         about = {
             **asdict(self),
             "name": self.name or name_of(run),

@@ -3,86 +3,21 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from groundup.config.quoting import is_quoted
 from groundup.config.tree import Config
 from groundup.errors import UserError
-from groundup.report.table import estimates, main_metrics
-from groundup.runs.folder import RunFolder
+from groundup.report.listing import HEAD, Listed, as_size, without_inner
 from groundup.runs.job import Job
 from groundup.runs.reference import newest_runs
 from groundup.system.streams import visible
 
 log = logging.getLogger(__name__)
-HEAD = ("started", "stage", "data", "model", "state", "score", "size", "run")
-UNITS = ("B", "kB", "MB", "GB", "TB")
-
-
-class Listed:
-    """A run as a row. A damaged file of one run does not hide the others."""
-
-    def __init__(self, folder: RunFolder) -> None:
-        self.folder = folder
-        self.status: Mapping[str, Any] = folder.status()
-
-    def said(self, key: str) -> str | None:
-        """What the run was given for a key of its configuration; of a group, its choice. ``stage`` and ``state``, too."""
-        if key in ("stage", "state"):
-            return self.status.get(key)
-        choices = self.status.get("choices")
-        if isinstance(choices, Mapping) and choices.get(key) is not None:
-            return str(choices[key])
-        value: Any = self.config
-        for part in key.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else None
-        return None if value is None or isinstance(value, Mapping) else written(value)
-
-    @cached_property
-    def config(self) -> Mapping[str, Any]:
-        try:
-            return self.folder.read_config()
-        except (UserError, OSError):
-            return {}
-
-    @cached_property
-    def score(self) -> str:
-        """The first of the main figures, of test where there is one: ``accuracy 0.8940``."""
-        try:
-            found = estimates(self.folder.read_json("metrics.json", {}))
-        except Exception:  # whatever a damaged file holds
-            return "-"
-        name = next(iter(main_metrics({"": found})), None)
-        return "-" if name is None else f"{name} {str(found[name]).partition(' [')[0]}"
-
-    @cached_property
-    def size(self) -> int:
-        """Bytes on disk; what a link points to is not counted."""
-        total = 0
-        for top, _, names in os.walk(self.folder.path):
-            for name in names:
-                try:
-                    total += os.lstat(os.path.join(top, name)).st_size
-                except OSError:  # it has just gone
-                    continue
-        return total
-
-    def cells(self) -> tuple[str, ...]:
-        chosen = self.status.get("choices")
-        choices = chosen if isinstance(chosen, Mapping) else {}
-        model = choices.get("model") or choices.get("baseline") or choices.get("experiment")
-        started = self.status.get("started")
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(started)) if isinstance(started, int | float) else "-"
-        named = (self.status.get("stage"), choices.get("data"), model, self.status.get("state"))
-        return when, *(str(word or "-") for word in named), self.score, as_size(self.size), os.path.relpath(self.folder)
 
 
 def run(cfg: Config, job: Job) -> None:
@@ -125,12 +60,6 @@ def none_left(known: Sequence[Listed], key: str, pattern: str) -> str:
     return f"no run has {key}={pattern}; {there if values else f'none says {key}'}"
 
 
-def without_inner(found: Sequence[Listed]) -> list[Listed]:
-    """Without folds, members, steps and sets of other runs, whose folders lie in theirs."""
-    folders = {one.folder.path for one in found}
-    return [one for one in found if folders.isdisjoint(one.folder.path.parents)]
-
-
 def remove(failed: Sequence[Listed], logs: Path, ask: bool) -> None:
     """Deletes the folders, after a question if ``ask``. Raises UserError where nobody can be asked."""
     if not failed:
@@ -165,17 +94,3 @@ def aligned(lines: Sequence[Sequence[str]]) -> str:
         "  ".join([*(cell.ljust(width) for cell, width in zip(line[:-1], widths, strict=False)), line[-1]])
         for line in cells
     )
-
-
-def written(value: object) -> str:
-    """A value as the command line writes it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def as_size(count: float) -> str:
-    """Bytes in the unit that leaves one to three digits: ``1.4 GB``."""
-    for unit in UNITS:
-        if count < 999.5 or unit == UNITS[-1]:
-            break
-        count /= 1000
-    return f"{count:.0f} {unit}" if count >= 9.95 or unit == "B" else f"{count:.1f} {unit}"

@@ -28,8 +28,8 @@ function ticks(low, high, log) {
       for (const factor of many ? [1] : [1, 2, 5]) found.push(factor * 10 ** power);
     if (found.filter((tick) => tick >= low && tick <= high).length < 3) return ticks(low, high, false);
   } else {
-    const size = 10 ** Math.floor(Math.log10((high - low) / 4));
-    const step = [1, 2, 2.5, 5, 10].map((factor) => factor * size).find((step) => step * 4 >= high - low);
+    const size = 10 ** Math.floor(Math.log10((high - low) / 6));
+    const step = [1, 2, 2.5, 5, 10].map((factor) => factor * size).find((step) => step * 6 >= high - low);
     for (let i = Math.ceil(low / step); i <= high / step; i++) found.push(i * step);
   }
   return found.filter((tick) => tick >= low && tick <= high);
