@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from groundup.metrics.estimate import Estimate
-from groundup.metrics.sections import Section, Table, Trend
+from groundup.metrics.sections import Cell, Section, Table, Trend
 from groundup.report.table import Results, estimates, main_metrics, show_table
 
 
@@ -43,9 +43,14 @@ def _section(name: str, lines: Mapping[str, Mapping[int, Estimate]], numbers: li
         "with 95 % intervals."
     )
     points = {label: [(n, one.value, one.low, one.high) for n, one in line.items()] for label, line in lines.items()}
-    rows = [[label, *(str(line[n]) if n in line else "–" for n in numbers)] for label, line in lines.items()]
+    rows = [[label, *(_cell(line.get(n)) for n in numbers)] for label, line in lines.items()]
     table = Table({"": "word", **{f"{n:,}": "number" for n in numbers}}, rows)
     return Section("Learning curve", note, [Trend(title, "labelled rows, logarithmic", points), table])
+
+
+def _cell(estimate: Estimate | None) -> Cell:
+    value, _, interval = str(estimate or "–").partition(" ")
+    return Cell(value, below=[interval] if interval else [])
 
 
 def _all(known: Mapping[str, Mapping[int, Mapping[str, Estimate]]]) -> list[Mapping[str, Estimate]]:
