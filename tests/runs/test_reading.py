@@ -102,18 +102,20 @@ def test_a_run_with_links_does_not_go_on(name, tmp_path):
     require_own_files(run)
 
 
-def test_links_of_wandb_among_its_own_files_are_left_alone(tmp_path):
-    own = tmp_path / "wandb" / "offline-run-1" / "logs"
+@pytest.mark.parametrize("step", ["", "pretrained", "labelled_all/finetuned"])
+def test_links_of_wandb_among_its_own_files_are_left_alone(step, tmp_path):
+    wandb = tmp_path / step / "wandb"
+    own = wandb / "offline-run-1" / "logs"
     own.mkdir(parents=True)
-    (tmp_path / "wandb" / "latest-run").symlink_to("offline-run-1")
+    (wandb / "latest-run").symlink_to("offline-run-1")
     require_own_files(tmp_path)
     elsewhere = tmp_path.parent / f"{tmp_path.name}.log"
     elsewhere.write_text("of W&B", encoding="utf-8")
     (own / "debug-core.log").symlink_to(elsewhere)  # W&B makes it, so every run that was killed has one
     require_own_files(tmp_path)
     assert not (own / "debug-core.log").is_symlink() and elsewhere.read_text(encoding="utf-8") == "of W&B"
-    assert (tmp_path / "wandb" / "latest-run").is_symlink()
-    (tmp_path / "own").symlink_to(tmp_path / "wandb")
+    assert (wandb / "latest-run").is_symlink()
+    (tmp_path / "own").symlink_to(wandb)
     with pytest.raises(UserError, match="is a link to"):
         require_own_files(tmp_path)
 

@@ -145,15 +145,16 @@ def require_own_files(folder: Path) -> None:
     """Raises UserError unless a run holds only files and folders: a run that goes on must not write outside its folder.
 
     W&B makes links between its own files, and one to its log in the home folder. Those that stay inside its folder are
-    left alone, others below it are removed.
+    left alone, others below it are removed. Runs inside a run (folds, steps of a pipeline) have such a folder each.
     """
     for root, children, files in os.walk(folder):
         for name in children + files:
             path = Path(root, name)
             if path.is_symlink():
-                if _stays_in(path, folder / "wandb"):
+                home = next((one for one in path.parents if one.name == "wandb" and folder in one.parents), None)
+                if home and home.resolve() in path.resolve().parents:
                     continue
-                if not _below(path, folder / "wandb"):
+                if home is None:
                     raise UserError(
                         f"{path} is a link to {os.readlink(path)}, and a run that goes on writes only inside its folder. "
                         "Put there what it points to, or a copy"
@@ -190,15 +191,6 @@ def _loader(yaml) -> type:
     }
     Loader.add_implicit_resolver(*number_pattern())
     return Loader
-
-
-def _stays_in(link: Path, folder: Path) -> bool:
-    """Whether a link and what it points to lie in ``folder``, itself no link."""
-    return _below(link, folder) and folder.resolve() in link.resolve().parents
-
-
-def _below(path: Path, folder: Path) -> bool:
-    return not folder.is_symlink() and folder in path.parents
 
 
 def _first_line(error: Exception) -> str:
