@@ -43,7 +43,7 @@ def _section(name: str, lines: Mapping[str, Mapping[int, Estimate]], numbers: li
         "with 95 % intervals."
     )
     points = {label: [(n, one.value, one.low, one.high) for n, one in line.items()] for label, line in lines.items()}
-    rows = [[label, *(_cell(line.get(n)) for n in numbers)] for label, line in lines.items()]
+    rows: list[list[Cell | str]] = [[label, *(_cell(line.get(n)) for n in numbers)] for label, line in lines.items()]
     table = Table({"": "word", **{f"{n:,}": "number" for n in numbers}}, rows)
     return Section("Learning curve", note, [Trend(title, "labelled rows, logarithmic", points), table])
 
