@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from groundup import cli
+from groundup.baselines.linear import inverse_frequency
+from groundup.baselines.ngrams import count_rows
 from groundup.stages.ensemble import WORTH, chosen_weights, fit_weights, judged
 from groundup.stages.folds import OutOfFold
 from groundup.stages.loading import load_run
@@ -67,6 +69,17 @@ def test_every_train_row_is_answered_by_a_run_that_has_not_seen_it(kind, request
     assert "test/accuracy" in metrics and "validation/accuracy" not in metrics  # nothing else is held out
     assert "majority class" in read_json(folder / "baselines.json")
     assert "±" in (folder / "report.html").read_text()
+
+
+def test_a_classical_classifier_knows_n_grams_and_their_frequency_from_its_own_rows_alone(classical):
+    rows = lines(classical / "out_of_fold.jsonl")
+    for number in (1, 2, 3):
+        fitted = load_run(classical / f"fold_{number}").fitted
+        inside, outside = ([row for row in rows if (row["fold"] == number) is held] for held in (True, False))
+        theirs, ours = (count_rows(part, fitted.blocks).counts[0] for part in (inside, outside))
+        alone = {*theirs.names.tolist()} - {*ours.names.tolist()}
+        assert alone and not alone & {*fitted.names[0].tolist()}
+        assert fitted.idf[0].tolist() == inverse_frequency(ours.onto(fitted.names[0])).tolist()
 
 
 def test_vocabulary_and_order_are_those_of_the_fold(network, read_json):
