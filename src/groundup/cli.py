@@ -29,13 +29,6 @@ VERBS = {
     "continue restart": "Did you mean 'groundup resume'?",
 }
 
-# What people write, and what Hydra 1.3 understands.
-ALIASES = {
-    "+experiment=": "experiment=",
-    "hydra.launcher=": "hydra/launcher=",
-    "hydra.sweeper=": "hydra/sweeper=",
-}
-
 
 def usage() -> str:
     """The page of ``groundup --help``."""
@@ -45,7 +38,7 @@ def usage() -> str:
         "",
         "groundup VERB --help        the choices and keys of a verb",
         "groundup VERB --cfg job     the whole configuration, without running it",
-        "groundup VERB -m KEY=A,B    one run for each value, and a table of them",
+        "groundup VERB -m KEY=A,B    one run for each value, and a table of them; launcher=pool launcher.jobs=2: two at a time",
         'eval "$(groundup -sc install=bash)"    tab completion for this shell',
     ]
     return "\n".join(lines)
@@ -137,8 +130,6 @@ def run(arguments: list[str]) -> int:
         prepare_environment()
     except UserError as error:
         return fail(str(error))
-    for short, full in ALIASES.items():
-        rest = [full + word.removeprefix(short) if word.startswith(short) else word for word in rest]
     from groundup.config.quoting import quoted
     from groundup.jobs.launch import launch
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,15 @@ def run(cfg, job):
     found = {"validation/loss": loss, "test/accuracy": 1 / loss}
     job.folder.write_json("metrics.json", {name: {"value": value, "ci95": [None, None], "n": 1} for name, value in found.items()})
     return loss
+"""
+
+# Its stage is known to child processes, too, and a report, for which torch is imported, is none of theirs.
+IN_CHILDREN = """
+import sys, types
+from groundup.config.files import STAGES
+STAGES["pretrain"] = "toy_stage", "toy"
+page = sys.modules["groundup.report.page"] = types.ModuleType("groundup.report.page")
+page.write_report = lambda folder: folder.report
 """
 
 PRETRAIN = """
@@ -116,6 +126,16 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_module: Callable[
     toy.write("pretrain", PRETRAIN)
     toy.write("model/small", "_target_: toy_parts.Net\nwidth: 16\ndropout: 0.1\ncell: lstm\n")
     toy.write("model/big", "defaults: [small]\nwidth: 64\n")
-    for group in ("hydra", "paths"):
-        toy.write(f"{group}/default", (REPOSITORY / "conf" / group / "default.yaml").read_text())
+    for file in [*(REPOSITORY / "conf" / "hydra").rglob("*.yaml"), REPOSITORY / "conf" / "resume.yaml"]:
+        toy.write(str(file.relative_to(REPOSITORY / "conf").with_suffix("")), file.read_text())
+    toy.write("paths/default", (REPOSITORY / "conf" / "paths" / "default.yaml").read_text())
+    return toy
+
+
+@pytest.fixture
+def toy_processes(toy: Toy, monkeypatch: pytest.MonkeyPatch, write_module: Callable[[str, str], None]) -> Toy:
+    """The toy project for tests that start processes."""
+    write_module("sitecustomize", IN_CHILDREN)
+    folders = [str(toy.root / "package"), str(REPOSITORY / "src"), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, folders)))
     return toy

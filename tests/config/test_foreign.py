@@ -150,10 +150,11 @@ def test_every_line_of_the_table_leads_to_keys_that_take_its_value():
 )
 def test_every_choice_of_the_table_exists(group, name):
     ours = by_name(CHOICES[group])[name]
+    choices = suggest.groups()["hydra/launcher" if group == "launcher" else group]
     for kind in ("encoder", "decoder", "encoder_decoder"):
         choice = ours.format(name, kind=kind).split()[0]
-        assert choice in suggest.groups()[group]
-    assert name not in suggest.groups()[group], "a name that exists needs no translation"
+        assert choice in choices
+    assert name not in choices, "a name that exists needs no translation"
 
 
 def test_no_name_stands_twice():

@@ -7,6 +7,7 @@ import csv
 import pytest
 
 from groundup.jobs.sweep import Ranking, Row, as_text, over_seeds, read, summarise
+from groundup.jobs.sweep_plan import Plan, PlannedJob
 from groundup.metrics.estimate import Estimate, Metric
 from groundup.runs.folder import RunFolder
 
@@ -28,7 +29,9 @@ def test_failed_jobs_do_not_stop_the_others(toy, capsys):
     printed = capsys.readouterr()
     assert "| 3   | 1    | done   | 16.1            | 0.06211       |" in printed.out
     assert "job 0 failed: three is no seed. Try seed=4" in printed.err
-    assert printed.err.endswith("2 of 4 jobs did not finish\n")
+    assert printed.err.endswith(
+        f"2 of 4 jobs did not finish. Go on with: groundup resume sweep={folder.relative_to(toy.root)}\n"
+    )
 
 
 def test_budgets_in_one_word_are_swept(toy, capsys):
@@ -51,7 +54,7 @@ def test_wrong_value_fails_its_job_alone_and_leaves_no_folder(toy, capsys):
     assert toy.groundup("pretrain", "-m", "model.width=0,4") == 2
     folder = sweep_of(toy)
     assert sorted(entry.name for entry in folder.iterdir()) == [
-        "1", "multirun.yaml", "refused.jsonl", "results.csv", "results.md",
+        "1", "multirun.yaml", "refused.jsonl", "results.csv", "results.md", "sweep.json",
     ]  # fmt: skip
     rows = list(csv.DictReader((folder / "results.csv").open()))
     assert [(row["job"], row["status"]) for row in rows] == [("1", "done"), ("0", "failed")]
@@ -76,7 +79,7 @@ def test_sweep_without_a_job_leaves_nothing(toy):
 def test_interrupt_ends_the_sweep_and_leaves_the_table(toy):
     assert toy.groundup("pretrain", "-m", "seed=1,5,2") == 130
     rows = list(csv.DictReader((sweep_of(toy) / "results.csv").open()))
-    assert [(row["job"], row["status"]) for row in rows] == [("0", "done"), ("1", "interrupted")]
+    assert [(row["job"], row["status"]) for row in rows] == [("0", "done"), ("1", "interrupted"), ("2", "waiting")]
 
 
 def test_mean_over_seeds_when_only_the_seed_differs(toy, capsys):
@@ -95,16 +98,12 @@ def test_each_job_knows_its_sweep(toy, monkeypatch):
     assert RunFolder(folder / "1").read_json("job.json") == [1, folder.name, str(folder)]
 
 
-def test_sweep_over_processes(toy, monkeypatch):
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    # Fresh processes know the real stages only: each ends in the error that the toy configuration causes there.
-    code = toy.groundup("pretrain", "-m", "hydra.launcher=joblib", "hydra.launcher.n_jobs=2", "model.width=0,16.5")
-    assert code == 2
-    rows = list(csv.DictReader((sweep_of(toy) / "results.csv").open()))
-    assert sorted(row["why"] for row in rows) == [
-        "model.width = 0: must be at least 1. Try model.width=16",
-        "model.width = 16.5: must be a whole number >= 1. Try model.width=16",
-    ]
+def plan_of(folder, **configs):
+    """A plan of jobs that differ in their seed, as a sweep writes it."""
+    plan = Plan(folder, "pretrain", {})
+    for number, config in enumerate(configs.values()):
+        plan.add(PlannedJob(number, str(number), [f"seed={number}"], {}, config))
+    return plan
 
 
 def row(number, loss, **changed):
@@ -128,20 +127,22 @@ def test_killed_job_is_in_the_table(tmp_path):
     run.path.mkdir()
     run.set_status("running", job_num=0, overrides=["seed=1"])
     run.write_json("status.json", {**run.read_json("status.json"), "pid": 2**22 + 1})
-    assert summarise(tmp_path) == 1
-    assert "killed?" in (tmp_path / "results.md").read_text()
+    assert summarise(plan_of(tmp_path, first={}, second={})) == 1
+    rows = list(csv.DictReader((tmp_path / "results.csv").open()))
+    assert [(row["status"], "killed?" in row["why"]) for row in rows] == [("died", True), ("waiting", False)]
 
 
 @pytest.mark.parametrize(("better", "first"), [("max", 1), ("min", 0), (None, 0)])
 def test_the_order_is_the_direction_that_the_results_keep(tmp_path, better, first):
     for number, value in enumerate((0.25, 0.5)):
         run = RunFolder(tmp_path / str(number))
-        run.write_config({"monitor": "validation/mine", "monitor_mode": None})
+        run.path.mkdir()
         run.write_json(
             "metrics.json", {"validation/mine": Estimate(value, None, None, 9, metric=Metric("mine", better))}
         )
         run.set_status("done", job_num=number, overrides=[f"seed={number}"])
-    rows, ranking = read(tmp_path)
+    config = {"monitor": "validation/mine", "monitor_mode": None}
+    rows, ranking = read(plan_of(tmp_path, first=config, second=config))
     assert [row.number for row in rows] == [first, 1 - first] and ranking.monitor == "validation/mine"
 
 

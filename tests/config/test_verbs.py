@@ -25,8 +25,11 @@ def files_of(module: str, found: set[str]) -> set[str]:
     if module not in found:
         found.add(module)
         for node in ast.walk(tree_of(module)):
-            if isinstance(node, ast.ImportFrom) and re.match(r"groundup\.(stages|jobs)\.", node.module or ""):
-                files_of(str(node.module), found)
+            if isinstance(node, ast.ImportFrom) and re.match(r"groundup\.(stages|jobs)\b", node.module or ""):
+                inner = {f"{node.module}.{alias.name}" for alias in node.names}
+                for name in {str(node.module), *inner} - {"groundup.stages", "groundup.jobs"}:
+                    if PACKAGE.joinpath(*name.split(".")[1:]).with_suffix(".py").is_file():
+                        files_of(name, found)
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from groundup.errors import UserError
-from groundup.jobs.launch import report_failure
+from groundup.jobs.failure import report_failure
 from groundup.jobs.logs import log_to_run
 from groundup.report.table import show_table
 from groundup.system.streams import visible

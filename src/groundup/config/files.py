@@ -21,7 +21,7 @@ STAGES: dict[str, tuple[str, str]] = {
     "predict": ("groundup.stages.predict", "answer for each row of a file: input=FILE output=FILE"),
     "compare": ("groundup.stages.compare", "runs side by side, with paired tests: compare RUN RUN"),
     "generate": ("groundup.stages.generate", "continue a prompt: run=RUN prompt=TEXT"),
-    "resume": ("groundup.jobs.resume", "go on with an interrupted run: run=RUN or run=last"),
+    "resume": ("groundup.jobs.resume", "go on with an interrupted run or sweep: run=RUN, sweep=DIR"),
     "pipeline": ("groundup.jobs.pipeline", "run several stages in order: experiment=demo"),
     "report": ("groundup.stages.report", "report.html again, or all runs on a local page: report --serve"),
     "runs": ("groundup.stages.listing", "all runs, the newest first: runs data=NAME state=done"),

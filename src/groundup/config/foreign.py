@@ -227,6 +227,10 @@ CHOICES: dict[str, dict[str, str]] = {
     "decoding": {"sampling nucleus": "sample", "beam_search beams": "beam", "argmax": "greedy"},
     "batching": {"pack packing": "packed", "bucket buckets": "bucketed", "max_tokens": "token_budget"},
     "logger": {"tb": "tensorboard", "wb weights_and_biases": "wandb", "csv false": "none"},
+    "launcher": {
+        "joblib multiprocessing parallel processes local ray": "pool launcher.jobs=2",
+        "basic none sequential": "serial",
+    },
     "debug": {"true fast_dev_run": "default", "overfitting overfit_batches": "overfit", "nan detect_anomaly": "anomaly"},
 }  # fmt: skip
 
@@ -245,6 +249,7 @@ NOTES = {
     "save_total_limit": "three checkpoints are kept: best, last and the one before",
     "loss criterion loss_fn metrics compute_metrics": "each task has its loss and its metrics; monitor=validation/METRIC chooses by one",
     "enable_progress_bar progress_bar disable_tqdm verbose": "the progress line is left out where the output is no terminal",
+    "n_jobs num_jobs n_parallel parallel max_parallel": "launcher=pool launcher.jobs=2 runs two jobs of a sweep (-m) at a time",
     "do_train do_eval do_predict": "each is a verb of its own: groundup finetune, groundup evaluate, groundup predict",
     "task=qa task=question_answering task=squad": "there is no such task here",
     "task=seq2seq task=text2text task=sequence_to_sequence": "translation and summarization write a text for a text",

@@ -136,6 +136,8 @@ def composition(error: BaseException, stage: str, overrides: Sequence[str]) -> s
     text, cause = str(error), error.__cause__
     if line := experiment_of_another_verb(stage, overrides):
         return line
+    if match := re.search(r"Could not override 'hydra\.(launcher\.\w+)'", text):
+        return launcher_key(match[1], overrides)
     if match := re.search(r"Could not override '([^']+)'", text):
         return unknown_key(match[1], text, stage, overrides)
     if match := re.search(r"Could not find '([^']+)'", text):
@@ -188,9 +190,28 @@ def unknown_key(key: str, text: str, stage: str, overrides: Sequence[str]) -> st
     return f"{where}{override or key}: no key or group '{key}'{advice}"
 
 
+def launcher_key(key: str, overrides: Sequence[str]) -> str:
+    """A key that the chosen launcher has not: which one has it."""
+    value = next((word.partition("=")[2] for word in overrides if word.startswith(f"hydra.{key}=")), "...")
+    name = key.rpartition(".")[2]
+    ours = "jobs" if name in ("n_jobs", "num_jobs", "workers", "max_workers", "processes") else name
+    files = sorted((conf_dir() / "hydra" / "launcher").glob("*.yaml"))
+    known = {file.stem: re.findall(r"^([a-z]\w*):", file.read_text(encoding="utf-8"), re.MULTILINE) for file in files}
+    if home := next((choice for choice, keys in known.items() if ours in keys), None):
+        return (
+            f"{key}={value}: the launcher has no such key. {try_line([f'launcher={home}', f'launcher.{ours}={value}'])}"
+        )
+    keys = ", ".join(f"launcher={choice} has {', '.join(keys)}" for choice, keys in known.items() if keys)
+    return f"{key}={value}: the launcher has no such key. {keys}"
+
+
 def unknown_choice(path: str, text: str, options: Sequence[str] | None, stage: str, overrides: Sequence[str]) -> str:
     group = next((group for group in sorted(groups(), key=len, reverse=True) if path.startswith(f"{group}/")), "")
     group, name = (group, path.removeprefix(f"{group}/")) if group else path.rpartition("/")[::2]
+    if group == "hydra/launcher":  # written launcher=
+        options = groups()[group]
+        advice = instead_of_choice("launcher", name, options, stage, ())
+        return f"launcher={name}: no such choice. launcher can be: {', '.join(options)}{advice}"
     where = (
         match[1] + ".yaml: "
         if (match := re.search(r"In '([^']+)'", text)) and not asked_for(group, name, overrides)

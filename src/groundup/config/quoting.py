@@ -15,6 +15,14 @@ from typing import Any
 from groundup.errors import UserError
 
 TEXTS = ("prompt", "prefix")  # values that are text whatever they look like: prompt=5, prompt=[x]
+# What people write, and what Hydra 1.3 understands.
+ALIASES = {
+    "+experiment=": "experiment=",
+    "hydra.launcher=": "hydra/launcher=",
+    "launcher=": "hydra/launcher=",
+    "launcher.": "hydra.launcher.",
+    "hydra.sweeper=": "hydra/sweeper=",
+}
 TAKE_A_WORD = ("-p", "--package", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir")
 OVERRIDE = re.compile(r"([+~]{0,2}[\w./@:$-]+)=(.+)", re.ASCII | re.DOTALL)
 PLAIN = re.compile(r"[\w/\-+.$%*@?|:]*", re.ASCII)  # Hydra reads these characters as they are
@@ -39,6 +47,10 @@ def quoted(words: Sequence[str], sweep: bool = False) -> list[str]:
 
 
 def quoted_word(word: str, sweep: bool) -> str:
+    for short, full in ALIASES.items():
+        if word.startswith(short):
+            word = full + word.removeprefix(short)
+            break
     match = OVERRIDE.fullmatch(word)
     if match is None:
         return word

@@ -118,6 +118,8 @@ class Root(Strict):
     run_name: str | None = None
     # Using a finished run.
     run: str | None = None
+    sweep: str | None = None
+    job: Annotated[int, Field(ge=0)] | None = None
     explain: Annotated[int, Field(ge=0, le=100)] = 0
     calibrated: bool = False
     scheme: Literal["auto", "none", "bio", "iob1", "bioes"] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from groundup.errors import UserError
 from groundup.jobs.ranks import rank
 from groundup.runs.folder import RunFolder
 
+OURS = "hydra_plugins.groundup_launchers."  # where our launchers are
 # The configuration that was checked and has not run yet, and the lines to log about it.
 passed: list[tuple[dict, list[str]]] = []
 
@@ -43,6 +45,8 @@ class Gate(Callback):
                 plain = resolved(
                     OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]), stage, typed
                 )
+                if (words := launcher_words(config)) and (not plain.get("sweep") or plain.get("job") is not None):
+                    raise UserError(f"{words[0]}: a launcher runs several jobs. Add -m, or leave it out")
                 choices = resolved(config.hydra.runtime.choices)
                 told = preflight(stage, plain, typed, choices)
                 if stage not in WITHOUT_FOLDER and rank() == 0:
@@ -54,7 +58,9 @@ class Gate(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
             with hydra_config(config):
-                check_free(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
+                check_launcher(config)
+                if rank() == 0:
+                    check_free(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
         except Exception as error:
             raise Refused(error) from error
 
@@ -84,11 +90,18 @@ def check_free(folder: Path, key: str) -> None:
         raise UserError(f"{key}={folder} is not empty ({some}). {advice}")
 
 
-def remove_empty(folder: Path, top: Path) -> None:
-    """Remove ``folder``, and the folders above it but ``top``, as far as they are empty."""
-    while folder != top and top in folder.parents:
-        try:
-            folder.rmdir()
-        except OSError:
-            return
-        folder = folder.parent
+def launcher_words(config: DictConfig) -> list[str]:
+    """What was typed about the launcher, in our words."""
+    words = [str(word) for word in config.hydra.overrides.hydra]
+    return [re.sub("^hydra[./]", "", word) for word in words if re.match(r"hydra[./]launcher\b", word)]
+
+
+def check_launcher(config: DictConfig) -> None:
+    """Raises UserError for one that is not ours: it would write no plan, so that the sweep could not go on."""
+    if not str(config.hydra.launcher.get("_target_")).startswith(OURS):
+        words = " ".join(launcher_words(config)) or f"launcher={config.hydra.runtime.choices.get('hydra/launcher')}"
+        jobs = config.hydra.launcher.get("n_jobs", 2)
+        raise UserError(
+            f"{words}: jobs are launched by launcher=serial (one after another), pool or slurm. "
+            f"Try launcher=pool launcher.jobs={jobs if jobs > 0 else 2}"
+        )

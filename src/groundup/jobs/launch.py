@@ -6,7 +6,6 @@ import logging
 import os
 import re
 import sys
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,11 +15,13 @@ from typing import NoReturn
 from omegaconf import DictConfig
 
 from groundup.config.compose import resolved
-from groundup.config.mistakes import check_groups, dashed, explain
+from groundup.config.mistakes import check_groups, dashed
 from groundup.config.quoting import OVERRIDE, TAKE_A_WORD, literal, parted
 from groundup.errors import UserError
 from groundup.jobs import gate, sweep
+from groundup.jobs.failure import report_failure
 from groundup.jobs.ranks import is_spawned_rank
+from groundup.jobs.sweep_plan import Plan
 from groundup.system.secrets import mask_text
 from groundup.system.signals import Interrupted, ending_in_order
 from groundup.system.streams import visible
@@ -36,7 +37,7 @@ FLAGS = {
 
 @dataclass
 class Task:
-    """What Hydra calls for each job. It never raises an Exception, so that one failed job does not end a sweep."""
+    """What Hydra is given to run, once or for each job of a sweep."""
 
     stage: str
     full_error: bool
@@ -44,41 +45,29 @@ class Task:
     log: Path | None = None
 
     def __call__(self, cfg: DictConfig) -> float | None:
+        """A single run. It never raises an Exception, which Hydra would print in its own way."""
         from hydra.core.hydra_config import HydraConfig
-        from hydra.types import RunMode
 
         from groundup.config.files import WITHOUT_FOLDER
         from groundup.jobs.job import call_without_folder, run_job
 
         hydra = HydraConfig.get()
-        multirun = hydra.mode == RunMode.MULTIRUN
         folder = Path(hydra.runtime.output_dir)
-        sweep_dir = Path(hydra.sweep.dir).absolute() if multirun else None
         plain, told = gate.passed.pop() if gate.passed else (cfg, None)
         overrides, choices = list(hydra.overrides.task), resolved(hydra.runtime.choices)
         try:
             if self.stage in WITHOUT_FOLDER:
                 return call_without_folder(self.stage, plain, overrides, choices, told=told)
-            return run_job(
-                self.stage,
-                plain,
-                folder,
-                overrides=overrides,
-                choices=choices,
-                sweep_dir=sweep_dir,
-                job_num=hydra.job.num if multirun else None,
-                told=told,
-            )
+            return run_job(self.stage, plain, folder, overrides=overrides, choices=choices, told=told)
         except Exception as error:
-            log = folder / "run.log" if (folder / "run.log").is_file() else None
-            if sweep_dir is not None:
-                code = report_failure(error, self.stage, log, self.full_error, f"job {hydra.job.num} failed: ")
-                if log is None:  # it was refused before it had a folder
-                    sweep.keep_refusal(sweep_dir, hydra.job.num, overrides, str(error), code)
-                    gate.remove_empty(folder, sweep_dir)
-            else:
-                self.failure, self.log = error, log
+            self.failure, self.log = error, folder / "run.log" if (folder / "run.log").is_file() else None
             return None
+
+    def carry_out(self, plan: Plan, number: int) -> None:
+        """A job of a sweep."""
+        from groundup.jobs.resume import carry_out
+
+        carry_out(plan, number, self.full_error)
 
 
 def for_steps(arguments: list[str]) -> list[str]:
@@ -293,25 +282,3 @@ def in_our_words(message: str, stage: str) -> str:
     if match := re.match(r"argument (\S+): expected one argument", message):
         return f"{match[1]}: a value is missing after it"
     return f"{message}. `--hydra-help` lists the flags"
-
-
-def report_failure(
-    error: Exception,
-    stage: str,
-    log: Path | None,
-    full_error: bool,
-    prefix: str = "",
-    overrides: list[str] | None = None,
-) -> int:
-    """Say on stderr what went wrong and return the exit code. The run's log holds the traceback of a failed job."""
-    line = explain(error, stage, overrides or [])
-    if full_error or (line is None and log is None):
-        traceback.print_exception(error)
-    if line is not None:
-        print(visible(mask_text(f"{prefix or 'error: '}{line}")), file=sys.stderr)
-        of_system = isinstance(error, OSError) and error.errno  # Hydra's missing choice is an OSError without one
-        return 1 if of_system else 2
-    last = traceback.format_exception_only(error)[0].strip().replace("\n", " ")
-    where = f" (traceback: {os.path.relpath(log)})" if log is not None else ""
-    print(visible(mask_text(f"{prefix}{last}{where}")), file=sys.stderr)
-    return 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import sys
 import traceback
@@ -72,10 +73,12 @@ def log_to_run(file: Path | None, rank: int = 0) -> Iterator[None]:
     handler = logging.NullHandler() if file is None else RunLog(file, encoding="utf-8")
     handler.setFormatter(Masked(LINE if rank == 0 else f"[rank {rank}] {LINE}"))
     handler.setLevel(logging.INFO if rank == 0 else logging.WARNING)
-    nested = any(isinstance(other, Terminal) for other in outer)
+    nested = any(isinstance(other, Terminal | RunLog) for other in outer)
+    twice = file is not None and is_stderr(file)  # as of a job in a pool: it has no terminal, and its log gets the rest
     # Handlers of others (pytest's) stay; Hydra's console would print every line a second time.
     kept = [other for other in outer if nested or type(other) is not logging.StreamHandler]
-    terminal = [] if nested or rank > 0 else [Terminal()]
+    kept = [other for other in kept if not (twice and isinstance(other, Terminal))]
+    terminal = [] if nested or twice or rank > 0 else [Terminal()]
     root.handlers[:] = [*kept, *terminal, handler]
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
@@ -87,6 +90,14 @@ def log_to_run(file: Path | None, rank: int = 0) -> Iterator[None]:
         handler.close()
         if not nested:
             logging.captureWarnings(False)
+
+
+def is_stderr(file: Path) -> bool:
+    """Whether what is written to the standard error lands in ``file``."""
+    try:
+        return os.path.samestat(os.fstat(2), os.stat(file))
+    except OSError:
+        return False
 
 
 def log_failure(error: BaseException) -> None:

@@ -13,6 +13,8 @@ from groundup.config.tree import Config
 from groundup.data.precheck import check_data
 from groundup.errors import UserError
 from groundup.jobs.steps import at_sizes, changed, compose_steps
+from groundup.jobs.sweep_plan import FILE as PLAN
+from groundup.jobs.sweep_plan import find_sweep
 from groundup.metrics.estimate import check_monitor
 from groundup.runs.reference import Use, find_run, unfit
 from groundup.runs.systems import find_systems
@@ -114,6 +116,8 @@ def check_files(stage: str, plain: Mapping) -> None:
 
 def check_runs(stage: str, plain: Mapping, later: Sequence[Path] = ()) -> None:
     """Raises UserError for a run that is not there, or cannot do what is asked."""
+    if stage == "resume":
+        check_resume(plain)
     if plain.get("runs"):
         find_systems(plain["runs"], Path(plain["paths"]["logs"]))
     for key, reference, use in named_runs(stage, plain):
@@ -124,11 +128,28 @@ def check_runs(stage: str, plain: Mapping, later: Sequence[Path] = ()) -> None:
             raise UserError(f"{key}={reference}: {run.path} {why}")
 
 
+def check_resume(plain: Mapping) -> None:
+    """Raises UserError unless it is one run, or one sweep that is there."""
+    run, sweep, logs = plain.get("run"), plain.get("sweep"), Path(plain["paths"]["logs"])
+    if run and sweep:
+        raise UserError(f"run={run} sweep={sweep}: one at a time. Leave one out")
+    if plain.get("job") is not None and not sweep:
+        raise UserError(f"job={plain['job']}: a job is one of a sweep. Try sweep=DIR job={plain['job']}")
+    if sweep:
+        find_sweep(sweep, logs)
+    elif not run:
+        raise UserError("run: no value. Try run=last, or sweep=last")
+    elif any((path / PLAN).is_file() for path in (Path(run).expanduser(), logs / run)):
+        raise UserError(f"run={run} is a sweep. Try sweep={run}")
+
+
 def config_of_run(stage: str, plain: Mapping) -> Mapping:
     """The configuration of the run that is to be used; empty where there is none, which the stage will say."""
+    if not plain.get("run"):
+        return {}
     try:
         return find_run(plain["run"], Path(plain["paths"]["logs"]), cast(Use, stage))[0].read_config()
-    except (KeyError, UserError, OSError, ValueError):
+    except (UserError, OSError, ValueError):
         return {}
 
 

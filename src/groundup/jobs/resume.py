@@ -1,29 +1,40 @@
-"""``groundup resume``: goes on with an interrupted run as if it had never stopped."""
+"""``groundup resume``: goes on with an interrupted run, or a sweep, as if it had never stopped."""
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from groundup.config.compose import compose
+from hydra.core.hydra_config import HydraConfig
+
+from groundup.config.compose import compose, resolved
 from groundup.config.quoting import inert
 from groundup.config.tree import Config, leaves
 from groundup.data.roles import ROLES
 from groundup.errors import UserError
-from groundup.jobs.job import run_job
+from groundup.jobs import launchers, sweep
+from groundup.jobs.failure import report_failure
+from groundup.jobs.job import call_without_folder, run_job
+from groundup.jobs.pool import PARENT
+from groundup.jobs.ranks import rank
+from groundup.jobs.sweep_plan import Plan, find_sweep
 from groundup.runs.folder import RunFolder
 from groundup.runs.job import Job
-from groundup.runs.lock import check_unlocked
-from groundup.runs.reference import RESUMABLE, open_run, unfit
-from groundup.stages.train import was_saved
+from groundup.runs.lock import check_unlocked, written_by
+from groundup.runs.reference import RESUMABLE, open_run, unfit, was_saved
 from groundup.system.files import damaged, require_own_files
+from groundup.system.processes import end_with
 
 log = logging.getLogger(__name__)
 
 
 def run(cfg: Config, job: Job) -> float | None:
-    """Runs the stage of the folder again, in the folder, with the config that was saved there."""
+    """Runs the stage of the folder again, in the folder, with the config that was saved there; or a sweep's jobs."""
+    if cfg.sweep:
+        resume_sweep(cfg)
+        return None
     folder = open_run(cfg.run, Path(cfg.paths.logs), "resume")
     status = folder.status()
     stage = status.get("stage")
@@ -36,6 +47,65 @@ def run(cfg: Config, job: Job) -> float | None:
     return resume_folder(folder, stage, cfg.paths)
 
 
+def carry_out(plan: Plan, number: int, full_error: bool = False) -> None:
+    """Runs a job of a sweep to its end, from wherever it is. A failure is told and kept, and not raised.
+
+    Raises:
+        KeyboardInterrupt, SystemExit: as the stage raised it.
+    """
+    job, run = plan.jobs[number], plan.run(number)
+    try:
+        if not plan.leaves_folders:
+            call_without_folder(plan.stage, job.config, job.overrides, job.choices)
+            return
+        if rank() == 0 and (writer := written_by(run.path)):
+            log.warning("job %d: %s", number, writer)
+            return
+        complete(plan.stage, job.config, run, job.overrides, choices=job.choices, sweep_dir=plan.folder, job_num=number)
+    except Exception as error:
+        began = run.status_file.exists()
+        code = report_failure(error, plan.stage, run.log if began else None, full_error, f"job {number} failed: ")
+        if not began:
+            plan.refuse(number, str(error), code)
+            plan.remove_empty(number)
+
+
+def resume_sweep(cfg: Config) -> None:
+    """Runs the jobs of a sweep that are not done, by the launcher that is named now, or else by that of the sweep.
+
+    With ``job=N`` that one alone, here: what a pool starts, and what an array of a cluster may.
+    """
+    plan = Plan.read(find_sweep(cfg.sweep, Path(cfg.paths.logs)))
+    if cfg.job is not None:
+        resume_job(plan, cfg.job)
+        return
+    hydra = HydraConfig.get()
+    typed = any("launcher" in word for word in hydra.overrides.hydra)
+    launcher = launchers.launcher_of(resolved(hydra.launcher) if typed else plan.launcher)
+    if not (numbers := plan.unfinished()):
+        log.info("all %d jobs of %s are done; nothing to resume", len(plan.jobs), plan.folder)
+        return
+    require_own_files(plan.folder)
+    plan.forget_refusals(numbers)
+    plan.move(cfg.paths)
+    sweep.current.append(plan)
+    launchers.run(launcher, plan, numbers, carry_out)
+
+
+def resume_job(plan: Plan, number: int) -> None:
+    """One job; this process ends with the pool that has started it."""
+    if parent := os.environ.pop(PARENT, ""):
+        end_with(int(parent), grace=60)
+    if number not in plan.jobs:
+        raise UserError(
+            f"job={number}: {plan.folder} has no such job. Its jobs are {min(plan.jobs)} to {max(plan.jobs)}"
+        )
+    carry_out(plan, number)
+    outcome = plan.outcome(number)
+    if outcome.state == "failed":
+        raise SystemExit(outcome.exit_code)
+
+
 def complete(
     stage: str,
     cfg: Mapping,
@@ -45,24 +115,40 @@ def complete(
     choices: Mapping[str, str | None] | None = None,
     quiet: bool = False,
     told: Sequence[str] | None = None,
+    *,
+    sweep_dir: Path | None = None,
+    job_num: int | None = None,
 ) -> None:
     """Runs a stage that is a part of another job: not at all where it is done, to its end where it was interrupted.
 
-    ``quiet``: as for ``resume_folder``. ``told``: as for ``run_job``.
+    ``quiet``: as for ``resume_folder``. ``told``, ``sweep_dir``, ``job_num``: as for ``run_job``.
     """
     if folder.status_file.exists() and folder.status().get("state") == "done":
         return
     if stage in RESUMABLE and (was_saved(folder) or (folder.path / "fold_1").exists()):
-        resume_folder(folder, stage, cfg["paths"], quiet)
+        resume_folder(folder, stage, cfg["paths"], quiet, group or (sweep_dir.name if sweep_dir else None))
     else:
-        run_job(stage, cfg, folder.path, overrides, choices=choices, group=group, told=told)
+        run_job(
+            stage,
+            cfg,
+            folder.path,
+            overrides,
+            choices=choices,
+            sweep_dir=sweep_dir,
+            job_num=job_num,
+            group=group,
+            told=told,
+        )
 
 
-def resume_folder(folder: RunFolder, stage: str, paths: Config, quiet: bool = False) -> float | None:
+def resume_folder(
+    folder: RunFolder, stage: str, paths: Config, quiet: bool = False, group: str | None = None
+) -> float | None:
     """Resumes one folder; says which keys of today's configuration differ from the saved ones, unless ``quiet``.
 
     Args:
         paths: where logs and cached data are today; those of the folder may be of another machine.
+        group: as for ``run_job``.
 
     Raises:
         UserError: the folder holds links or anything but files, which would be written through.
@@ -75,7 +161,7 @@ def resume_folder(folder: RunFolder, stage: str, paths: Config, quiet: bool = Fa
     overrides = [word for word in folder.status().get("overrides") or [] if isinstance(word, str)]
     for line in () if quiet else drift(saved, stage, overrides):
         log.warning("%s (the saved value is used)", line)
-    return run_job(stage, saved, folder.path, overrides, resuming=True)
+    return run_job(stage, saved, folder.path, overrides, resuming=True, group=group)
 
 
 def drift(saved: Mapping, stage: str, overrides: list[str]) -> list[str]:

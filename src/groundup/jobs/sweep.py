@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-import json
+import os
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,34 +15,37 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 
-from groundup.jobs.gate import remove_empty
+from groundup.config.compose import resolved
+from groundup.config.hydra import hydra_config
+from groundup.jobs.sweep_plan import Plan, State
 from groundup.report.table import markdown
-from groundup.runs.folder import RunFolder
-from groundup.system.files import replacing, write_text
-from groundup.system.secrets import mask, mask_text
+from groundup.system.files import remove_empty, replacing, write_text
+from groundup.system.secrets import mask_text
 
 SHOWN_METRICS = 6  # columns on the terminal; results.csv has all
-REFUSED = "refused.jsonl"  # jobs that were refused before they had a folder: one a line
-current: list[Path] = []  # folders of the sweeps that this process has started and not yet summed up
+current: list[Plan] = []  # sweeps that this process has started and not yet summed up
 
 
 class SweepTable(Callback):
     """Remembers where the sweep is; Hydra tells nobody when a job has failed."""
 
     def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
-        current.append(Path(config.hydra.sweep.dir).absolute())
+        with hydra_config(config):
+            folder, launcher = Path(config.hydra.sweep.dir).absolute(), resolved(config.hydra.launcher)
+            current.append(Plan(folder, config.hydra.job.name, launcher))
 
 
 @dataclass
 class Row:
-    """One job. ``metrics``: name -> value."""
+    """One job. ``metrics``: name -> value; ``log``: of a job that did not finish."""
 
     number: int
     changed: dict[str, str]
-    state: str
+    state: State
     why: str | None = None
     exit_code: int | None = None
     metrics: dict[str, float] = field(default_factory=dict)
+    log: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -58,70 +62,70 @@ class Ranking:
         return False, -value if self.mode == "max" else value
 
 
-def keep_refusal(sweep_dir: Path, number: int, overrides: Sequence[str], why: str, exit_code: int) -> None:
-    """Remember a job without a folder for the table. Jobs may be processes: one write, at the end of the file."""
-    row = {"job_num": number, "overrides": mask(list(overrides)), "why": mask_text(why), "exit_code": exit_code}
-    with open(sweep_dir / REFUSED, "a", encoding="utf-8") as file:
-        file.write(json.dumps(row, ensure_ascii=False) + "\n")
-
-
 def finish() -> int:
     """Sum up the sweep of this command, if there was one. Returns its exit code: 0, 1 a job failed, 2 all failures are mistakes."""
-    codes = [summarise(folder) for folder in current if folder.is_dir()]
+    codes = [summarise(plan) for plan in current if plan.folder.is_dir()]
     current.clear()
     return max(codes, default=0)
 
 
-def summarise(sweep_dir: Path) -> int:
+def summarise(plan: Plan) -> int:
     """Write results.csv and results.md, print the table, return the exit code."""
-    multirun = sweep_dir / "multirun.yaml"
-    rows, ranking = read(sweep_dir)
+    multirun = plan.folder / "multirun.yaml"
+    rows, ranking = read(plan)
+    if not plan.leaves_folders:
+        rows = [row for row in rows if row.state == "failed"]
     if not rows:  # Hydra refused the first job
         multirun.unlink(missing_ok=True)
-        remove_empty(sweep_dir, sweep_dir.parent)
+        remove_empty(plan.folder, plan.folder.parent)
         return 0
     if multirun.is_file():  # Hydra saves values as they came; a key given on the command line must not stay on disk
         write_text(multirun, mask_text(multirun.read_text(encoding="utf-8")))
-    write_csv(sweep_dir / "results.csv", rows)
-    write_text(sweep_dir / "results.md", f"# {sweep_dir.name}\n\n{as_text(rows, ranking)}\n")
+    write_csv(plan.folder / "results.csv", rows)
+    write_text(plan.folder / "results.md", f"# {plan.folder.name}\n\n{as_text(rows, ranking)}\n")
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    print(f"\n{as_text(rows, ranking, width)}\n\n{sweep_dir / 'results.md'}", flush=True)
+    print(f"\n{as_text(rows, ranking, width)}\n\n{plan.folder / 'results.md'}", flush=True)
     failed = [row for row in rows if row.state != "done"]
     if not failed:
         return 0
-    print(f"{len(failed)} of {len(rows)} jobs did not finish", file=sys.stderr)
-    return 2 if all(row.exit_code == 2 for row in failed) else 1
+    mistakes = all(row.exit_code == 2 for row in failed)
+    advice = "" if mistakes or not plan.leaves_folders else f". Go on with: {go_on(plan)}"
+    print(f"{len(failed)} of {len(rows)} jobs did not finish{advice}", file=sys.stderr)
+    return 2 if mistakes else 1
 
 
-def read(sweep_dir: Path) -> tuple[list[Row], Ranking]:
+def go_on(plan: Plan) -> str:
+    """What to paste into the shell."""
+    return f"groundup resume {shlex.quote(f'sweep={os.path.relpath(plan.folder)}')}"
+
+
+def read(plan: Plan) -> tuple[list[Row], Ranking]:
     """The jobs of a sweep, best first."""
     rows, ranking = [], Ranking()
-    for file in sweep_dir.rglob("status.json"):
-        folder = RunFolder(file.parent)
-        status = folder.status()
-        if status.get("job_num") is None:  # a step of a pipeline, inside a job
-            continue
-        row = Row(status["job_num"], changed_by(status), status["state"], status.get("why"), status.get("exit_code"))
-        metrics = folder.read_json("metrics.json", {})
-        row.metrics = values(metrics)
+    for number in plan.jobs:
+        row, ranking = read_job(plan, number, ranking)
         rows.append(row)
-        config = folder.read_config()
-        if monitor := config.get("monitor"):
-            saved = metrics.get(monitor)
-            better = saved.get("better") if isinstance(saved, Mapping) else None
-            ranking = Ranking(monitor, config.get("monitor_mode") or better or ranking.mode)
-    if (sweep_dir / REFUSED).is_file():
-        lines = (sweep_dir / REFUSED).read_text(encoding="utf-8").split("\n")
-        for job in (json.loads(line) for line in lines if line):
-            rows.append(Row(job["job_num"], changed_by(job), "failed", job["why"], job["exit_code"]))
     varied = [key for key in keys_of(rows) if len({row.changed.get(key) for row in rows}) > 1]
     for row in rows:
         row.changed = {key: row.changed.get(key, "") for key in varied}
     return sorted(rows, key=lambda row: (*ranking.key(row.metrics.get(ranking.monitor or "")), row.number)), ranking
 
 
-def changed_by(job: Mapping[str, Any]) -> dict[str, str]:
-    return dict(override.lstrip("+~").partition("=")[::2] for override in job.get("overrides", []))
+def read_job(plan: Plan, number: int, ranking: Ranking) -> tuple[Row, Ranking]:
+    """One job with all its overrides, and the ranking as far as its results tell the direction of the metric."""
+    job, run, outcome = plan.jobs[number], plan.run(number), plan.outcome(number)
+    metrics = run.read_json("metrics.json", {})
+    log = run.log if outcome.state != "done" and run.log.is_file() else None
+    row = Row(number, changed_by(job.overrides), outcome.state, outcome.why, outcome.exit_code, values(metrics), log)
+    if monitor := job.config.get("monitor"):
+        saved = metrics.get(monitor)
+        better = saved.get("better") if isinstance(saved, Mapping) else None
+        ranking = Ranking(monitor, job.config.get("monitor_mode") or better or ranking.mode)
+    return row, ranking
+
+
+def changed_by(overrides: Sequence[str]) -> dict[str, str]:
+    return dict(override.lstrip("+~").partition("=")[::2] for override in overrides)
 
 
 def keys_of(rows: Sequence[Row]) -> list[str]:
@@ -158,12 +162,15 @@ def as_text(rows: Sequence[Row], ranking: Ranking, width: int | None = None) -> 
     metrics = columns(rows, ranking)[:SHOWN_METRICS]
     while (text := tables(rows, ranking, metrics)) and len(metrics) > 1 and width is not None and widest(text) > width:
         metrics.pop()
-    if failed := [row for row in rows if row.state != "done"]:
-        text += "\n\n" + "\n".join(
-            f"job {row.number}: {' '.join((row.why or row.state).split())}"
-            for row in sorted(failed, key=lambda row: row.number)
-        )
+    if failed := [row for row in rows if row.state not in ("done", "waiting")]:
+        text += "\n\n" + "\n".join(reason(row) for row in sorted(failed, key=lambda row: row.number))
     return text
+
+
+def reason(row: Row) -> str:
+    """Why a job did not finish, and where its log is."""
+    where = f" (log: {os.path.relpath(row.log)})" if row.log is not None else ""
+    return f"job {row.number}: {' '.join((row.why or row.state).split())}{where}"
 
 
 def tables(rows: Sequence[Row], ranking: Ranking, metrics: Sequence[str]) -> str:

@@ -118,7 +118,8 @@ class RunFolder:
         """What ``status.json`` says; a run whose process is gone without a word counts as interrupted."""
         status = self._read_status()
         if status.get("state") == "running" and not lives(status):
-            status |= {"state": "interrupted", "why": f"process {status.get('pid')} ended without a word (killed?)"}
+            why = f"process {status.get('pid')} ended without a word (killed?)"
+            status |= {"state": "interrupted", "why": why, "exit_code": None}
         return status
 
     def foreign_format(self) -> str | None:

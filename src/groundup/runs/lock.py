@@ -79,9 +79,14 @@ def locked(folder: Path) -> Iterator[None]:
 
 def check_unlocked(folder: Path) -> None:
     """Raises UserError as ``locked`` would, and takes nothing."""
+    if said := written_by(folder):
+        raise UserError(said)
+
+
+def written_by(folder: Path) -> str | None:
+    """The line about a process that has the folder now; None where it is free."""
     file = folder / NAME
-    if os.path.lexists(file) and lives(owner := _read(file)):
-        raise UserError(refusal(file, owner))
+    return refusal(file, owner) if os.path.lexists(file) and lives(owner := _read(file)) else None
 
 
 def _create(file: Path, owner: Mapping[str, Any]) -> bool:

@@ -142,6 +142,11 @@ def _last_run(logs: Path, use: Use) -> tuple[RunFolder, str]:
     raise UserError(f"{key}: no run below {logs} {can}; {nothing}")
 
 
+def was_saved(run: RunFolder) -> bool:
+    """Whether there is a state to go on from, damaged or not; ``best.ckpt`` holds weights alone."""
+    return any((run.checkpoints / name).exists() for name in (LAST, PREVIOUS))
+
+
 def last_checkpoint(run: RunFolder) -> Path:
     """The newest undamaged checkpoint: ``last.ckpt``, or ``previous.ckpt`` with a warning.
 

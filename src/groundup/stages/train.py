@@ -14,12 +14,12 @@ from groundup.data.augmentation import Augmentation
 from groundup.data.datamodule import TextDataModule
 from groundup.data.text_data import UNLABELLED, TextData
 from groundup.models.lora import merge, summary
-from groundup.runs.checkpoints import LAST, PREVIOUS, load_checkpoint
+from groundup.runs.checkpoints import load_checkpoint
 from groundup.runs.folder import RunFolder
 from groundup.runs.job import Job
 from groundup.runs.loggers import close_loggers, open_loggers
 from groundup.runs.provenance import collect
-from groundup.runs.reference import best_checkpoint, last_checkpoint
+from groundup.runs.reference import best_checkpoint, last_checkpoint, was_saved
 from groundup.stages.build import (
     adapt,
     build_data,
@@ -97,11 +97,6 @@ def run(cfg: Config, job: Job) -> float:
         if job.is_main:
             close_loggers(loggers, failed)
     return value
-
-
-def was_saved(folder: RunFolder) -> bool:
-    """Whether there is a state to go on from, damaged or not; ``best.ckpt`` holds weights alone."""
-    return any((folder.checkpoints / name).exists() for name in (LAST, PREVIOUS))
 
 
 def add_lora(cfg: Config, task: Task, new: Sequence[str]) -> list[str]:

@@ -62,6 +62,16 @@ def no_link(path: str | os.PathLike[str], flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
+def remove_empty(folder: Path, top: Path) -> None:
+    """Remove ``folder``, and the folders above it but ``top``, as far as they are empty."""
+    while folder != top and top in folder.parents:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+        folder = folder.parent
+
+
 def full_disk(error: OSError, path: Path) -> UserError | None:
     """The line to show when ``error`` means that nothing more fits, else None."""
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):

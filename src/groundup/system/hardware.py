@@ -22,11 +22,14 @@ OTHER_NAMES = {
     "fp64": "64-true", "float64": "64-true", "double": "64-true",
 }  # fmt: skip
 GPUS = ("gpu", "cuda", "mps")
+SHARE = "GROUNDUP_CORES"  # environment: how many cores are this process's, where others work beside it
 
 
 def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """CPU cores that this process may use; as a job of a pool, its share of them."""
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = os.environ.get(SHARE, "")
+    return min(here, int(share)) if share.isdigit() and int(share) > 0 else here
 
 
 def memory_limit(accelerator: str = "cpu") -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import socket
 import sys
 import threading
@@ -24,12 +25,18 @@ def free_port() -> int:
     raise UserError(f"a hundred ports between {PORTS[0]} and {PORTS[-1]} are all in use. Try trainer.devices=1")
 
 
-def end_with(parent: int) -> None:
-    """End this process within two seconds of its parent, however that ends: a rank alone waits for its peers for ever."""
+def end_with(parent: int, grace: float = 0) -> None:
+    """End this process within two seconds of its parent, however that ends: a rank alone waits for its peers for ever.
+
+    ``grace``: seconds in which it may save what it has, as after a SIGTERM.
+    """
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(1)
+        if grace:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(grace)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

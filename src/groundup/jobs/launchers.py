@@ -1,0 +1,120 @@
+"""Who runs the jobs of a sweep: this process one after another, a pool of processes, or a cluster."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any, Protocol
+
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from groundup.config.check import call_mistakes, refuse
+from groundup.config.compose import resolved
+from groundup.config.hydra import hydra_config
+from groundup.errors import UserError
+from groundup.jobs import sweep
+from groundup.jobs.display import Display
+from groundup.jobs.gate import OURS
+from groundup.jobs.job import state_of_exit
+from groundup.jobs.logs import log_to_run
+from groundup.jobs.pool import Pool
+from groundup.jobs.ranks import rank
+from groundup.jobs.sweep_plan import Plan, PlannedJob
+from groundup.runs.lock import locked
+
+log = logging.getLogger(__name__)
+CarryOut = Callable[[Plan, int], None]  # runs a job to its end, whatever is there of it already
+
+
+class Launcher(Protocol):
+    """``run`` returns when all the jobs have ended; one that fails ends no other."""
+
+    def run(self, plan: Plan, numbers: Sequence[int], carry_out: CarryOut) -> None: ...
+
+
+class Serial:
+    """One after another, in this process."""
+
+    def run(self, plan: Plan, numbers: Sequence[int], carry_out: CarryOut) -> None:
+        with Display(plan, numbers) as display:
+            for number in numbers:
+                display.begin(number)
+                try:
+                    carry_out(plan, number)
+                except SystemExit:
+                    if plan.outcome(number).state != "failed":
+                        raise
+                display.end(number)
+                free_memory()
+
+
+def free_memory() -> None:
+    """What a job that failed for want of memory holds would fail the next one, too."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+KINDS: dict[str, type[Launcher]] = {"Serial": Serial, "Pool": Pool}
+
+
+def launcher_of(node: Mapping[str, Any]) -> Launcher:
+    """The launcher that ``hydra.launcher`` describes.
+
+    Raises:
+        UserError: it is none of ours, or an argument does not fit.
+    """
+    options = {key: value for key, value in node.items() if key != "_target_"}
+    name = str(node.get("_target_")).removeprefix(OURS)
+    if name not in KINDS:
+        raise UserError(f"launcher {node.get('_target_')} is none of groundup's. Try launcher=serial, or launcher=pool")
+    refuse(call_mistakes(options, KINDS[name], "launcher", ()), "", (), {})
+    return KINDS[name](**options)
+
+
+def launch(launcher: Launcher, composed: Iterable[DictConfig], first: int, carry_out: CarryOut) -> list[JobReturn]:
+    """Plans the jobs of a sweep, numbered from ``first``, and runs them. Returns the monitored figure of each, for sweepers."""
+    plan = sweep.current[-1]
+    numbers = [planned(plan, config, number) for number, config in enumerate(composed, first)]
+    run(launcher, plan, numbers, carry_out)
+    rows = {row.number: row.metrics for row in sweep.read(plan)[0]}
+    monitors = [plan.jobs[number].config.get("monitor") for number in numbers]
+    return [returned(rows[number].get(str(monitor))) for number, monitor in zip(numbers, monitors, strict=True)]
+
+
+def planned(plan: Plan, config: DictConfig, number: int) -> int:
+    """Adds one composed job to the plan."""
+    with open_dict(config):
+        config.hydra.job.update(id=number, num=number)
+    with hydra_config(config):
+        overrides = list(config.hydra.overrides.task)
+        keys = [str(key) for key in config if key != "hydra"]
+        plain = resolved(OmegaConf.masked_copy(config, keys), plan.stage, overrides)
+        folder, choices = str(config.hydra.sweep.subdir), resolved(config.hydra.runtime.choices)
+    plan.add(PlannedJob(number, folder, overrides, choices, plain))
+    return number
+
+
+def run(launcher: Launcher, plan: Plan, numbers: Sequence[int], carry_out: CarryOut) -> None:
+    """Runs jobs of a plan, of which one process at a time is in charge."""
+    with ExitStack() as stack:
+        stack.enter_context(log_to_run(None))
+        if rank() == 0 and plan.leaves_folders:
+            stack.enter_context(locked(plan.folder))
+            plan.save()
+        try:
+            launcher.run(plan, numbers, carry_out)
+        except (KeyboardInterrupt, SystemExit) as stop:
+            stop.add_note(f"interrupted ({state_of_exit(stop)[1]})")
+            raise
+
+
+def returned(value: float | None) -> JobReturn:
+    result = JobReturn(status=JobStatus.COMPLETED)
+    result.return_value = value
+    return result

@@ -1,0 +1,161 @@
+"""``launcher=pool``: a process for each job of a sweep. One that is killed, or runs out of memory, takes no other with it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from groundup.config.files import extra_config_dirs
+from groundup.errors import UserError
+from groundup.jobs.display import Display
+from groundup.jobs.sweep_plan import Plan
+from groundup.ranges import Count
+from groundup.system.files import no_link
+from groundup.system.hardware import SHARE, cores, gpus
+from groundup.system.signals import EXIT_CODES
+
+log = logging.getLogger(__name__)
+PARENT = "GROUNDUP_PARENT"  # environment: the process that a job ends with
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")  # of other libraries
+POLL = 0.1  # seconds
+
+
+@dataclass
+class Child:
+    """The process of one job, and the slot whose share of the machine it has."""
+
+    number: int
+    slot: int
+    process: subprocess.Popen
+
+
+class Pool:
+    """A process for each job.
+
+    Args:
+        jobs: processes at a time; each has its share of the cores and of the GPUs.
+    """
+
+    def __init__(self, jobs: Count = 2) -> None:
+        self.jobs = jobs
+
+    def run(self, plan: Plan, numbers: Sequence[int], carry_out: Callable) -> None:
+        check_processes(plan, "pool")
+        shares = self.shares(plan)
+        waiting, running = list(numbers), dict[int, Child]()
+        with Display(plan, numbers, self.jobs, bar=True) as display:
+            try:
+                while waiting or running:
+                    for slot in range(self.jobs):
+                        if waiting and slot not in running:
+                            number = waiting.pop(0)
+                            running[slot] = Child(number, slot, start(plan, number, shares[slot]))
+                            display.begin(number)
+                    time.sleep(POLL)
+                    for child in [child for child in running.values() if child.process.poll() is not None]:
+                        settle(plan, child.number, child.process.returncode)
+                        del running[child.slot]
+                        display.end(child.number)
+                    display.refresh()
+            except (KeyboardInterrupt, SystemExit):
+                end_all(plan, list(running.values()))
+                raise
+
+    def shares(self, plan: Plan) -> list[dict[str, str]]:
+        """What each slot is told of the machine, as environment: how many cores, and which GPUs."""
+        each = str(max(1, cores() // self.jobs))
+        environment = {SHARE: each, **{name: os.environ.get(name, each) for name in THREADS}}
+        found = visible_gpus() if any(wants_gpu(job.config) for job in plan.jobs.values()) else []
+        dealt = deal(found, self.jobs)
+        return [environment | ({VISIBLE: ",".join(dealt[slot])} if found else {}) for slot in range(self.jobs)]
+
+
+def check_processes(plan: Plan, launcher: str) -> None:
+    """Raises UserError where a job cannot be a process of its own."""
+    if not plan.leaves_folders:
+        raise UserError(f"launcher={launcher}: groundup {plan.stage} leaves no run folder. Try launcher=serial")
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        raise UserError(f"launcher={launcher} starts processes itself, without torchrun. Try trainer=ddp instead of it")
+
+
+def wants_gpu(config: dict[str, Any]) -> bool:
+    node = config.get("trainer") or config
+    return node.get("accelerator") not in (None, "cpu")
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, by the names that CUDA gives them."""
+    if VISIBLE in os.environ:
+        return [name for name in os.environ[VISIBLE].split(",") if name]
+    return [str(number) for number in range(gpus().get("cuda", 0))]
+
+
+def deal(names: Sequence[str], slots: int) -> list[list[str]]:
+    """Each slot's own, equally many; where there are fewer than slots, one each that it shares with others."""
+    if not names:
+        return [[]] * slots
+    each = max(1, len(names) // slots)
+    return [[names[(slot * each + n) % len(names)] for n in range(each)] for slot in range(slots)]
+
+
+def start(plan: Plan, number: int, share: dict[str, str]) -> subprocess.Popen:
+    """The process of one job; what it prints stands in its run.log."""
+    run = plan.run(number)
+    run.path.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "groundup", "resume", f"sweep={plan.folder}", f"job={number}"]
+    if extra := extra_config_dirs():  # for what a job composes itself, as a pipeline does its steps
+        command.append(f"hydra.searchpath=[{','.join(extra)}]")
+    own = {PARENT: str(os.getpid()), "PYTHONSAFEPATH": "1"}  # else -m puts the current folder before Python's own
+    with open(run.log, "ab", opener=no_link) as output:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, **share, **own},
+            start_new_session=True,  # Ctrl-C is for this process, which tells the others
+        )
+
+
+def settle(plan: Plan, number: int, code: int) -> None:
+    """Writes down how a job has ended whose process could not do so, and leaves no folder of one that never began."""
+    run, outcome = plan.run(number), plan.outcome(number)
+    told_to_end = code in EXIT_CODES.values() or code == -signal.SIGTERM
+    if not run.status_file.exists() and (number in plan.refusals() or code == 0 or told_to_end):
+        run.log.unlink(missing_ok=True)
+        plan.remove_empty(number)
+    elif outcome.state in ("waiting", "died"):
+        about = {"stage": plan.stage, "job_num": number, "overrides": plan.jobs[number].overrides, "exit_code": code}
+        if code < 0:
+            hint = " (out of memory?)" if code == -signal.SIGKILL else ""
+            run.set_status("interrupted", f"killed by {signal.Signals(-code).name}{hint}", **about)
+        else:
+            run.set_status("failed", f"its process ended with exit code {code}", **about)
+
+
+def end_all(plan: Plan, children: Sequence[Child]) -> None:
+    """Tells each job to end, and waits: it saves first. A second Ctrl-C ends them as they are."""
+    if children:
+        log.info("ending %d running jobs, which save first; Ctrl-C again ends them at once", len(children))
+    for child in children:
+        child.process.terminate()
+    try:
+        for child in children:
+            child.process.wait()
+    except BaseException:
+        for child in children:
+            if child.process.poll() is None:
+                os.killpg(child.process.pid, signal.SIGKILL)  # with the processes that it has started
+                child.process.wait()
+        raise
+    finally:
+        for child in children:
+            settle(plan, child.number, child.process.returncode)
