@@ -142,8 +142,6 @@ def test_a_browser_shows_200_runs_their_curves_and_the_best(live, tmp_path):
 
 
 def test_the_command_serves_until_it_is_stopped_and_rewrites_reports(tmp_path):
-    import os
-    import signal
     import sys
 
     run = made(tmp_path / "logs", "finetune/a", 0.7, 1e9)
@@ -152,11 +150,14 @@ def test_the_command_serves_until_it_is_stopped_and_rewrites_reports(tmp_path):
     assert told.returncode == 0 and run.report.is_file() and "report.html" in told.stdout
     refused = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert refused.returncode == 2 and "Try groundup report last" in refused.stderr
-    server = subprocess.Popen([*command, "--serve", "port=0"], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-    line = server.stdout.readline()
-    port = int(re.match(r"http://127\.0\.0\.1:(\d+) shows the runs below logs", line)[1])
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=30)
-    connection.request("GET", "/runs.json")
-    assert json.loads(connection.getresponse().read())["runs"][0]["run"] == "finetune/a"
-    os.kill(server.pid, signal.SIGINT)
-    assert server.wait(timeout=30) == 0 and "ended" in server.stdout.read()
+    with subprocess.Popen([*command, "--serve", "port=0"], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            line = server.stdout.readline()
+            port = int(re.match(r"http://127\.0\.0\.1:(\d+) shows the runs below logs", line)[1])
+            connection = http.client.HTTPConnection(LOOPBACK, port, timeout=30)
+            connection.request("GET", "/runs.json")
+            assert json.loads(connection.getresponse().read())["runs"][0]["run"] == "finetune/a"
+            server.terminate()  # Ctrl-C is ignored by what a shell has put into the background
+            assert server.wait(timeout=60) == 0 and "ended" in server.stdout.read()
+        finally:
+            server.kill()
