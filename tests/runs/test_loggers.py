@@ -378,3 +378,42 @@ def test_a_run_that_begins_with_another_says_so_online(described, run, monkeypat
     (parent.path / "wandb_id").write_text("../../elsewhere")
     _use_parents(str(parent.path), SimpleNamespace(use_artifact=used.append))
     assert len(used) == 2 and (parent.path / "wandb_id").read_text() == "../../elsewhere"
+
+
+def test_sync_uploads_what_was_logged_offline_once(described, monkeypatch, capsys):
+    from groundup import cli
+    from groundup.stages import sync
+
+    logs = described.path.parents[1]
+    words = ["sync", f"paths.logs={logs}"]
+    assert cli.run(words) == 0 and "nothing to upload" in capsys.readouterr().out
+    close_loggers([Wandb()(described)])
+    (folder,) = offline_folders(described)
+    assert sync.waiting(logs) == [folder]
+    assert cli.run(words) == 2
+    assert "1 to upload, and there is no API key" in capsys.readouterr().err
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    sent = []
+
+    def upload(command, **more):  # in the place of wandb's own command, which would need a server
+        sent.append((command[1:6], more["cwd"]))
+        (file,) = folder.glob("*.wandb")
+        file.with_name(file.name + ".synced").touch()
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(sync.subprocess, "run", upload)
+    assert cli.run(words) == 0 and "1 of 1 uploaded" in capsys.readouterr().out
+    assert sent == [(["-m", "wandb", "sync", "--yes", str(folder)], Path(sync.__file__).parent)]
+    assert cli.run(words) == 0 and "nothing to upload" in capsys.readouterr().out
+
+
+def test_an_upload_that_fails_is_the_exit_code(described, monkeypatch, capsys):
+    from groundup import cli
+    from groundup.stages import sync
+
+    close_loggers([Wandb()(described)])
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    monkeypatch.setattr(sync.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=3))
+    with pytest.raises(SystemExit) as stop:
+        cli.run(["sync", f"paths.logs={described.path.parents[1]}"])
+    assert stop.value.code == 3 and "0 of 1 uploaded" in capsys.readouterr().out

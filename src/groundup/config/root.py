@@ -148,6 +148,10 @@ class Root(Strict):
     format: Literal["md", "latex", "csv"] = "md"
     # Planning a training.
     verb: Literal["pretrain", "finetune"] | None = None
+    # Uploading.
+    dry_run: bool = False
+    # The best as an experiment.
+    name: str | None = None
     # Reports.
     folders: list[str] = []
     serve: bool = False

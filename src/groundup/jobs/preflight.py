@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from groundup.config.budget import budget_of, one_unit
 from groundup.config.check import check, check_keys, node_mistakes, refuse
@@ -156,7 +156,7 @@ def config_of_run(stage: str, plain: Mapping) -> Mapping:
 def named_runs(stage: str, plain: Mapping) -> Iterator[tuple[str, str, Use]]:
     """(key, reference, use) of each run that a configuration names."""
     if plain.get("run"):
-        yield "run", str(plain["run"]), stage  # type: ignore[misc]
+        yield "run", str(plain["run"]), cast(Use, stage if stage in get_args(Use) else "read")
     for member in plain.get("members") or []:
         yield "members", str(member), "evaluate"
     parents = plain.get("init_from")

@@ -15,7 +15,7 @@ from groundup.runs.checkpoints import BEST, LAST, PREVIOUS, damage
 from groundup.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
-Use = Literal["evaluate", "predict", "generate", "init_from", "resume", "report"]  # what a run is opened for
+Use = Literal["evaluate", "predict", "generate", "init_from", "resume", "read"]  # what a run is opened for
 RESUMABLE = (
     "pretrain",
     "finetune",
@@ -70,7 +70,7 @@ def find_run(ref: str | os.PathLike[str], logs: Path, use: Use) -> tuple[RunFold
 
 def answering_step(run: RunFolder, use: Use) -> RunFolder:
     """The last step of a pipeline that can serve ``use``; any other run, or a pipeline without such a step, as it is."""
-    if run.status().get("stage") != "pipeline" or use in ("resume", "report"):
+    if run.status().get("stage") != "pipeline" or use in ("resume", "read"):
         return run
     names = [name for name in run.read_config().get("steps") or {} if re.fullmatch(r"\w[\w-]*", str(name))]
     steps = [RunFolder(run.path / name) for name in reversed(names) if (run.path / name / "config.yaml").is_file()]
@@ -81,7 +81,7 @@ def unfit(run: RunFolder, use: Use) -> str | None:
     """Why a run cannot serve ``use``, as the end of a sentence; None when it can. Reads no tensor."""
     if why := run.foreign_format():
         return why
-    if use == "report":
+    if use == "read":
         return None
     status = run.status()
     stage, state = status.get("stage"), status.get("state", "interrupted")

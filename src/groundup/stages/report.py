@@ -24,7 +24,7 @@ def run(cfg: Config, job: Job) -> None:
         if not cfg.folders:
             raise UserError("which run? Try groundup report last, or groundup report --serve")
         for name in cfg.folders:
-            print(os.path.relpath(write_report(open_run(name, logs, "report"))))
+            print(os.path.relpath(write_report(open_run(name, logs, "read"))))
         return
     if len(cfg.folders) > 1:
         raise UserError(f"one page shows one folder. Try groundup report {cfg.folders[0]} --serve")
