@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from child import Child
 from seed import SEED
 
 from groundup.runs.history import read_metrics
@@ -66,11 +67,6 @@ TWO = {
 }  # fmt: skip
 
 
-def command_line(*arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "groundup", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=240)
-
-
 def weights(folder: Path, name: str = "best.ckpt") -> dict[str, torch.Tensor]:
     return torch.load(folder / "checkpoints" / name, weights_only=True)["state_dict"]
 
@@ -97,14 +93,14 @@ def assert_same_training(several: Path, one: Path) -> None:
 def test_two_processes_train_as_one(trainer, groundup, data_overrides, tmp_path):
     arguments = [*VERBS[trainer], *data_overrides, *EVERYWHERE]
     logs = tmp_path / "logs"
-    done = command_line(*arguments, *TWO[trainer], f"paths.logs={logs}")
-    assert done.returncode == 0, done.stderr
+    first = Child([*arguments, *TWO[trainer], f"paths.logs={logs}"], tmp_path / "first")
+    assert first.wait(240) == 0, first.errors()
     (folder,) = [path.parent for path in logs.rglob("status.json")]  # the second process made none of its own
     status = json.loads((folder / "status.json").read_text())
     assert (status["state"], status["stage"]) == ("done", VERBS[trainer][0])
     assert_same_training(folder, groundup(*arguments, "trainer.accumulate_grad_batches=2"))
     assert len(list(folder.rglob("report.html"))) == 1
-    assert done.stderr.count("budget: 9 steps") == 1
+    assert first.errors().count("budget: 9 steps") == 1
 
 
 CLASSIFY = ["finetune", "data.label=subject", *EVERYWHERE, *TWO["ddp"]]
@@ -141,18 +137,12 @@ def children_of(pid: int) -> list[int]:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 75)])
 def test_no_rank_outlives_the_first(number, code, data_overrides, tmp_path):
     folder = tmp_path / "run"
-    command = [sys.executable, "-m", "groundup", *CLASSIFY, *data_overrides, "budget.steps=1000000"]
-    process = subprocess.Popen([*command, f"hydra.run.dir={folder}"], stderr=subprocess.PIPE, text=True)
-    limit = time.monotonic() + 200
-    while not read_metrics(folder / "metrics.csv"):
-        assert process.poll() is None and time.monotonic() < limit, process.stderr.read()
-        time.sleep(0.2)
-    assert process.poll() is None, process.stderr.read()
-    (rank,) = children_of(process.pid)
-    process.send_signal(number)  # to that one alone
-    assert process.wait(60) == code, process.stderr.read()
+    first = Child([*CLASSIFY, *data_overrides, "budget.steps=1000000", f"hydra.run.dir={folder}"], folder)
+    first.wait_for(lambda: read_metrics(folder / "metrics.csv"), timeout=200, every=0.2)
+    (rank,) = children_of(first.pid)
+    first.send_signal(number)  # to that one alone
+    assert first.wait() == code, first.errors()
     limit = time.monotonic() + 20
     while Path(f"/proc/{rank}").exists() and time.monotonic() < limit:
         time.sleep(0.2)
     assert not Path(f"/proc/{rank}").exists()
-    process.stderr.close()

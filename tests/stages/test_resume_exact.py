@@ -8,13 +8,11 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
+from child import Child
 from seed import SEED
 
 from groundup import cli
@@ -44,22 +42,16 @@ EVERYWHERE = [
 CLOCKS = OF_MACHINE
 
 
-def start(arguments: list[str]) -> subprocess.Popen:
-    command = [sys.executable, "-m", "groundup", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=os.environ, text=True)
-
-
-def stop_at(process: subprocess.Popen, folder: Path, step: int, number: int) -> None:
+def stop_at(process: Child, folder: Path, step: int, number: int) -> None:
     """Sends a signal as soon as metrics.csv shows ``step``."""
-    deadline = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline:
+
+    def reached() -> bool:
         rows = read_metrics(folder / "metrics.csv")
-        if rows and rows[-1]["step"] >= step:
-            process.send_signal(number)
-            break
-        time.sleep(0.002)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode in (-number, 75), errors
+        return bool(rows) and rows[-1]["step"] >= step
+
+    process.wait_for(reached)
+    process.send_signal(number)
+    assert process.wait() in (-number, 75), process.errors()
 
 
 def tensors(folder: Path, name: str) -> tuple[int, str]:
@@ -110,7 +102,7 @@ def half(groundup, data_overrides, tmp_path_factory):
     """A run of the LSTM that was asked to stop (SIGTERM) midway."""
     folder = tmp_path_factory.mktemp("half")
     verb, *rest = CASES["lstm"]
-    process = start([verb, *data_overrides, *rest, *EVERYWHERE, f"hydra.run.dir={folder}"])
+    process = Child([verb, *data_overrides, *rest, *EVERYWHERE, f"hydra.run.dir={folder}"], folder)
     stop_at(process, folder, 20, signal.SIGTERM)
     return folder, process.returncode
 
@@ -125,7 +117,7 @@ def test_killed_and_resumed_run_ends_as_one_that_was_not(case, whole, data_overr
     expected = whole(case)
     verb, *rest = CASES[case]
     folder = tmp_path / "run"
-    process = start([verb, *data_overrides, *rest, *EVERYWHERE, f"hydra.run.dir={folder}"])
+    process = Child([verb, *data_overrides, *rest, *EVERYWHERE, f"hydra.run.dir={folder}"], folder)
     stop_at(process, folder, random.Random(os.getpid()).randint(8, STEPS - 20), signal.SIGKILL)
     assert tensors(folder, "last.ckpt")[0] < STEPS
     assert not (folder / "metrics.json").exists()

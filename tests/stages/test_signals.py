@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from child import Child
 
 from groundup import cli
 from groundup.runs.folder import RunFolder
@@ -19,10 +20,9 @@ SMALL = [
     "size=nano", "tokenizer.vocab_size=300", "wandb.mode=disabled", "threads=1", "budget.steps=8", "validate_every=8",
     "checkpoint_every=100",
 ]  # fmt: skip
-# The command, but at one place it says where it is and waits.
-DRIVER = """
-import sys, time
-from groundup import cli
+# At one place it says where it is and waits.
+WAITS = """
+import time
 from groundup.data.text_data import TextData
 from groundup.jobs import preflight
 from groundup.tasks.base import Task
@@ -33,44 +33,36 @@ place, name, seconds = {
     "data": (TextData, "prepare", 60),
     "training": (Task, "training_step", 1),
     "evaluation": (evaluation, "evaluate", 60),
-}[sys.argv.pop(1)]
+}["%s"]
 real = getattr(place, name)
 
 def slow(*arguments, **more):
+    setattr(place, name, real)  # once
     print("HERE", flush=True)
     time.sleep(seconds)
     return real(*arguments, **more)
 
 setattr(place, name, slow)
-cli.main()
 """
 
 
 class Running:
     """A process at the place where it waits."""
 
-    def __init__(self, moment: str, folder: Path, *arguments: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(self, moment: str, folder: Path, *arguments: str, first: str = "") -> None:
         self.folder = RunFolder(folder)
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", DRIVER, moment, *arguments, f"hydra.run.dir={folder}"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **(environment or {})},
-            start_new_session=True,
-        )
-        while (line := self.process.stdout.readline()) and line != "HERE\n":
-            pass
-        assert line, self.process.stderr.read()
+        self.process = Child([*arguments, f"hydra.run.dir={folder}"], folder, first=first + WAITS % moment)
+        self.process.wait_for(lambda: "HERE\n" in self.process.output())
         time.sleep(0.2)  # it says where it is before it waits there
 
     def end_by(self, *signals: int) -> list[str]:
         """Sends the signals, half a second apart; returns the lines on stderr."""
-        for number in signals:
+        for number in signals[:-1]:
             self.process.send_signal(number)
             time.sleep(0.5)
-        _, errors = self.process.communicate(timeout=60)
-        return errors.splitlines()
+        self.process.send_signal(signals[-1])
+        self.process.wait()
+        return self.process.errors().splitlines()
 
     def assert_in_order(self) -> None:
         """What every end leaves: a state, no lock, no half file."""
@@ -153,7 +145,7 @@ def test_second_trainer_in_a_folder_is_refused_and_may_evaluate(running, finetun
     assert line.startswith(f"error: {run.folder.path} is being written by process {run.process.pid}")
     out = run.folder.path.parent / "out"
     assert cli.run(["evaluate", f"run={run.folder.path}", f"hydra.run.dir={out}"]) == 0
-    assert run.folder.metrics_csv.read_bytes() == before and run.process.poll() is None
+    assert run.folder.metrics_csv.read_bytes() == before and run.process.returncode is None
     run.end_by(signal.SIGKILL)
     assert run.folder.status()["state"] == "interrupted" and (run.folder.path / "run.lock").exists()
     capsys.readouterr()
@@ -180,11 +172,7 @@ def test_an_evaluation_that_is_stopped_goes_on_with_the_checkpoint_that_it_was_o
 @pytest.mark.slow
 def test_ignored_hangup_stays_ignored(running):
     """As under nohup."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        run = running("training")
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    run = running("training", first="import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n")
     assert run.end_by(signal.SIGHUP)
     assert run.process.returncode == 0
 
