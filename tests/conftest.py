@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
-# Set at import, before a test imports torch, wandb or datasets, and inherited by the child processes that tests start.
-_scratch = tempfile.TemporaryDirectory(prefix="groundup-tests-")
-SCRATCH = Path(_scratch.name)
+# Set at import, before a test imports torch, wandb or datasets, and inherited by workers and the children of tests.
+if "GROUNDUP_TESTS" not in os.environ:
+    _scratch = tempfile.TemporaryDirectory(prefix="groundup-tests-")
+    os.environ["GROUNDUP_TESTS"] = _scratch.name
+SCRATCH = Path(os.environ["GROUNDUP_TESTS"])
 os.environ.update(
-    GROUNDUP_CACHE=str(SCRATCH / "cache"),  # never the user's; one a worker, so that data are prepared once
+    GROUNDUP_CACHE=str(SCRATCH / "cache"),  # never the user's; one for all workers, so that data are prepared once
     HF_HOME=str(SCRATCH / "huggingface"),
     HF_HUB_OFFLINE="1",
     HF_DATASETS_OFFLINE="1",
