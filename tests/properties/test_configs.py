@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from functools import cache
-from itertools import product
+from itertools import product, zip_longest
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -80,15 +81,26 @@ def task_of(choice: str) -> list[str]:
     return [f"task={class_of(group, name).tasks[0]}"] if group == "baseline" else []
 
 
-@pytest.mark.parametrize(("stage", "choice"), choices(), ids=str)
-def test_choice_composes_and_passes_the_check(stage, choice):
-    overrides = [*STAGES[stage], choice, *task_of(choice)]
-    if stage == "pipeline" and not choice.startswith("experiment="):
+def together() -> list[tuple[str, tuple[str, ...]]]:
+    """(stage, choices): each choice of a stage once, one of every group at a time; one that chooses others alone."""
+    found: list[tuple[str, tuple[str, ...]]] = []
+    for stage in STAGES:
+        by_group = defaultdict(list)
+        for choice in (choice for at, choice in choices() if at == stage):
+            by_group[choice.partition("=")[0]].append(choice)
+        found += [(stage, (choice,)) for group in ("experiment", "baseline") for choice in by_group.pop(group, ())]
+        found += [(stage, tuple(filter(None, row))) for row in zip_longest(*by_group.values())]
+    return found
+
+
+@pytest.mark.parametrize(("stage", "chosen"), together(), ids=lambda part: part if part in STAGES else " ".join(part))
+def test_choices_compose_and_pass_the_check(stage, chosen):
+    overrides = [*STAGES[stage], *chosen, *task_of(chosen[0])]
+    if stage == "pipeline" and not chosen[0].startswith("experiment="):
         overrides.append("experiment=demo")
-    cfg, chosen = composed(stage, *overrides)
-    check(cfg, stage, overrides, chosen)
-    group, _, name = choice.partition("=")
-    assert chosen[group] == name
+    cfg, found = compose_with_choices(stage, overrides)
+    check(cfg, stage, overrides, found)
+    assert {f"{group}={name}" for group, name in found.items()} >= {*chosen}
 
 
 @pytest.mark.parametrize("task", groups(conf_dir())["task"])
