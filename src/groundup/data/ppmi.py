@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
-from sklearn.utils.extmath import randomized_svd
 
 from groundup.data.vectors import SIZE
 from groundup.text.tokenizer_file import SPECIALS
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 WINDOW = 5  # tokens to either side that a word is known by
 SMOOTHING = 0.75  # exponent of how often a context occurs: rare contexts tell less than they seem to
@@ -23,15 +25,18 @@ def learn_vectors(texts: Iterable[Sequence[int]], vocab_size: int, width: int, s
     that matrix times the square roots of its singular values. Rows have the length of ``SIZE`` x sqrt(D).
     The same texts and seed give the same vectors. Source: Levy, Goldberg and Dagan 2015; Halko et al. 2011 (the SVD).
     """
+    from scipy.sparse import csr_matrix, find
+    from sklearn.utils.extmath import randomized_svd
+
     together = count_pairs(texts, vocab_size)
     if not together.nnz:
         return np.zeros((vocab_size, width), dtype=np.float32)
-    rows, columns, counts = sparse.find(together)
+    rows, columns, counts = find(together)
     of_word = np.asarray(together.sum(axis=1), dtype=np.float64).ravel()
     of_context = np.asarray(together.sum(axis=0), dtype=np.float64).ravel() ** SMOOTHING
     information = np.log(counts * of_context.sum() / (of_word[rows] * of_context[columns]))
     positive = information > 0
-    matrix = sparse.csr_matrix(
+    matrix = csr_matrix(
         (information[positive].astype(np.float32), (rows[positive], columns[positive])), shape=together.shape
     )
     rank = min(width, vocab_size)
@@ -44,10 +49,12 @@ def learn_vectors(texts: Iterable[Sequence[int]], vocab_size: int, width: int, s
     )
 
 
-def count_pairs(texts: Iterable[Sequence[int]], vocab_size: int) -> sparse.csr_matrix:
+def count_pairs(texts: Iterable[Sequence[int]], vocab_size: int) -> csr_matrix:
     """How often two tokens stand near each other, (V, V), symmetric: ``WINDOW`` for neighbours, one less for each step
     further. Special tokens, also unknown words, count for nothing but their place."""
-    total = sparse.csr_matrix((vocab_size, vocab_size), dtype=np.float32)
+    from scipy.sparse import coo_matrix, csr_matrix
+
+    total = csr_matrix((vocab_size, vocab_size), dtype=np.float32)
     for ids in blocks(texts):
         firsts, seconds, weights = [], [], []
         for distance in range(1, WINDOW + 1):
@@ -58,7 +65,7 @@ def count_pairs(texts: Iterable[Sequence[int]], vocab_size: int) -> sparse.csr_m
             seconds.append(second[near])
             weights.append(np.full(len(firsts[-1]), WINDOW + 1 - distance, dtype=np.float32))
         places = np.concatenate(firsts), np.concatenate(seconds)
-        total = total + sparse.coo_matrix((np.concatenate(weights), places), shape=total.shape).tocsr()
+        total = total + coo_matrix((np.concatenate(weights), places), shape=total.shape).tocsr()
     return (total + total.T).tocsr()
 
 
