@@ -97,8 +97,8 @@ def test_smoothed_loss_is_torchs_and_the_reported_one_is_not_smoothed(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_it_learns_to_translate_and_measures_what_it_writes(name, learn):
     """What it writes is judged once it is certain: every target has a probability above 98 %."""
-    rows = make_rows(8, 1)
-    data, task = make(name, rows=8, validation=rows, decoding=Beam(beam_size=2, max_new_tokens=24), seed=SEED)
+    rows = make_rows(4, 1)  # an LSTM needs nine times as long for eight
+    data, task = make(name, rows=4, validation=rows, decoding=Beam(beam_size=2, max_new_tokens=24), seed=SEED)
     batch = next(iter(data.train_loader(task.collator())))
     scored = batch["labels"] != IGNORE
 
@@ -106,12 +106,12 @@ def test_it_learns_to_translate_and_measures_what_it_writes(name, learn):
         losses = F.cross_entropy(task.logits(batch, scored), batch["labels"][scored], reduction="none")
         return torch.zeros(scored.shape).masked_scatter(scored, losses).sum(1).max() < 0.02
 
-    learn(task, batch, certain)
+    learn(task, batch, certain, most=6000)
     results = evaluate(task, data, "validation")
     assert results.metrics["exact_match"].value == 1
     assert results.metrics["bleu"].value == pytest.approx(100)
     assert results.metrics["bleu"].signature and results.metrics["loss"].value < 0.2
-    assert [row["index"] for row in results.predictions] == list(range(8))
+    assert [row["index"] for row in results.predictions] == list(range(4))
     assert [row["hypothesis"] for row in results.predictions] == [row["target"] for row in rows]
 
 
