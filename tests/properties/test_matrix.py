@@ -1,11 +1,15 @@
-"""Every combination that may be chosen trains, and every other one is refused with what to type instead."""
+"""What may be chosen together trains, and every other combination is refused with what to type instead.
+
+Every task meets every model and every way of making batches, and every model meets every cell. Not all of it at once: what a
+cell does to hidden states no task can tell, and a batch of rows does not show how they were chosen.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import random
-from functools import partial
+from functools import cache, partial
 from itertools import chain, combinations, product
 from pathlib import Path
 
@@ -58,6 +62,7 @@ LABELLED = {
     "bucketed": ["batching=bucketed", "batching.batch_size=4"],
     "token_budget": ["batching=token_budget", "batching.max_length=32", "batching.tokens=128"],
 }
+FULL = {"masked_lm", "causal_lm", "classification", "translation"}  # tasks that meet every cell, too
 TASKS = {  # task -> models and batchings that go with it
     "masked_lm": (ENCODERS, PACKED),
     "causal_lm": (DECODERS, PACKED),
@@ -87,10 +92,11 @@ LEGAL = {
     f"{task}, {model}, {batching}": [f"task={task}", *GIVEN.get(task, ()), *models[model], *batchings[batching]]
     for task, (models, batchings) in TASKS.items()
     for model, batching in product(models, batchings)
+    if ("cell=" not in model or task in FULL) and (batching != "token_budget" or model == next(iter(models)))
 }
 ARCHITECTURES = ("transformer_encoder", "transformer_decoder", "transformer_encoder_decoder")
 OPTIONAL = ("ema", "early_stopping", "freeze")
-CALLBACKS = ["none", *chain.from_iterable(combinations(("default", *OPTIONAL), n) for n in range(1, 5))]
+CALLBACKS = ["none", *chain.from_iterable(combinations(("default", *OPTIONAL), n) for n in (1, 2, 4))]
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +129,12 @@ def build(overrides: list[str]):
     data.prepare()
     data.check_lengths(task.model.max_length)
     return cfg, data, task
+
+
+@pytest.fixture(scope="module")
+def builds(base):
+    """Builds a command line, one that it has built before not again."""
+    return cache(lambda *words: bool(build([*base, *words])))
 
 
 def train(cfg, data, task, run: Path) -> dict[str, torch.Tensor]:
@@ -176,9 +188,12 @@ def files(group: str) -> list[str]:
     return groups(conf_dir())[group]
 
 
-@pytest.mark.parametrize("scheduler", files("scheduler"))
-@pytest.mark.parametrize("optimizer", files("optimizer"))
-def test_every_optimizer_works_with_every_scheduler(optimizer, scheduler, base, tmp_path):
+@pytest.mark.parametrize(
+    ("optimizer", "scheduler"),
+    [pair for pair in product(files("optimizer"), files("scheduler")) if "muon_adamw" in pair or "constant" in pair],
+)
+def test_every_optimizer_and_every_scheduler_trains(optimizer, scheduler, base, tmp_path):
+    """A schedule scales the learning rates of an optimizer's groups; one of them has groups of two kinds."""
     words = ["batching.batch_size=4", "callbacks=none", f"optimizer={optimizer}", f"scheduler={scheduler}"]
     cfg, data, task = build([*base, *words])
     before = train(cfg, data, task, tmp_path)
@@ -203,13 +218,13 @@ def test_every_set_of_callbacks_works_together(chosen, base, tmp_path):
     ["transformer_encoder", "bilstm_encoder", "transformer_decoder", "lstm_decoder", "transformer_encoder_decoder"],
 )
 @pytest.mark.parametrize("batching", ["packed", "bucketed", "token_budget"])
-def test_every_other_combination_says_what_to_try(task, model, batching, base):
+def test_every_other_combination_says_what_to_try(task, model, batching, base, builds):
     models, batchings = TASKS[task]
     given = GIVEN.get(task, [])
     overrides = [*base, f"task={task}", *given, f"model={model}", f"batching={batching}"]
     fits, reads = any(f"model={model}" in words for words in models.values()), batching in batchings
     if fits and reads:
-        build(overrides)
+        builds(*overrides[len(base) :])
         return
     with pytest.raises(UserError) as refusal:
         build(overrides)
@@ -218,8 +233,8 @@ def test_every_other_combination_says_what_to_try(task, model, batching, base):
     advised = [f"model={name}" for name in ARCHITECTURES] if not fits else []
     advised = [word for word in advised if f"model={model}" != word and any(word in w for w in models.values())]
     assert all(word in said for word in advised or [f"batching={next(iter(batchings))}"])
-    build(
-        [*base, f"task={task}", *given, *next(iter(models.values())), f"batching={next(iter(batchings))}"]
+    builds(
+        f"task={task}", *given, *next(iter(models.values())), f"batching={next(iter(batchings))}"
     )  # the advice holds
 
 
