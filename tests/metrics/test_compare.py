@@ -122,12 +122,13 @@ def test_the_p_value_of_few_rows_is_that_of_all_swaps(seed):
     assert swapped_p(both, ACCURACY, 8) == np.mean(reached)
 
 
-def test_random_swaps_come_to_the_p_value_of_mcnemar():
+@pytest.mark.parametrize("rows", [400, 1100])
+def test_random_swaps_come_to_the_p_value_of_mcnemar(rows):
     rng = np.random.default_rng(3)
-    ours, theirs = (rng.random((2, 400)) < [[0.7], [0.63]]).astype(float)
+    ours, theirs = (rng.random((2, rows)) < [[0.7], [0.63]]).astype(float)
     exact = mcnemar(ours, theirs)  # of accuracies both tests ask the same: which of the discordant rows change sides
-    both = [(slice(0, 400), judged_accuracy(np.concatenate([ours, theirs])))]
-    found = [swapped_p(both, ACCURACY, 400, seed=seed) for seed in range(5)]
+    both = [(slice(0, rows), judged_accuracy(np.concatenate([ours, theirs])))]
+    found = [swapped_p(both, ACCURACY, rows, seed=seed) for seed in range(5)]
     assert np.mean(found) == pytest.approx(exact, abs=0.02)
 
 

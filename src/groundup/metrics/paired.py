@@ -18,7 +18,7 @@ Statistic = Callable[[np.ndarray], np.ndarray]  # row weights (N, R) -> values (
 ROUNDS = 2000  # of swapping; a p value is no smaller than 1 / (rounds + 1)
 _FEWEST = 500
 _CELLS = 40_000_000  # rows x rounds that one p value may cost
-_ALL = 4096  # ways to swap up to which all are tried
+_ALL = 12  # rows up to which all ways to swap their answers are tried, 4,096 of them
 _EQUAL = 1e-9  # differences of sums in another order
 
 
@@ -86,13 +86,13 @@ def swapped_p(pairs: Sequence[Part], metric: Metric, rows: int, seed: int = 0, r
     for swap in _swaps(rows, seed, rounds):
         reached += int((distance(swap) >= seen - _EQUAL).sum())
         tried += swap.shape[1]
-    one = 0 if 2.0**rows <= _ALL else 1  # the way that was seen is among all ways, not among random ones
+    one = 0 if rows <= _ALL else 1  # the way that was seen is among all ways, not among random ones
     return (reached + one) / (tried + one)
 
 
 def _swaps(rows: int, seed: int, rounds: int) -> Iterator[np.ndarray]:
     """(N, r) 0 or 1: which rows' answers change sides; the chunks' r add up to the number of ways."""
-    if 2.0**rows <= _ALL:
+    if rows <= _ALL:
         yield (np.arange(2**rows) >> np.arange(rows)[:, None] & 1).astype(np.float32)
         return
     generator = np.random.default_rng(seed)
