@@ -60,14 +60,13 @@ def write_pseudo_labels(teacher: Path, source: Source, recipe: PseudoLabels, fil
     Raises UserError for a teacher that knows other classes than the labelled rows have.
     """
     run = load_run(teacher, logs)
-    names, numbers = label_names(source)
-    if strange := sorted(set(run.labels) ^ set(names)):
+    if strange := sorted(set(run.labels) ^ set(label_names(source)[0])):
         raise UserError(f"self_training.teacher={teacher}: it and the data differ in the class '{strange[0]}'")
     rows = list(source.without_labels())
     probabilities = run.probabilities(rows)  # (N, C)
     predicted = [run.labels[best] for best in probabilities.argmax(axis=1).tolist()]
     probability: list[float] = probabilities.max(axis=1).tolist()
-    chosen = recipe.choose(predicted, probability, dict(zip(names, numbers, strict=True)))
+    chosen = recipe.choose(predicted, probability)
     found = Counter(predicted[number] for number in chosen)
     shares = ", ".join(f"{name} {count:,}" for name, count in found.most_common(10))
     log.info(
