@@ -32,7 +32,7 @@ BILSTM = {
     "pretrain": ["optimizer=adamw", "optimizer.lr=2e-3", "budget.steps=1500", "validate_every=500"],
     "finetune": ["task.pooling=max", "task.dropout=0.3", "model.dropout=0.3", "budget.epochs=6", "validate_every=100"],
 }
-# The Transformer of experiment=demo.
+# The Transformer of experiment=demo, for all labels.
 TRANSFORMER = {
     "model": ["model=transformer_encoder", "size.layers=2", *WORDS, "tokenizer.vocab_size=4096"],
     "pretrain": ["batching.length=64", "batching.batch_size=48", "budget.steps=900", "validate_every=300"],
