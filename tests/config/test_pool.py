@@ -166,6 +166,47 @@ def test_the_end_of_a_pool_is_the_end_of_its_jobs_in_order(surviving, number, ca
     assert {row["status"] for row in rows_of(folder).values()} == {"done"}
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_job_whose_allocation_ends_saves_is_queued_again_and_goes_on(surviving):
+    """By submitit's processes on this machine in the place of a cluster."""
+    pytest.importorskip("submitit")
+    folder = surviving.root / "sweep"
+    words = ["pretrain", "-m", "seed=4,101", f"hydra.sweep.dir={folder}", "launcher=slurm", "launcher.cluster=local"]
+    process = subprocess.Popen([sys.executable, "-m", "groundup", *words], stderr=subprocess.PIPE, text=True)
+
+    def job() -> int | None:
+        return seen(folder, 1)["pid"] if (folder / "1" / "seen.json").exists() else None
+
+    def wait_for(moment) -> None:
+        limit = time.monotonic() + 60
+        while not moment():
+            assert process.poll() is None and time.monotonic() < limit, process.stderr.read()
+            time.sleep(0.05)
+
+    wait_for(job)
+    first = job()
+    allocation = int(Path(f"/proc/{first}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(allocation, signal.SIGUSR2)  # as SLURM does
+    wait_for(lambda: job() != first)
+    (surviving.root / "go").touch()
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 1 and "launcher" not in said
+    rows = rows_of(folder)
+    assert {seed: (row["status"], row["why"]) for seed, row in rows.items()} == {
+        "101": ("done", ""), "4": ("failed", "MemoryError: no more"),
+    }  # fmt: skip
+
+
+def test_slurm_says_what_is_missing(toy, capsys, monkeypatch):
+    sweep = ["pretrain", "-m", "seed=1,2", "launcher=slurm"]
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    assert toy.groundup(*sweep) == 2
+    assert "Try pip install 'groundup[slurm]'" in capsys.readouterr().err
+    assert toy.groundup(*sweep, "launcher.partition='gpu\n#SBATCH --wrap=evil'") == 2
+    assert "launcher.partition" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -230,6 +230,8 @@ CHOICES: dict[str, dict[str, str]] = {
     "launcher": {
         "joblib multiprocessing parallel processes local ray": "pool launcher.jobs=2",
         "basic none sequential": "serial",
+        "submitit submitit_slurm sbatch": "slurm",
+        "submitit_local": "slurm launcher.cluster=local",
     },
     "debug": {"true fast_dev_run": "default", "overfitting overfit_batches": "overfit", "nan detect_anomaly": "anomaly"},
 }  # fmt: skip

@@ -23,6 +23,7 @@ from groundup.jobs.job import state_of_exit
 from groundup.jobs.logs import log_to_run
 from groundup.jobs.pool import Pool
 from groundup.jobs.ranks import rank
+from groundup.jobs.slurm import Slurm
 from groundup.jobs.sweep_plan import Plan, PlannedJob
 from groundup.runs.lock import locked
 
@@ -60,7 +61,7 @@ def free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-KINDS: dict[str, type[Launcher]] = {"Serial": Serial, "Pool": Pool}
+KINDS: dict[str, type[Launcher]] = {"Serial": Serial, "Pool": Pool, "Slurm": Slurm}
 
 
 def launcher_of(node: Mapping[str, Any]) -> Launcher:

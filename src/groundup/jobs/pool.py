@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 PARENT = "GROUNDUP_PARENT"  # environment: the process that a job ends with
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")  # of other libraries
+# What SLURM tells the tasks of srun, of which a job is none: it starts its other ranks itself.
+OF_A_TASK = ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_STEP_ID")
 POLL = 0.1  # seconds
 
 
@@ -52,12 +54,13 @@ class Pool:
         shares = self.shares(plan)
         waiting, running = list(numbers), dict[int, Child]()
         with Display(plan, numbers, self.jobs, bar=True) as display:
+            words = search_words()
             try:
                 while waiting or running:
                     for slot in range(self.jobs):
                         if waiting and slot not in running:
                             number = waiting.pop(0)
-                            running[slot] = Child(number, slot, start(plan, number, shares[slot]))
+                            running[slot] = Child(number, slot, start(plan, number, shares[slot], words))
                             display.begin(number)
                     time.sleep(POLL)
                     for child in [child for child in running.values() if child.process.poll() is not None]:
@@ -106,13 +109,17 @@ def deal(names: Sequence[str], slots: int) -> list[list[str]]:
     return [[names[(slot * each + n) % len(names)] for n in range(each)] for slot in range(slots)]
 
 
-def start(plan: Plan, number: int, share: dict[str, str]) -> subprocess.Popen:
-    """The process of one job; what it prints stands in its run.log."""
+def search_words() -> list[str]:
+    """``--config-dir`` of this command for its jobs: a pipeline composes its steps itself."""
+    return [f"hydra.searchpath=[{','.join(extra)}]"] if (extra := extra_config_dirs()) else []
+
+
+def start(plan: Plan, number: int, share: dict[str, str], words: Sequence[str] = ()) -> subprocess.Popen:
+    """The process of one job; what it prints stands in its run.log. ``words``: more for its command line."""
     run = plan.run(number)
     run.path.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "groundup", "resume", f"sweep={plan.folder}", f"job={number}"]
-    if extra := extra_config_dirs():  # for what a job composes itself, as a pipeline does its steps
-        command.append(f"hydra.searchpath=[{','.join(extra)}]")
+    command = [sys.executable, "-m", "groundup", "resume", f"sweep={plan.folder}", f"job={number}", *words]
+    around = {name: value for name, value in os.environ.items() if name not in OF_A_TASK}
     own = {PARENT: str(os.getpid()), "PYTHONSAFEPATH": "1"}  # else -m puts the current folder before Python's own
     with open(run.log, "ab", opener=no_link) as output:
         return subprocess.Popen(
@@ -120,7 +127,7 @@ def start(plan: Plan, number: int, share: dict[str, str]) -> subprocess.Popen:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env={**os.environ, **share, **own},
+            env={**around, **share, **own},
             start_new_session=True,  # Ctrl-C is for this process, which tells the others
         )
 
