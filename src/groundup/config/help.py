@@ -7,7 +7,7 @@ import shutil
 import textwrap
 from pathlib import Path
 
-from groundup.config.files import bases, experiment_stage, groups, left_empty
+from groundup.config.files import WITHOUT_FOLDER, bases, experiment_stage, groups, left_empty
 
 HIDDEN = ("hydra", "paths")
 
@@ -27,8 +27,12 @@ def manual(stage: str, what: str, folder: Path) -> str:
         parts += ["", "Keys, KEY=VALUE (budget.steps=100):", *shared]
     if own:
         parts += ["", "Of these, set for this verb:" if shared else "Keys, KEY=VALUE:", *own]
+    parts += [""]
+    if stage not in WITHOUT_FOLDER and (launchers := groups(folder).get("hydra/launcher")):
+        parts += [
+            f"groundup {stage} -m KEY=A,B    a run for each value; launcher={'|'.join(launchers)} says who runs them"
+        ]
     parts += [
-        "",
         f"groundup {stage} --cfg job    shows every key, those of the choices too; --hydra-help lists the flags.",
     ]
     return "\n".join(parts)

@@ -166,6 +166,8 @@ def launch(stage: str, arguments: list[str]) -> int:
 
         return run_rank()
     full_error = os.environ.get(FULL_ERROR) == "1"
+    if {"-m", "--multirun"} & set(arguments):  # argparse reads no words on both sides of a flag
+        arguments = ["-m", *(word for word in arguments if word not in ("-m", "--multirun"))]
     arguments = AS_KEYS.get(stage, list)(arguments)
     task = Task(stage, full_error)
     sweep.current.clear()
