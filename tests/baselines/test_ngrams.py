@@ -9,6 +9,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 
 from groundup.baselines import ngrams
 from groundup.baselines.ngrams import Block, blocks_for, count
+from groundup.text.words import COMBINING
 
 TEXTS = [
     "The cat sat, the cat!",
@@ -19,9 +20,10 @@ TEXTS = [
     " \n",
     "the the the the",
     "don't a b",
+    "हिन्दी भाषा, cafe\u0301",
 ]
 BLOCKS = {
-    "word": (Block("text", "word", 3), {"token_pattern": r"\w+|[^\w\s]", "ngram_range": (1, 3)}),
+    "word": (Block("text", "word", 3), {"token_pattern": rf"[\w{COMBINING}]+|[^\w\s]", "ngram_range": (1, 3)}),
     "character": (Block("text", "character", 4), {"analyzer": "char", "ngram_range": (1, 4)}),
     "inside": (Block("text", "inside", 4), {"analyzer": "char_wb", "ngram_range": (1, 4)}),
 }

@@ -20,6 +20,9 @@ from groundup.text.words import together, word_spans
         ("well-known (naïve) café…", "well - known ( naïve ) café …"),
         ("王小明在Python 3.11里。", "王 小 明 在 Python 3.11 里 。"),
         ("x_y ½\t👍\n", "x_y ½ 👍"),
+        ("हिन्दी भाषा, #हिन्दी cafe\u0301 العَرَبِيَّة", "हिन्दी भाषा , #हिन्दी cafe\u0301 العَرَبِيَّة"),
+        ("か\u3099き می\u200cخواهم ❤\ufe0f!", "か\u3099 き می\u200cخواهم ❤\ufe0f !"),
+        ("👩\u200d👧ok (ιστορία)", "👩\u200d👧 ok ( ιστορία )"),
         (" \n", ""),
     ],
 )
@@ -30,7 +33,7 @@ def test_words_and_marks(text, words):
 @pytest.mark.parametrize("seed", range(20))
 def test_nothing_but_blanks_is_left_out_and_places_are_in_order(seed):
     draw = random.Random(seed)
-    text = "".join(draw.choices("aB1'’ns t.,:-@#/\n海。é\u0301\u200b🏽", k=200))
+    text = "".join(draw.choices("aB1'’ns t.,:-@#/\n海。é\u0301\u200b🏽" + "ι\u200d\u200c\u093f" * (seed % 2), k=200))
     spans = word_spans(text)
     assert all(begin < end for begin, end in spans)
     assert all(left <= right for (_, left), (right, _) in itertools.pairwise(spans))
@@ -39,11 +42,11 @@ def test_nothing_but_blanks_is_left_out_and_places_are_in_order(seed):
     assert not any(character.isspace() for place, character in enumerate(text) if place in covered)
 
 
-@pytest.mark.parametrize("text", ["a" * 10**6, "-" * 10**6, "'" * 10**6, "1." * 10**5, "n't" * 10**5, "海" * 10**6])
-def test_time_is_linear(text):
-    start = time.perf_counter()
-    word_spans(text)
-    assert time.perf_counter() - start < 5
+@pytest.mark.parametrize("part", ["a", "-", "'", "1.", "n't", "海", "न\u093f", "\u0301", "👩\u200d"])
+def test_time_is_linear(part):
+    start = time.process_time()
+    word_spans(part * 10**5)
+    assert time.process_time() - start < 2
 
 
 def test_words_stand_together_as_they_are_written():

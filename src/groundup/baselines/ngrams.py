@@ -19,13 +19,15 @@ import numpy as np
 
 from groundup.data.roles import Row
 from groundup.data.seeding import GOLDEN
+from groundup.text.words import COMBINING
 
 log = logging.getLogger(__name__)
 Text = Literal["text", "text_pair"]
 Unit = Literal["word", "inside", "character"]
 LONGEST = 8  # parts of an n-gram, at most
 MOST = 60_000_000  # n-grams of all rows that are kept at a time, each in 8 bytes, more while they are made
-_TOKEN = re.compile(r"\w+|[^\w\s]")  # words, and punctuation marks by themselves: right for raw and for tokenized text
+# Words, and punctuation marks by themselves: right for raw and for tokenized text. Combining marks are part of a word.
+_TOKEN = re.compile(rf"[\w{COMBINING}]+|[^\w\s]")
 _CHUNK = 1 << 20  # characters counted at a time
 _SAMPLE = 400  # texts whose n-grams foretell those of all
 _SPACE = ord(" ")

@@ -15,9 +15,10 @@ from groundup.data.roles import Row
 from groundup.metrics.estimate import Results
 from groundup.metrics.regression import regression_metrics, regression_sections
 from groundup.metrics.sections import Section
+from groundup.text.words import COMBINING
 
 _WIDE = "\u3040-\u30ff\u3400-\u9fff"  # kana and Han, which are written without spaces: each is a word
-_WORD = re.compile(rf"[{_WIDE}]|[^\W{_WIDE}]+")
+_WORD = re.compile(rf"[{_WIDE}]|[^\W{_WIDE}](?:[^\W{_WIDE}]|[{COMBINING}])*")
 _TOKEN = rf"{_WORD.pattern}|[^\w\s]"  # punctuation marks, too
 _FEATURES = 200_000  # words and n-grams that are counted, at most
 _VIEWS: tuple[dict[str, Any], ...] = (  # of a text, as scikit-learn counts it
