@@ -10,6 +10,7 @@ import pytest
 import torch
 from seed import SEED
 
+from groundup.data.augmentation import EDA, Augmented
 from groundup.data.batching import Bucketed, TokenBudget
 from groundup.data.facts import Facts
 from groundup.data.sources.source import GivenRows
@@ -123,6 +124,22 @@ def test_texts_that_are_read_apart_may_be_swapped_and_the_answer_is_that_of_eval
     assert answers[0] == pytest.approx(answers[1], abs=0.1)
     said = [row["predicted"] for row in evaluate(task, data, "validation").predictions]
     assert answers[0] == pytest.approx(said, abs=0.1)
+
+
+def test_pairs_whose_words_were_changed_are_parted_between_the_texts():
+    data = make_data(pairs=True)
+    train, first = data.examples("train"), set(data.tokenizer.encode("fern oak crow"))
+    examples = [one for one in train.__getitems__([(0, row) for row in range(60)]) if len(one["input_ids"]) > 9]
+    for one in examples:  # other words in each of the two texts
+        place = int((one["input_ids"] == data.facts.sep_id).argmax())
+        one["input_ids"][1:place] = data.tokenizer.encode("fern oak crow " * 9)[: place - 1]
+        one["input_ids"][place + 1 : -1] = data.tokenizer.encode("moss owl " * 9)[: len(one["input_ids"]) - place - 2]
+    shorter = EDA(data.tokenizer, train, rows=1.0, deletion=0.5, swap=0.0, insertion=0.0, replacement=0.0)
+    ids = Augmented(make_task(data).collator(), [shorter])(examples, range(len(examples)))["input_ids"].tolist()
+    for row, text in enumerate(ids):
+        words = {token for token in text if token >= data.facts.first_word}
+        assert words and (words <= first) == (row < len(examples)), row
+        assert text.count(data.facts.cls_id) == text.count(data.facts.sep_id) == 1
 
 
 @pytest.mark.parametrize(("loss", "expected"), [("mse", 4.0), ("mae", 2.0), ("huber", 1.5)])

@@ -62,16 +62,17 @@ class Collator:
 class PairCollator:
     """Of pairs, each text as a row of its own, ``<cls> text <sep>``: the first texts of all examples, then the second ones.
 
-    ``input_ids`` are (2B, T), what an example has once stays (B,). Examples hold ``first``, see ``ScoredText``.
+    ``input_ids`` are (2B, T), what an example has once stays (B,). Examples are ``<cls> text <sep> text_pair <sep>``.
     """
 
     def __init__(self, facts: Facts) -> None:
-        self.pad_id, self.cls_id = facts.pad_id, facts.cls_id
+        self.pad_id, self.cls_id, self.sep_id = facts.pad_id, facts.cls_id, facts.sep_id
 
     def __call__(self, examples: Sequence[dict[str, Any]], seeds: Sequence[int]) -> dict[str, Tensor]:
-        both = [np.split(example["input_ids"], [example["first"]]) for example in examples]
+        # The <sep> itself says where, as an augmentation may have moved it.
+        both = [np.split(ids, [(ids == self.sep_id).argmax() + 1]) for ids in (one["input_ids"] for one in examples)]
         texts = [first for first, _ in both] + [np.concatenate([[self.cls_id], second]) for _, second in both]
-        once = [{name: value for name, value in one.items() if name not in ("input_ids", "first")} for one in examples]
+        once = [{name: value for name, value in one.items() if name != "input_ids"} for one in examples]
         return {**pad([{"input_ids": text} for text in texts], self.pad_id), **pad(once, self.pad_id)}
 
 

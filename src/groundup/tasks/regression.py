@@ -73,14 +73,6 @@ class ScoredText(LabelledText):
             )
         return found
 
-    def __getitems__(self, keys: list[tuple[int, int]]) -> list[dict[str, Any]]:
-        """Examples; those of pairs also have ``first``, the tokens up to the end of the first text."""
-        examples = super().__getitems__(keys)
-        if self.parts > 1:
-            for example in examples:
-                example["first"] = int(self.kept[example["index"], 0]) + 2
-        return examples
-
 
 class ScoreCollator:
     """Batches whose ``labels`` (B,) float32 are in deviations from the mean of the train split's scores.
