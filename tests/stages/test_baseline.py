@@ -128,6 +128,15 @@ def test_a_model_of_another_task_is_refused_before_there_is_a_folder(words, line
     assert not (tmp_path / "logs").exists()
 
 
+def test_rows_without_the_figure_that_was_monitored_are_evaluated_all_the_same(
+    groundup, data_overrides, tmp_path, read_json
+):
+    run = groundup("baseline", *data_overrides, "data.label=subject", "monitor=validation/auroc")
+    (tmp_path / "one.csv").write_text("review,subject\nroses,garden\ntulips,garden\n")  # one class: nothing is ranked
+    folder = groundup("evaluate", f"run={run}", f"data.test={tmp_path / 'one.csv'}")
+    assert "test/accuracy" in (found := read_json(folder / "metrics.json")) and "test/auroc" not in found
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,11 +14,14 @@ import pytest
 from groundup import cli
 from groundup.baselines.linear import inverse_frequency
 from groundup.baselines.ngrams import count_rows
+from groundup.config.tree import Config
+from groundup.data.sources.source import GivenRows
 from groundup.stages.ensemble import WORTH, chosen_weights, fit_weights, judged
-from groundup.stages.folds import OutOfFold
+from groundup.stages.folds import HeldOutScorer, OutOfFold
 from groundup.stages.loading import load_run
 from groundup.stages.members import fused, logarithm
 
+CLASSIFICATION = "groundup.tasks.classification.Classification"
 SMALL = "size=nano model=bilstm_encoder tokenizer=word tokenizer.min_frequency=1 logger=none threads=1 budget.steps=5".split()
 
 
@@ -50,6 +54,11 @@ def classical(groundup, words) -> Path:
 @pytest.fixture(scope="module")
 def together(groundup, network, classical) -> Path:
     return groundup("ensemble", f"members=[{network},{classical}]")
+
+
+@pytest.fixture(scope="module")
+def cleaned(groundup, words) -> Path:
+    return groundup("baseline", *words, "folds=3", "data.clean.stop_words=en")
 
 
 def lines(file: Path) -> list[dict]:
@@ -137,21 +146,44 @@ def test_members_lie_in_the_folder_and_the_report_says_what_each_brings(together
     assert OutOfFold.load(load_run(together).folder, 3).index.tolist() == list(range(60))
 
 
+def test_runs_together_are_measured_on_the_rows_that_are_named(groundup, network, classical, reviews, read_json):
+    folder = groundup("ensemble", f"members=[{network},{classical}]", f"data.test={reviews / 'dev.csv'}")
+    metrics = read_json(folder / "metrics.json")
+    assert metrics["test/accuracy"]["n"] == 60 and metrics["out_of_fold/accuracy"]["n"] == 60
+    assert {row["text"] for row in lines(folder / "predictions.jsonl")} == {
+        row["review"] for row in csv.DictReader((reviews / "dev.csv").open())
+    }
+
+
+def test_baselines_of_held_out_rows_have_not_learned_from_them():
+    rows = [{"text": f"word{number}", "label": "ab"[number % 2]} for number in range(40)]
+    index, said = np.arange(40), np.full((40, 2), 0.5)
+    found = OutOfFold(index, said, index // 20 + 1, index % 2)
+    run = SimpleNamespace(labels=("a", "b"), config=Config({"task": {"_target_": CLASSIFICATION}}))
+    scorer = HeldOutScorer(run, GivenRows({"train": rows, "test": rows}), found)
+    beside = scorer.baselines("out_of_fold", True)["bag-of-words logistic regression"]
+    assert beside["out_of_fold/loss"].value == pytest.approx(np.log(2), abs=0.1)
+    assert scorer.baselines("test", True)["bag-of-words logistic regression"]["test/accuracy"].value == 1
+    assert scorer.baselines("out_of_fold", False) == {}
+
+
 @pytest.mark.parametrize(
     ("command", "message"),
     [
         (["ensemble", "members=[{network}/fold_1,{classical}]"], "folds=5"),
         (["ensemble", "members=[nowhere]"], "nowhere"),
+        (["ensemble", "members=[{classical},{cleaned}]"], "its texts were cleaned otherwise than those of"),
         (["finetune", "folds=80", "{words}"], "different texts"),
         (["finetune", "folds=1", "{words}"], "folds"),
         (["finetune", "fold=2", "{words}"], "Try folds=5 fold=2"),
         (["baseline", "folds=3", "held_out=4", "{words}"], "Try held_out=3"),
         (["finetune", "task=translation", "folds=3", "data=dates", "model=transformer_encoder_decoder"], "folds="),
+        (["finetune", "task=multilabel", "folds=3", "{words}"], "not for task=multilabel"),
     ],
 )
-def test_what_cannot_be_is_said_in_one_line(command, message, words, network, classical, tmp_path, capsys):
+def test_what_cannot_be_is_said_in_one_line(command, message, words, network, classical, cleaned, tmp_path, capsys):
     typed = [part for word in command for part in (words if word == "{words}" else [word])]
-    typed = [word.format(network=network, classical=classical) for word in typed]
+    typed = [word.format(network=network, classical=classical, cleaned=cleaned) for word in typed]
     assert cli.run([*typed, f"hydra.run.dir={tmp_path}/run"]) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
 

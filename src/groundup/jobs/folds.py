@@ -15,6 +15,7 @@ from groundup.runs.folder import RunFolder
 from groundup.runs.job import Job
 from groundup.stages.build import prepare_process, task_class, task_word
 from groundup.stages.folds import finish
+from groundup.tasks.base import Task
 
 log = logging.getLogger(__name__)
 AUTO = {"baseline": 20_000, "finetune": 5_000}  # train rows up to which all of 5 folds are held out; beyond, one of 10
@@ -24,7 +25,7 @@ def run(cfg: Config, job: Job) -> float:
     """Runs each fold that is not done yet; an interrupted one goes on where it stopped."""
     cfg.threads = prepare_process(cfg.threads)
     kind = task_class(cfg)
-    if kind.columns != ("text", "label"):
+    if kind.probabilities is Task.probabilities:  # it tells none
         raise UserError(f"folds= is for task=classification so far, not for task={task_word(kind)}. Leave it out")
     source = instantiate(cfg.data, "data")
     kind.examples.check_columns(source.columns)

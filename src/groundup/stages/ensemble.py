@@ -29,7 +29,7 @@ from groundup.runs.job import Job
 from groundup.runs.reference import MEMBERS, best_checkpoint
 from groundup.stages.answering import Answering
 from groundup.stages.build import prepare_process
-from groundup.stages.evaluate import with_other_data
+from groundup.stages.evaluate import Scored, with_other_data
 from groundup.stages.evaluation import write_results
 from groundup.stages.folds import ARRAYS, OUT_OF_FOLD, HeldOutScorer, OutOfFold, write_rows
 from groundup.stages.loading import load_run
@@ -58,7 +58,7 @@ def run(cfg: Config, job: Job) -> float:
     opened = [load_run(reference, cfg.paths.logs) for reference in cfg.members]
     first = opened[0]
     config = with_other_data(first.config, cfg, job.overrides)
-    source = instantiate(config.data, "data")
+    source = Scored(instantiate(config.data, "data"), first.config.data)
     experts, rows = experts_of(opened, cfg.members)
     cfg.data, cfg.task, cfg.monitor = config.data, first.config.task, first.config.monitor
     job.folder.write_config(cfg)
@@ -89,6 +89,10 @@ def experts_of(opened: Sequence[Answering], references: Sequence[str]) -> tuple[
     for run, reference in zip(opened, references, strict=True):
         if not run.labels or list(run.labels) != list(opened[0].labels):
             raise UserError(f"members={reference}: its classes are not those of {references[0]}. Leave it out")
+        if run.clean != opened[0].clean:
+            raise UserError(
+                f"members={reference}: its texts were cleaned otherwise than those of {references[0]}. Leave it out"
+            )
         if not (run.folder.path / ARRAYS).exists():
             raise UserError(
                 f"members={reference}: it says nothing of rows that it had not learned from. Train it with folds=5"

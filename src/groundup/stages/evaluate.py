@@ -50,8 +50,8 @@ def run(cfg: Config, job: Job) -> float:
     write_results(job.folder, scorer, results, cfg.explain)
     baselines = compare_with_baselines(job.folder, scorer, split, cfg.baselines)
     print_results(results, baselines, loaded.name)
-    metric = loaded.config.monitor.rpartition("/")[2]
-    return results[split].metrics[metric].value
+    monitored = results[split].metrics.get(loaded.config.monitor.rpartition("/")[2])
+    return monitored.value if monitored else float("nan")  # these rows may have no such figure: one class has no AUROC
 
 
 class Scored(Source):

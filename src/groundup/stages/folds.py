@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
 
 from groundup.baselines.baseline import figures
-from groundup.baselines.classification import Majority
+from groundup.baselines.classification import ClassifierBaseline, Majority
+from groundup.baselines.linear import LogisticRegression
 from groundup.config.tree import Config
 from groundup.data.roles import Row
 from groundup.data.sources.folds import Fold
@@ -123,6 +124,25 @@ class HeldOutScorer(ClassifierScorer):
         if split == OUT_OF_FOLD:
             return Results(self.found.metrics(), self.found.rows(self.labels))
         return super().score(split, hardware)
+
+    def baselines(self, split: str, trained: bool) -> dict[str, dict[str, Estimate]]:
+        """Of held-out rows, what is learned without their fold, too."""
+        if split != OUT_OF_FOLD or not trained:
+            return super().baselines(split, trained)
+        return {
+            model.name: {f"{split}/{name}": one for name, one in self._held_out(model).metrics().items()}
+            for model in (Majority(), LogisticRegression())
+        }
+
+    def _held_out(self, model: ClassifierBaseline) -> OutOfFold:
+        rows, truth, found = self.texts("train"), self.truth("train"), self.found
+        counted, said = model.count(rows), np.zeros_like(found.probabilities)
+        for number in np.unique(found.fold):
+            inside = found.fold == number
+            others = np.setdiff1d(np.arange(len(rows)), found.index[inside])
+            fitted = model.fit(counted[others], truth[others], len(self.labels))
+            said[inside] = fitted.probabilities([rows[row] for row in found.index[inside]])
+        return replace(found, probabilities=said)
 
 
 def finish(cfg: Config, job: Job, source: Source, folders: Sequence[RunFolder]) -> float:

@@ -25,8 +25,9 @@ class Fold(Source):
             raise UserError(f"fold={number}: of folds={count} there is none with this number. Try fold={count}")
         self.source, self.count, self.number = source, count, number
         self.columns, self.streaming = source.columns, False
-        self.labels = list(label_names(source)[0]) if "label" in source.columns else source.labels
         self._rows = list(source.rows("train"))
+        several = any(isinstance(row.get("label"), list) for row in self._rows)
+        self.labels = list(label_names(source, several)[0]) if "label" in source.columns else source.labels
         self.held_out = folds_of(self._rows, count) == number - 1  # (N,) bool, of the rows of the whole train split
 
     def splits(self) -> list[str]:
