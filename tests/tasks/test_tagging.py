@@ -18,6 +18,7 @@ from groundup.data.sources.source import GivenRows
 from groundup.data.tagged import TaggedText
 from groundup.data.text_data import TextData
 from groundup.errors import UserError
+from groundup.metrics.estimate import check_reported
 from groundup.models.transformer import TransformerDecoder, TransformerEncoder
 from groundup.tasks.evaluation import evaluate
 from groundup.tasks.tagging import Tagging
@@ -88,6 +89,26 @@ def test_figures_do_not_depend_on_the_batch_and_cut_words_count(model, crf):
     assert {row["status"] for row in found[0].predictions} == {"ok", "truncated"}
     for row, said in zip(data.texts("validation"), found[0].predictions, strict=True):
         assert len(said["predicted"]) == len(row["tags"])
+
+
+def test_a_part_of_a_split_can_be_evaluated():
+    data = make_data()
+    task = make_task(data)
+    some, all_of_them = evaluate(task, data, "validation", limit=2), evaluate(task, data, "validation")
+    assert 0 < len(some.predictions) < 20 and some.metrics["loss"].n < all_of_them.metrics["loss"].n
+    for row in some.predictions:
+        assert row["predicted"] == all_of_them.predictions[row["index"]]["predicted"]
+
+
+def test_tags_that_are_no_entities_have_no_figures_of_entities():
+    rows = [{"tokens": ["oak", "grows"], "tags": ["NOUN", "VERB"]}] * 4
+    source = GivenRows({"train": rows, "validation": rows})
+    data = TextData(source, TaggedText, TokenizerSpec("char", 30), Bucketed(16), None, seed=1)
+    task = make_task(data)
+    assert {one.name for one in task.reports} == {*evaluate(task, data, "validation").metrics}
+    assert {one.name for one in make_task(make_data()).reports} > {one.name for one in task.reports}
+    with pytest.raises(UserError, match="monitor=validation/entity_f1: this task's validation reports validation/acc"):
+        check_reported("monitor", "validation/entity_f1", task.reports)
 
 
 @pytest.mark.parametrize("crf", [False, True])

@@ -165,12 +165,17 @@ def check_monitor(config: Mapping[str, Any]) -> None:
     for key, (monitor, mode) in watching.items():
         if not config.get("task") or not monitor:
             continue
-        split, _, name = str(monitor).rpartition("/")
-        if reports and not (split == "validation" and any(_is(one, name) for one in reports)):
-            advice = f". Try {key}=validation/{meant}" if (meant := meant_metric(name, reports)) else ""
-            listed = ", ".join(f"validation/{one.name}" for one in reports if one.better)
-            raise UserError(f"{key}={monitor}: this task's validation reports {listed}{advice}")
+        check_reported(key, str(monitor), reports)
         direction(str(monitor), mode, reports)
+
+
+def check_reported(key: str, monitor: str, reports: Sequence[Metric]) -> None:
+    """Raises UserError where ``monitor`` is no metric of a validation that reports these; without any it may be."""
+    split, _, name = monitor.rpartition("/")
+    if reports and not (split == "validation" and any(_is(one, name) for one in reports)):
+        advice = f". Try {key}=validation/{meant}" if (meant := meant_metric(name, reports)) else ""
+        listed = ", ".join(f"validation/{one.name}" for one in reports if one.better)
+        raise UserError(f"{key}={monitor}: this task's validation reports {listed}{advice}")
 
 
 def _is(metric: Metric, name: str) -> bool:

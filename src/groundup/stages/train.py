@@ -13,6 +13,7 @@ from groundup.config.tree import Config
 from groundup.data.augmentation import Augmentation
 from groundup.data.datamodule import TextDataModule
 from groundup.data.text_data import UNLABELLED, TextData
+from groundup.metrics.estimate import check_reported
 from groundup.models.lora import merge, summary
 from groundup.runs.checkpoints import load_checkpoint
 from groundup.runs.folder import RunFolder
@@ -73,6 +74,7 @@ def run(cfg: Config, job: Job) -> float:
     steps, budget = count_steps(cfg, data, processes.world)
     task = build_task(cfg, data.facts, data.target_tokenizer, build_optimization(cfg, steps), adapted=False)
     data.check_lengths(task.model.max_length)
+    check_reported("monitor", cfg.monitor, task.reports)  # what it reports may depend on its labels
     if table is not None:
         start_from(task, table)
     task.check_data(data)

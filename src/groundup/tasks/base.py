@@ -70,7 +70,7 @@ class Task(LightningModule):
     accepts: ClassVar[tuple[str, ...]] = ("encoder", "decoder")  # kinds of model
     answers: ClassVar[tuple[str, ...]] = ()  # what ``predict_batch`` tells of a row; empty: nothing of a text by itself
     writes: ClassVar[Literal["answer", "continuation"] | None] = None  # a text for each source, or on from a prompt
-    reports: ClassVar[tuple[Metric, ...]] = ()  # what ``metrics`` measures; a run may monitor each that has a direction
+    reports: tuple[Metric, ...] = ()  # what ``metrics`` measures; a run may monitor each that has a direction
     per_token: ClassVar[tuple[Metric, ...]] = ()  # of these, what runs with different tokenizers cannot be compared in
     label_tensors: ClassVar[frozenset[str]] = frozenset()  # names of parameters with a row for each label
     label_squares: ClassVar[frozenset[str]] = frozenset()  # and of those with a row and a column for each

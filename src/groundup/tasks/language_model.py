@@ -36,7 +36,7 @@ class LanguageModel(Task):
 
     examples = PackedText
     transform: ClassVar[bool] = False  # of hidden vectors before the output matrix, see ``LanguageModelHead``
-    reports: ClassVar[tuple[Metric, ...]] = LANGUAGE
+    reports: tuple[Metric, ...] = LANGUAGE
     per_token = PER_TOKEN
     scored_at: ClassVar[int | None] = None  # 0: the label of a position is its own token; 1: the next; None: neither
     judge = staticmethod(judge_passages)

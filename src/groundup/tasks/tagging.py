@@ -18,9 +18,9 @@ from groundup.data.roles import Row
 from groundup.data.tagged import TaggedText
 from groundup.data.text_data import TextData
 from groundup.errors import UserError
-from groundup.metrics.estimate import Estimate
+from groundup.metrics.estimate import LOSS, Estimate, Metric
 from groundup.metrics.sections import Section
-from groundup.metrics.tagging import TAGGING, judge_tags, spans, tagging_metrics, tagging_sections
+from groundup.metrics.tagging import TAGGING, WORD_ACCURACY, judge_tags, spans, tagging_metrics, tagging_sections
 from groundup.models.backbone import Backbone
 from groundup.models.crf import Chain, best_tags, log_normalizer, log_score, sides
 from groundup.models.heads import ClassificationHead
@@ -61,7 +61,7 @@ class Tagging(Task):
 
     examples = TaggedText
     columns = ("tokens", "tags")
-    reports = TAGGING
+    reports: tuple[Metric, ...] = TAGGING
     answers = ("predicted", "probabilities", "entities", "words")
     label_tensors = frozenset({"head.linear.weight", "head.linear.bias", "chain.start", "chain.end"})
     label_squares = frozenset({"chain.transitions"})
@@ -81,6 +81,8 @@ class Tagging(Task):
         self.head = ClassificationHead(model.width, len(facts.labels), dropout=dropout)
         counts = dict(zip(facts.labels, facts.label_counts, strict=True))
         self.scheme = chosen_scheme(scheme, counts)
+        if self.scheme is None:
+            self.reports = (WORD_ACCURACY, LOSS)  # there are no entities to find
         rules = None if self.scheme is None else forbidden(self.scheme, facts.labels)
         self.chain = Chain(len(facts.labels), rules) if crf else None
 
@@ -140,16 +142,19 @@ class Tagging(Task):
         }
 
     def metrics(self, table: dict[str, Tensor], split: Split) -> dict[str, Estimate]:
-        said = self._named(table["predicted"], [len(row["tags"]) for row in split.rows])
-        gold = [row["tags"] for row in split.rows]
+        gold = [split.rows[row]["tags"] for row in table["index"].tolist()]
+        said = self._named(table["predicted"], [*map(len, gold)])
         nll, scored = table["nll"].numpy(), table["scored"].numpy()
         return tagging_metrics(gold, said, self.scheme, nll, scored, resamples=split.resamples)
 
     def describe(self, table: dict[str, Tensor], split: Split) -> list[dict[str, Any]]:
-        said = self._named(table["predicted"], [len(row["tags"]) for row in split.rows])
-        status = split.examples.statuses(split.rows)
+        places, status = table["index"].tolist(), split.examples.statuses(split.rows)
+        said = self._named(table["predicted"], [len(split.rows[row]["tags"]) for row in places])
         about = {"scheme": self.scheme}  # in which ``judge`` counts
-        return [{"index": row, "predicted": tags, "status": status[row]} | about for row, tags in enumerate(said)]
+        return [
+            {"index": row, "predicted": tags, "status": status[row]} | about
+            for row, tags in zip(places, said, strict=True)
+        ]
 
     def predict_batch(self, batch: dict[str, Tensor]) -> list[dict[str, Any]]:
         """``predicted`` tags, and ``left`` and ``right``, of which ``joined`` makes probabilities: see ``models.crf.sides``."""
