@@ -16,6 +16,7 @@ from groundup.runs.folder import RunFolder
 from groundup.stages.inheritance import adopt_weights, inherit
 from groundup.tasks.classification import Classification
 from groundup.tasks.masked_lm import MaskedLM
+from groundup.tasks.tagging import Tagging
 from groundup.tasks.translation import Translation
 from groundup.text.tokenizer import Tokenizer
 
@@ -153,6 +154,26 @@ def test_rows_of_a_head_are_found_by_the_names_of_their_labels(labels, both, new
     assert f" {body + (2 if both else 0)} tensors loaded" in said[0]
     if 0 < len(both) < len(labels):
         assert "the rows of z, x, new those of art, law" in said[0]
+
+
+def test_a_chain_takes_pairs_of_tags_that_both_know(tmp_path):
+    def tagger(*tags: str) -> Tagging:
+        torch.manual_seed(1)
+        made = Tagging(TransformerEncoder(12, **SIZES), facts(tags), TOKENIZER, crf=True)
+        torch.nn.init.normal_(made.chain.transitions)
+        return made
+
+    parent = tagger("O", "B-x", "I-x")
+    run = saved(parent, tmp_path)
+    for tags, both in ((("ADJ", "NOUN", "VERB"), []), (("B-y", "I-x", "O"), [(1, 2), (2, 0)])):
+        child = tagger(*tags)
+        before = child.chain.transitions.detach().clone()
+        _, random = adopt_weights(child, {"": run})
+        for one, known in both:
+            for other, also_known in both:
+                before[one, other] = parent.chain.transitions[known, also_known]
+        assert torch.equal(child.chain.transitions, before)
+        assert ("chain.transitions" in random) == (not both)
 
 
 def test_of_parts_all_that_stays_random_is_told_and_all_that_is_told_as_loaded_is(tmp_path):

@@ -198,19 +198,17 @@ def _adopt(task: Task, part: str, parent: RunFolder) -> tuple[str, set[str]]:
     common = {name: value for name, value in theirs.items() if name in ours}
     both = [label for label in labels if label in known]
     if labels != known:
-        rows = (
-            torch.tensor([labels.index(label) for label in both]),
-            torch.tensor([known.index(label) for label in both]),
-        )
+        rows = [torch.tensor([names.index(label) for label in both], dtype=torch.long) for names in (labels, known)]
         for name in task.label_tensors & common.keys():
             if both and ours[name].shape[1:] == common[name].shape[1:]:
                 common[name] = ours[name].index_copy(0, rows[0], common[name][rows[1]])
             else:
                 del common[name]
         for name in task.label_squares & common.keys():
-            square = ours[name].clone()
-            square[rows[0][:, None], rows[0]] = common[name][rows[1][:, None], rows[1]]
-            common[name] = square
+            square, theirs_of_both = ours[name].clone(), common.pop(name)[rows[1][:, None], rows[1]]
+            if both:
+                square[rows[0][:, None], rows[0]] = theirs_of_both
+                common[name] = square
     loaded = {name: value for name, value in common.items() if ours[name].shape == value.shape}
     missing = sorted(ours.keys() - theirs.keys())
     unexpected = sorted(theirs.keys() - ours.keys())
