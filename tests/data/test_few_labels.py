@@ -120,6 +120,17 @@ def test_tokenizers_and_language_models_learn_from_all_text_and_classifiers_from
     assert whole.order_fingerprint != text.order_fingerprint  # other rows come first
 
 
+def test_a_language_model_reads_what_questions_are_asked_about_once():
+    asked = [{"question": f"q{n}", "context": f"c{n // 3}", "answers": []} for n in range(12)]
+    source = GivenRows({"train": asked, "validation": asked[:4]})
+    text = TextData(source, PackedText, TokenizerSpec("char", 100), Packed(2, batch_size=1), None, seed=1)
+    assert [row["text"] for row in text.texts("train")] == ["c0", "c1", "c2", "c3"]
+    assert [row["text"] for row in text.texts("validation")] == ["c0", "c1"]
+    assert text.tokenizer.decode(text.examples("train").encoded.ids) == "c0c1c2c3"
+    few = TextData(FewLabels(source, labelled=3), PackedText, TokenizerSpec("char", 100), Packed(2), None, seed=1)
+    assert {row["text"] for row in few.texts("train")} == {"c0", "c1", "c2", "c3"}
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

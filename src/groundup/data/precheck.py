@@ -132,8 +132,8 @@ def _find(
             if role != "references":
                 in_row(row, role, column, str(path), named.values())
         for role in wanted:
-            if role in named or (role == "text" and named.keys() & {"source", "tokens"}):
-                continue  # a language model also reads both sides of pairs, and tokens
+            if role in named or (role == "text" and named.keys() & {"source", "tokens", "context"}):
+                continue  # a language model also reads both sides of pairs, tokens, and what is asked about
             taken = [*named.values(), *found.values()]
             found[role] = usual_column(role, row, str(path), str(of_run.get(role) or role), taken)
     except UserError as error:

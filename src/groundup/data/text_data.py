@@ -56,7 +56,7 @@ class TextData:
     ) -> None:
         source = GivenRows({}) if source is None else source
         self.source: Source = source
-        if examples.without_labels and source.further_fingerprint() is not None:
+        if examples.without_labels and ("context" in source.columns or source.further_fingerprint() is not None):
             self.source = AllText(source)
         self.batching, self.seed, self.cache = batching, seed, Cache(Path(cache_dir) if cache_dir else None)
         self.report: dict[str, dict[str, float]] = {}

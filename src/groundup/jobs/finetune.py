@@ -26,6 +26,7 @@ from groundup.stages.self_training import check_self_training, write_pseudo_labe
 log = logging.getLogger(__name__)
 KEYS = ("task_adaptive", "self_training")  # what is done here, and by none of the runs below
 OF_THE_PARENT = ("model", "size", "tokenizer", "task", "batching", "optimizer", "scheduler")  # its own pretraining
+HELD_OUT = 0.1  # share of the text that the parent does not learn from, where the data names none
 OF_THE_RUN = ("data", "seed", "threads", "trainer", "logger", "wandb", "paths", "num_workers", "compile")
 
 
@@ -73,6 +74,8 @@ def adapt(cfg: Config, job: Job) -> None:
         for key in OF_THE_RUN:
             if key in cfg:
                 config[key] = cfg[key]
+        if config["data"].get("validation_share", ...) is None:  # folds took its place, and hold out no text here
+            config["data"] = {**config["data"], "validation_share": HELD_OUT}
         config["init_from"] = str(parent.path)
         config["budget"] = {**config["budget"], "steps": None, "epochs": cfg.task_adaptive_epochs}
         log.info("task-adaptive pretraining: %s", folder.path)

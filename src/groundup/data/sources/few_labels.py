@@ -7,7 +7,7 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -96,27 +96,39 @@ class FewLabels(Source):
 
 
 class AllText(Source):
-    """Of a source all text, labelled or not, as its train split: what a language model learns from."""
+    """Of a source all text, labelled or not, as its train split: what a language model learns from.
+
+    Of questions it is what they are asked about, once for all questions that follow each other.
+    """
 
     def __init__(self, source: Source) -> None:
-        self._source = source
-        self.columns, self.labels, self.streaming = source.columns, source.labels, source.streaming
+        self._source, self._asked = source, "context" in source.columns
+        self.columns = {"text": source.columns["context"]} if self._asked else source.columns
+        self.labels, self.streaming = source.labels, source.streaming
 
     def splits(self) -> list[str]:
         return self._source.splits()
 
     def rows(self, split: str) -> Iterable[Row]:
-        return AnewEachPass(self._train) if split == "train" else self._source.rows(split)
+        return AnewEachPass(self._train) if split == "train" else AnewEachPass(partial(self._own, split))
 
     def fingerprint(self, split: str) -> str:
-        own = self._source.fingerprint(split)
-        return Cache.key("all text", own, self._source.further_fingerprint()) if split == "train" else own
+        further = self._source.further_fingerprint() if split == "train" else None
+        return Cache.key("all text", self._asked, self._source.fingerprint(split), further)
 
     def further(self) -> Iterator[str]:
         return iter(())
 
+    def _own(self, split: str) -> Iterator[Row]:
+        before = None
+        for row in self._source.rows(split):
+            if not self._asked:
+                yield row
+            elif row["context"] != before:
+                yield {"text": (before := row["context"])}
+
     def _train(self) -> Iterator[Row]:
-        yield from self._source.rows("train")
+        yield from self._own("train")
         role = (kind_of(self.columns) or KINDS[-1])[0]
         yield from ({role: text} for text in self._source.further())
 
