@@ -113,6 +113,21 @@ def test_each_operation_does_what_its_name_says():
                 assert name == "tokens" or not len(hidden) or hidden[-1] - hidden[0] == len(hidden) - 1
 
 
+@pytest.mark.parametrize("kind", ["byte_bpe", "unigram", "wordpiece", "char"])
+def test_misspelt_words_keep_the_blanks_and_marks_beside_them(kind):
+    text = "We saw roses (and tulips) in the old garden; an x-ray, a well-known lighthouse."
+    rows = [{"text": text, "label": str(number % 2)} for number in range(8)]
+    made_of = TextData(GivenRows({"train": rows}), LabelledText, TokenizerSpec(kind, 300), Bucketed(128), None, seed=1)
+    train, tokenizer = made_of.examples("train"), made_of.tokenizer
+    noise = CharacterNoise(tokenizer, train, rows=1.0, share=0.5)
+    noise.longest = 1000
+    found = noise(train.__getitems__([(0, row) for row in range(8)]), range(8))
+    spelled = [tokenizer.decode(one["input_ids"]) for one in found]
+    for one in spelled:
+        assert re.sub("[a-zA-Z]", "", one) == re.sub("[a-zA-Z]", "", text)
+    assert all(one != text for one in spelled)
+
+
 def test_a_share_of_the_rows_changes_and_others_in_each_epoch():
     train, eda = data().examples("train"), made("swap", rows=0.25)
     counts, touched = [], set()

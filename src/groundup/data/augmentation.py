@@ -37,6 +37,7 @@ class Augmentation(ABC):
 
     def __init__(self, tokenizer: Tokenizer, examples: Examples, rows: Share = 0.5) -> None:
         self.tokenizer, self.examples, self.rows = tokenizer, examples, rows
+        self.longest = examples.longest  # tokens of a row, which no changed one exceeds
         if examples.without_labels or (self.moves_words and not examples.words_may_move):
             why = "learns from the words themselves" if examples.without_labels else "has labels for single words"
             raise UserError(f"{type(self).__name__} changes words, and this task {why}. Try augmentation=null")
@@ -138,7 +139,7 @@ class EDA(Augmentation):
     def _row(self, ids: np.ndarray, draw: random.Random) -> np.ndarray:
         change, share = draw.choice(self.operations)
         texts: list[list[Word]] = []
-        room = self.examples.longest - len(ids)
+        room = self.longest - len(ids)
         for words in self.words.of(ids):
             if words and words[0][0] >= len(SPECIALS):
                 size = sum(map(len, words))
@@ -199,13 +200,16 @@ class CharacterNoise(Augmentation):
             for place, word in enumerate(words):
                 if draw.random() < self.share and word[0] >= len(SPECIALS):
                     text = self.tokenizer.decode(word)
-                    places.append((row, place))
-                    spellings.append(misspelt(text, draw))
+                    if (changed := misspelt(text, draw)) != text:  # the others keep their tokens
+                        places.append((row, place))
+                        spellings.append(changed)
             rows.append(words)
-        encoded = self.tokenizer.encode_batch(spellings)
+        # A word that had no blank before it gets none.
+        joined = [not self.tokenizer.tokens(rows[row][place][:1])[0].startswith("▁") for row, place in places]
+        encoded = self.tokenizer.encode_batch(spellings, joined)
         for (row, place), ids in zip(places, encoded, strict=True):
             rows[row][place] = ids
-        longest = self.examples.longest
+        longest = self.longest
         new = [np.array(list(chain(*words)), dtype=np.int64) for words in rows]
         return [
             ids if len(ids) <= longest else example["input_ids"] for ids, example in zip(new, examples, strict=True)
