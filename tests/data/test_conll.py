@@ -44,6 +44,8 @@ def test_words_of_universal_dependencies(packed, tmp_path):
     ("name", "line", "message"),
     [
         ("a.conll", "alone", "line 2: 'alone' has no tag"),
+        ("a.conll", "word\tO\t", "line 2: 'word.*' has no tag"),
+        ("a.conll", "\tO", "line 2: .* has no tag"),
         ("a.conllu", "1\tx\tNOUN", "line 2: 3 columns.*call the file .conll"),
     ],
 )

@@ -94,6 +94,11 @@ def test_what_is_no_list_is_told(tmp_path):
     assert "(data.tokens) holds a list, not a text" in message(tagged(path).rows, "train")
 
 
+def test_of_several_columns_the_longest_text_is_proposed(tmp_path):
+    path = write(tmp_path / "a.jsonl", [{"id": "x1", "passage": "EU rejects", "words": ["a"] * 99}])
+    assert message(Files(train=str(path)).rows, "train").endswith("try data.text=passage")
+
+
 def test_a_list_is_not_proposed_for_a_text_nor_a_text_for_a_list(tmp_path):
     path = write(tmp_path / "a.jsonl", [{"body": "EU rejects", **ROWS[0]}])
     assert message(Files(train=str(path), text="words2").rows, "train").endswith("try data.text=body")
@@ -133,6 +138,7 @@ def test_scores_are_numbers_however_they_are_written(tmp_path, name):
             "holds 'good', which is no finite number: mend the row, or remove it. Classes are for task=classification",
         ),
         ("3,5", "holds '3,5', which is no finite number: write 3.5"),
+        ("1,234", "without commas between thousands, and with a point before a fraction"),
         ("nan", "holds 'nan', which is no finite number"),
         ("-inf", "holds '-inf', which is no finite number"),
         ("1e999", "holds '1e999', which is no finite number"),
@@ -147,10 +153,11 @@ def test_what_is_no_score_is_told_by_file_and_row(tmp_path, cell, said):
     assert said in message(Files(train=str(path), score="stars").rows, "train")
 
 
-@pytest.mark.parametrize("value", [None, True, [1], {"a": 1}, float("nan"), 10**400])
+@pytest.mark.parametrize("value", [None, True, [1] * 999, {"a": "1" * 999}, float("nan"), 10**400])
 def test_what_is_no_score_in_json_is_told_by_file_and_row(tmp_path, value):
     path = write(tmp_path / "a.jsonl", [{"text": "one", "stars": 4}, {"text": "two", "stars": value}])
-    assert message(Files(train=str(path), score="stars").rows, "train").startswith(f"{path} line 2: ")
+    said = message(Files(train=str(path), score="stars").rows, "train")
+    assert said.startswith(f"{path} line 2: ") and len(said) < 400
 
 
 def test_numbers_and_classes_are_told_apart(tmp_path):

@@ -66,6 +66,7 @@ def test_only_an_article_at_a_time_is_in_memory(tmp_path):
         ('{"data": [{"paragraphs": []},\n nul]}', r"a.json line 2: broken JSON \(expecting value\)"),
         ('{"data": [{"paragraphs": []}', r"line 1: broken JSON"),
         ('{"data": [' + "[" * 100_000, "nested too deeply|broken JSON"),
+        ('{"data": [' + "1" * 5000 + "]}", "a number with more digits than Python reads"),
         (json.dumps({**FILE, "data": [{"paragraphs": [{"context": "Bob", "qas": [ASKED]}]}]}),
          "a.json article 1, question q1: the answer 'Ann' is not at character 0 .* where 'Bob' stands; it is nowhere"),
     ],

@@ -37,6 +37,14 @@ def test_a_file_gives_each_word_its_vector_up_to_one_scale(tmp_path, name, heade
     assert width_of(tmp_path / name) == 3
 
 
+def test_numbers_whose_squares_are_beyond_float32_are_scaled_like_any_other(tmp_path):
+    one, other = (
+        read_vectors(written(tmp_path / "a.txt", [f"the 1e{size} 2e{size}", f"cat 3e{size} -1e{size}"]), ["the", "cat"])
+        for size in (0, 30)
+    )
+    np.testing.assert_allclose(one, other, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("lines", "said"),
     [

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
@@ -98,6 +99,15 @@ def test_an_evaluation_that_was_stopped_goes_on_and_one_that_failed_does_not(tmp
     make(tmp_path / "stopped", 1, "evaluate", state="interrupted")
     assert open_run("last", tmp_path, "resume").path.name == "stopped"
     assert unfit(make(tmp_path / "wrong", 2, "evaluate", state="failed"), "resume") == "failed (None). Run it again"
+
+
+def test_last_says_nothing_of_the_command_itself(tmp_path, caplog):
+    make(tmp_path / "writer", 1)
+    mine = make(tmp_path / "evaluation", 2, "evaluate", state="running")
+    mine.set_status("running", pid=os.getpid())
+    with caplog.at_level("INFO"):
+        open_run("last", tmp_path, "evaluate")
+    assert caplog.messages == [f"run=last is {tmp_path / 'writer'}"]
 
 
 def test_last_for_generate_is_a_run_that_writes(tmp_path, caplog):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
@@ -115,9 +116,16 @@ def missing_column(
         )
     either = role == "references" or ROLES[role].listed
     fit = [name for name in free if _holds_lists(present.get(name)) == ROLES[role].many or either]
-    near = difflib.get_close_matches(column, fit, n=1, cutoff=0.5) or fit[:1]
+    near = difflib.get_close_matches(column, fit, n=1, cutoff=0.5)
+    near = near or sorted(fit, key=lambda name: -_size(present, name))[:1]
     hint = f"; try data.{role}={near[0]}" if near else f". {_ADVICE.format(column)}" if ROLES[role].many else ""
     return UserError(f"{where}: no column '{column}'; it has {shortened(names) or 'none'}{hint}")
+
+
+def _size(row: Mapping[str, Any], name: str) -> int:
+    """Characters of a column that holds a text: of several it is more likely the text than a name or a number."""
+    value = lookup(row, name)
+    return len(value) if isinstance(value, str) else 0
 
 
 def usual_column(role: str, row: Mapping[str, Any], where: str, first: str, taken: Collection[str]) -> str:
@@ -194,9 +202,16 @@ def _number(value: Any, role: str, column: str, where: str) -> float:
         number = math.nan
     if math.isfinite(number) and not isinstance(value, bool):
         return number
-    shown = repr(value if not isinstance(value, str) or len(value) <= 40 else value[:40] + "...")
-    near = value.strip().replace(",", ".", 1) if isinstance(value, str) else ""
-    advice = f"write {near}" if _is_number(near) else "mend the row, or remove it"
+    shown = repr(value)
+    shown = shown if len(shown) <= 42 else shown[:40] + "..."
+    near = value.strip() if isinstance(value, str) else ""
+    if re.fullmatch(
+        r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?", near
+    ):  # of thousands or of a fraction, which only its writer knows
+        advice = "write it without commas between thousands, and with a point before a fraction"
+    else:
+        near = near.replace(",", ".", 1)
+        advice = f"write {near}" if _is_number(near) else "mend the row, or remove it"
     raise UserError(
         f"{where}: column '{column}' (data.{role}) holds {shown}, which is no finite number: {advice}. "
         f"Classes are for task=classification data.label={column}"

@@ -133,6 +133,9 @@ def _last_run(logs: Path, use: Use) -> tuple[RunFolder, str]:
     key = "init_from=last" if use == "init_from" else "run=last"
     newest, newer = newest_runs(logs), ""
     for run in newest:
+        status = run.status()
+        if status.get("state") == "running" and status.get("pid") == os.getpid():
+            continue  # the command itself
         why = unfit(run, use)
         if why is None:
             return run, f"{key} is {run.path}{newer}"

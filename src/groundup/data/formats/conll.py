@@ -46,7 +46,7 @@ def read(path: Path, reading: Reading) -> Iterator[Located]:
 
 def _plain(line: str, path: Path, number: int) -> tuple[str, str]:
     fields = line.split("\t") if "\t" in line else line.split()
-    if len(fields) < 2:
+    if len(fields) < 2 or not (fields[0] and fields[-1].strip()):
         raise UserError(f"{path} line {number}: '{line[:40]}' has no tag; write the token, a tab and its tag")
     return fields[0], fields[-1]
 

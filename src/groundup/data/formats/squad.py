@@ -116,6 +116,8 @@ class _Text:
                     raise self.broken(error.msg) from error
             except RecursionError as error:
                 raise self.broken("nested too deeply") from error
+            except ValueError as error:
+                raise self.broken("a number with more digits than Python reads") from error
 
     def broken(self, why: str) -> UserError:
         line = self.line + self.buffer.count("\n", 0, self.at)
