@@ -10,6 +10,7 @@ import pytest
 
 from groundup.config.compose import compose
 from groundup.config.files import STAGES, conf_dir
+from groundup.config.quoting import quoted
 from groundup.jobs.launch import AS_KEYS
 
 ROOT = Path(__file__).parents[2]
@@ -65,5 +66,5 @@ def test_command_lines_compose(line, tmp_path, monkeypatch):
     stage, *words = shlex.split(line)
     words = AS_KEYS.get(stage, list)(words)
     if "-m" in words:  # a sweep: the first value of each
-        words = [word.partition(",")[0] for word in words if word != "-m"]
+        words = quoted([word.partition(",")[0] for word in words if word != "-m" and "(" not in word], sweep=True)
     compose(stage, words)

@@ -23,6 +23,7 @@ ALIASES = {
     "launcher.": "hydra.launcher.",
     "hydra.sweeper=": "hydra/sweeper=",
 }
+OF_SWEEPS = {"sweep=": "hydra/sweeper=", "sweep.": "hydra.sweeper."}  # with -m; else sweep= names the folder of one
 TAKE_A_WORD = ("-p", "--package", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir")
 OVERRIDE = re.compile(r"([+~]{0,2}[\w./@:$-]+)=(.+)", re.ASCII | re.DOTALL)
 PLAIN = re.compile(r"[\w/\-+.$%*@?|:]*", re.ASCII)  # Hydra reads these characters as they are
@@ -47,7 +48,7 @@ def quoted(words: Sequence[str], sweep: bool = False) -> list[str]:
 
 
 def quoted_word(word: str, sweep: bool) -> str:
-    for short, full in ALIASES.items():
+    for short, full in (ALIASES | (OF_SWEEPS if sweep else {})).items():
         if word.startswith(short):
             word = full + word.removeprefix(short)
             break

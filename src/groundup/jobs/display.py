@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from groundup.jobs.sweep import Ranking, Row, figure, read_job
-from groundup.jobs.sweep_plan import Plan
+from groundup.jobs.sweep_plan import FINISHED, Plan
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class Display:
     def line(self) -> str:
         """``3 of 20 done, 1 failed, 2 running; best validation/loss 0.31 (job 2); 0:04:10 left``."""
         states = [row.state for row in self.rows.values()]
-        done = states.count("done")
+        done = sum(state in FINISHED for state in states)
         counts = {"failed": len(states) - done, "running": len(self.begun)}
         parts = [f"{done} of {len(self.plan.jobs)} done", *(f"{n} {word}" for word, n in counts.items() if n)]
         return "; ".join(filter(None, [", ".join(parts), self._best(), self._left()]))

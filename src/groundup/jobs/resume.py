@@ -14,7 +14,7 @@ from groundup.config.quoting import inert
 from groundup.config.tree import Config, leaves
 from groundup.data.roles import ROLES
 from groundup.errors import UserError
-from groundup.jobs import launchers, sweep
+from groundup.jobs import launchers, study, sweep
 from groundup.jobs.failure import report_failure
 from groundup.jobs.job import call_without_folder, run_job
 from groundup.jobs.pool import PARENT
@@ -82,6 +82,13 @@ def resume_sweep(cfg: Config) -> None:
     hydra = HydraConfig.get()
     typed = any("launcher" in word for word in hydra.overrides.hydra)
     launcher = launchers.launcher_of(resolved(hydra.launcher) if typed else plan.launcher)
+    if study.is_study(plan):
+        require_own_files(plan.folder)
+        plan.forget_refusals(plan.unfinished())
+        plan.move(cfg.paths)
+        sweep.current.append(plan)
+        study.go_on(plan, launcher, carry_out)
+        return
     if not (numbers := plan.unfinished()):
         log.info("all %d jobs of %s are done; nothing to resume", len(plan.jobs), plan.folder)
         return

@@ -17,7 +17,7 @@ from hydra.experimental.callback import Callback
 
 from groundup.config.compose import resolved
 from groundup.config.hydra import hydra_config
-from groundup.jobs.sweep_plan import Plan, State
+from groundup.jobs.sweep_plan import FINISHED, Plan, State
 from groundup.report.table import markdown
 from groundup.system.files import remove_empty, replacing, write_text
 from groundup.system.secrets import mask_text
@@ -85,7 +85,7 @@ def summarise(plan: Plan) -> int:
     write_text(plan.folder / "results.md", f"# {plan.folder.name}\n\n{as_text(rows, ranking)}\n")
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     print(f"\n{as_text(rows, ranking, width)}\n\n{plan.folder / 'results.md'}", flush=True)
-    failed = [row for row in rows if row.state != "done"]
+    failed = [row for row in rows if row.state not in FINISHED]
     if not failed:
         return 0
     mistakes = all(row.exit_code == 2 for row in failed)
@@ -115,7 +115,7 @@ def read_job(plan: Plan, number: int, ranking: Ranking) -> tuple[Row, Ranking]:
     """One job with all its overrides, and the ranking as far as its results tell the direction of the metric."""
     job, run, outcome = plan.jobs[number], plan.run(number), plan.outcome(number)
     metrics = run.read_json("metrics.json", {})
-    log = run.log if outcome.state != "done" and run.log.is_file() else None
+    log = run.log if outcome.state not in FINISHED and run.log.is_file() else None
     row = Row(number, changed_by(job.overrides), outcome.state, outcome.why, outcome.exit_code, values(metrics), log)
     if monitor := job.config.get("monitor"):
         saved = metrics.get(monitor)
@@ -162,7 +162,7 @@ def as_text(rows: Sequence[Row], ranking: Ranking, width: int | None = None) -> 
     metrics = columns(rows, ranking)[:SHOWN_METRICS]
     while (text := tables(rows, ranking, metrics)) and len(metrics) > 1 and width is not None and widest(text) > width:
         metrics.pop()
-    if failed := [row for row in rows if row.state not in ("done", "waiting")]:
+    if failed := [row for row in rows if row.state not in (*FINISHED, "waiting")]:
         text += "\n\n" + "\n".join(reason(row) for row in sorted(failed, key=lambda row: row.number))
     return text
 

@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 FILE = "sweep.json"
 REFUSED = "refused.jsonl"  # one job a line
 FORMAT = 1
-State = Literal["done", "failed", "died", "interrupted", "running", "waiting"]
+State = Literal["done", "pruned", "failed", "died", "interrupted", "running", "waiting"]
+FINISHED = ("done", "pruned")
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class PlannedJob:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where a job is. ``died``: its process ended without a word, as by SIGKILL. ``waiting``: it has not begun."""
+    """Where a job is. ``pruned``: a study has ended it early. ``died``: its process ended without a word, as by SIGKILL.
+    ``waiting``: it has not begun."""
 
     state: State
     why: str | None = None
@@ -115,13 +117,15 @@ class Plan:
             state, code = status.get("state", "interrupted"), status.get("exit_code")
             if state == "interrupted" and (code is None or code < 0):
                 state = "died"
+            if state == "done" and status.get("pruned"):
+                state = "pruned"
             return Outcome(state, status.get("why"), code)
         if refusal := self.refusals().get(number):
             return Outcome("failed", refusal["why"], refusal["exit_code"])
         return Outcome("waiting")
 
     def unfinished(self) -> list[int]:
-        return [number for number in self.jobs if self.outcome(number).state != "done"]
+        return [number for number in self.jobs if self.outcome(number).state not in FINISHED]
 
     def refusals(self) -> dict[int, dict]:
         """Jobs without a folder: number -> why and exit_code."""

@@ -21,6 +21,7 @@ from groundup.runs.job import Job
 from groundup.runs.loggers import close_loggers, open_loggers
 from groundup.runs.provenance import collect
 from groundup.runs.reference import best_checkpoint, last_checkpoint, was_saved
+from groundup.runs.trial import trial_of
 from groundup.stages.build import (
     adapt,
     build_data,
@@ -42,6 +43,7 @@ from groundup.tasks.base import Task
 from groundup.training.budget import measure_seconds_per_step, to_steps
 from groundup.training.checkpoints import Checkpoints
 from groundup.training.fit import count_processes, fit, make_trainer
+from groundup.training.pruning import Pruning
 from groundup.training.resume import saved_batches, saved_step
 from groundup.training.step_logger import FIGURES
 
@@ -91,9 +93,11 @@ def run(cfg: Config, job: Job) -> float:
     loggers = open_loggers(job.folder, wanted_loggers(cfg, job), begun)
     failed = 1
     try:
-        run_training(cfg, job.folder, data, task, steps, loggers, checkpoint)
+        pruned = run_training(cfg, job, data, task, steps, loggers, checkpoint)
         leave_process_group()  # the other ranks are done; what follows is one process's work
-        value = conclude(cfg, job.folder, data) if job.is_main else float("nan")
+        if job.is_main and pruned is not None:
+            job.folder.set_status("running", pruned=pruned)
+        value = conclude(cfg, job.folder, data) if job.is_main and pruned is None else float("nan")
         failed = 0
     finally:
         if job.is_main:
@@ -163,22 +167,25 @@ def wanted_loggers(cfg: Config, job: Job) -> dict:
 
 def run_training(
     cfg: Config,
-    folder: RunFolder,
+    job: Job,
     data: TextData,
     task: Task,
     steps: int,
     loggers: list,
     checkpoint: Path | None,
-) -> None:
-    """Trains to the last step, from a checkpoint if there is one."""
+) -> int | None:
+    """Trains to the last step, from a checkpoint if there is one. Returns the step at which a study has ended it early."""
     callbacks = {name: instantiate(node, f"callbacks.{name}") for name, node in (cfg.callbacks or {}).items() if node}
     callbacks["mean_teacher"] = mean_teacher(cfg)
-    checkpoints = Checkpoints(folder.checkpoints, cfg.monitor, cfg.monitor_mode, cfg.checkpoint_every)
+    trial = trial_of(job.sweep_dir, job.job_num)
+    pruning = Pruning(cfg.monitor, trial.hopeless) if trial is not None else None
+    callbacks["pruning"] = pruning
+    checkpoints = Checkpoints(job.folder.checkpoints, cfg.monitor, cfg.monitor_mode, cfg.checkpoint_every)
     build = partial(instantiate, cfg.trainer, "trainer")
     order = data.order_fingerprint
     # What is held out to be predicted must not choose among checkpoints: it is looked at once, at the end.
     every = None if cfg.get("fold") else cfg.validate_every
-    trainer = make_trainer(build, folder.path, order, checkpoints, callbacks, loggers, steps, every, cfg.seed)
+    trainer = make_trainer(build, job.folder.path, order, checkpoints, callbacks, loggers, steps, every, cfg.seed)
     if cfg.compile:
         task.model.compile()
     if checkpoint:
@@ -189,6 +196,7 @@ def run_training(
     begun = time.perf_counter()
     fit(trainer, task, batches, checkpoint)
     log.info("trained to step %d in %.1f s", trainer.global_step, time.perf_counter() - begun)
+    return pruning.ended_at if pruning is not None else None
 
 
 def batches_of(cfg: Config, data: TextData, task: Task, total: int, start: int = 0) -> TextDataModule:
