@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import sys
@@ -21,9 +22,10 @@ class Child:
 
     def __init__(self, arguments: list[str], place: Path, first: str = "") -> None:
         self.out, self.err = place.with_suffix(".out"), place.with_suffix(".err")
-        given = (arguments, dict(os.environ), self.out, self.err, first)
+        given = (arguments, dict(os.environ), multiprocessing.get_start_method(), self.out, self.err, first)
         self._process = _context.Process(target=_run, args=given)
         self._process.start()
+        atexit.register(self.kill)  # or this process would wait for it
         self.pid: int = self._process.pid or 0
 
     @property
@@ -57,8 +59,11 @@ class Child:
         self._process.join()
 
 
-def _run(arguments: list[str], environment: dict[str, str], out: Path, err: Path, first: str) -> None:
+def _run(
+    arguments: list[str], environment: dict[str, str], start_method: str, out: Path, err: Path, first: str
+) -> None:
     os.setsid()
+    multiprocessing.set_start_method(start_method, force=True)  # its own children are not the server's
     os.environ.clear()
     os.environ.update(environment)
     for number, file in ((1, out), (2, err)):
