@@ -141,13 +141,17 @@ def test_the_end_of_a_pool_is_the_end_of_its_jobs_in_order(surviving, number, ca
     folder = surviving.root / "sweep"
     words = ["pretrain", "-m", "seed=101,102,1", f"hydra.sweep.dir={folder}", *POOL]
     process = subprocess.Popen(
-        [sys.executable, "-m", "groundup", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "groundup", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     limit = time.monotonic() + 60
     while not all((folder / str(job) / "seen.json").exists() for job in range(2)):
         assert process.poll() is None and time.monotonic() < limit, process.stderr.read()
         time.sleep(0.05)
-    process.send_signal(number)
+    os.killpg(process.pid, number)  # as a terminal does: to all that are of its group
     said = process.communicate(timeout=60)[1].splitlines()
     assert process.returncode == {signal.SIGKILL: -9, signal.SIGINT: 130}[number]
     if number != signal.SIGKILL:
