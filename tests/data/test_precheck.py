@@ -194,11 +194,15 @@ def test_every_task_reads_the_columns_that_are_looked_for():
     assert columns_of_task("mine.Task") == columns_of_task("groundup.tasks.none.Task") == ("text",)
 
 
-def test_a_column_that_another_task_learns_from_names_the_task(tmp_path):
-    path = tmp_path / "a.jsonl"
-    path.write_text('{"text": "fine", "stars": 4.5}\n')
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv"])
+def test_a_column_that_another_task_learns_from_names_the_task(name, tmp_path):
+    path = tmp_path / name
+    path.write_text('{"text": "fine", "stars": 4.5}\n' if name == "a.jsonl" else "text,stars\nfine,4.5\n")
     node = {"_target_": FILES, "train": str(path)}
     for named, task, other in (("score", "classification", "regression"), ("label", "regression", "classification")):
+        meant = {"score": "label", "label": "score"}[named]
         target = f"groundup.tasks.{task}.{task.title()}"
-        with pytest.raises(UserError, match=rf"no column .*\. data\.{named} is for task={other}$"):
+        with pytest.raises(
+            UserError, match=rf"no column .*\. data\.{named} is for task={other}. Try data\.{meant}=stars$"
+        ):
             check_data({"data": {**node, named: "stars"}, "task": {"_target_": target}}, "finetune")

@@ -137,14 +137,15 @@ def _find(
             taken = [*named.values(), *found.values()]
             found[role] = usual_column(role, row, str(path), str(of_run.get(role) or role), taken)
     except UserError as error:
-        if "columns" in format_of(path).OPTIONS and not node.get("columns"):
+        strange = sorted(role for role in named.keys() - wanted if ROLES[role].task)
+        if not strange and "columns" in format_of(path).OPTIONS and not node.get("columns"):
             usual = {name for role in wanted for name in ROLES[role].usual.split()}
             known = [name for name in row if name in named.values() or name.strip().casefold() in usual]
             raise _without_header(error, wanted, row, known) from error
-        strange = [
-            f". data.{role} is for task={ROLES[role].task}" for role in named.keys() - wanted if ROLES[role].task
-        ]
-        raise UserError(f"{error}{''.join(sorted(strange))}") from error
+        told = "".join(f". data.{role} is for task={ROLES[role].task}" for role in strange)
+        if len(strange) == 1 and ROLES[wanted[-1]].task and wanted[-1] not in named:
+            told += f". Try data.{wanted[-1]}={named[strange[0]]}"
+        raise UserError(f"{error}{told}") from error
     return found
 
 
