@@ -174,6 +174,7 @@ def test_baselines_of_held_out_rows_have_not_learned_from_them():
         (["ensemble", "members=[nowhere]"], "nowhere"),
         (["ensemble", "members=[{classical},{cleaned}]"], "its texts were cleaned otherwise than those of"),
         (["finetune", "folds=80", "{words}"], "different texts"),
+        (["finetune", "folds=3", "callbacks=[default,early_stopping]", "{words}"], "Try ~callbacks.early_stopping"),
         (["finetune", "folds=1", "{words}"], "folds"),
         (["finetune", "fold=2", "{words}"], "Try folds=5 fold=2"),
         (["baseline", "folds=3", "held_out=4", "{words}"], "Try held_out=3"),

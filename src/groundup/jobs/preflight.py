@@ -63,6 +63,8 @@ def preflight(
     check_hardware(plain)
     refuse(node_mistakes(plain.get("data"), "data", {}), stage, overrides, choices)
     made_later = any(str(folder) in str(plain.get("data")) for folder in later)
+    if plain.get("folds") and not resuming:
+        check_folds(plain)
     if plain.get("folds") and "validation_share" in (plain.get("data") or {}):
         plain["data"]["validation_share"] = None  # the folds take its place
     skipped = resuming or made_later  # a run that goes on has its data in the cache
@@ -172,6 +174,16 @@ def check_lora(plain: Mapping) -> None:
     rank, parents = (plain.get("lora") or {}).get("rank"), plain.get("init_from")
     if rank is not None and not (any(parents.values()) if isinstance(parents, Mapping) else parents):
         raise UserError(f"lora.rank={rank} adapts a model that was trained, and there is none. Try init_from=RUN")
+
+
+def check_folds(plain: Mapping) -> None:
+    """Raises UserError for early stopping, which would never stop: a fold is validated once, after its last step."""
+    for name, node in (plain.get("callbacks") or {}).items():
+        if node and str(node.get("_target_")).endswith(".EarlyStopping"):
+            raise UserError(
+                f"folds={plain['folds']}: what is held out must not choose when to stop, and is looked at once, at the end. "
+                f"Try ~callbacks.{name}"
+            )
 
 
 def check_vectors(plain: Mapping) -> None:
