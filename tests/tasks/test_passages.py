@@ -10,6 +10,7 @@ import pytest
 from groundup.baselines.language import KneserNey
 from groundup.data import passages as module
 from groundup.data.batching import Packed
+from groundup.data.examples import SplitToEncode
 from groundup.data.packing import PackedText
 from groundup.data.passages import Passages, running_texts, token_starts
 from groundup.data.sources.source import GivenRows
@@ -35,7 +36,7 @@ def test_passages_are_the_same_text_for_every_tokenizer_and_hold_each_token_once
     for kind in KINDS:
         tokenizer = learned(kind, lowercase=kind == "word")
         found[kind] = one = Passages.of(texts, tokenizer)
-        stream = PackedText(tokenizer, source, "test", Packed(length=16), None)
+        stream = PackedText(SplitToEncode(tokenizer, source, "test", Packed(length=16)))
         assert len(one.of_token) == stream.size and (np.diff(one.of_token) >= 0).all()
         starts = token_starts(texts[-1], tokenizer)
         assert (np.diff(starts) >= 0).all() and len(texts[-1]) - 20 < starts[-1] <= len(texts[-1])
