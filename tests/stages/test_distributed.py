@@ -103,6 +103,25 @@ def test_two_processes_train_as_one(trainer, groundup, data_overrides, tmp_path)
     assert first.errors().count("budget: 9 steps") == 1
 
 
+@pytest.mark.slow
+def test_each_rank_of_a_job_in_a_sweep_has_the_values_of_that_job(groundup, data_overrides, tmp_path):
+    """Two jobs of two processes at once; the second one's learning rate is that of no other."""
+    arguments = [*VERBS["ddp"], *data_overrides, *EVERYWHERE]
+    sweep = [
+        "-m",
+        "optimizer.lr=1e-3,2e-2",
+        "launcher=pool",
+        "launcher.jobs=2",
+        f"hydra.sweep.dir={tmp_path / 'sweep'}",
+    ]
+    both = Child([*arguments, *TWO["ddp"], *sweep], tmp_path / "both")
+    assert both.wait(280) == 0, both.errors()
+    assert len(list(tmp_path.rglob("status.json"))) == 2  # the other ranks made none of their own
+    assert_same_training(
+        tmp_path / "sweep" / "1", groundup(*arguments, "trainer.accumulate_grad_batches=2", "optimizer.lr=2e-2")
+    )
+
+
 CLASSIFY = ["finetune", "data.label=subject", *EVERYWHERE, *TWO["ddp"]]
 
 
