@@ -38,6 +38,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 def pytest_configure(config: pytest.Config) -> None:
     if hasattr(signal, "SIGHUP"):  # ignored under nohup, which child processes that are to obey it would inherit
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in what a shell has put into the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         import torch
     except ImportError:
