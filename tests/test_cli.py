@@ -118,7 +118,7 @@ def test_completion_of_verbs_choices_and_keys():
         return groundup("-sc", "query=bash", COMP_LINE=line, COMP_POINT=str(len(line))).stdout.split()
 
     assert complete("groundup ") == list(cli.STAGES)
-    assert complete("groundup p") == ["pretrain", "predict", "pipeline"]
+    assert complete("groundup pre") == ["pretrain", "predict"]
     assert "model=transformer_decoder" in complete("groundup pretrain model=")
     assert "monitor_mode=" in complete("groundup pretrain monitor_m")
 
