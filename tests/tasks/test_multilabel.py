@@ -100,3 +100,11 @@ def test_labels_that_training_lacks_and_data_without_labels_are_told():
     rows, spec = [{"text": "fern", "score": 1.0}], TokenizerSpec("word", 30)
     with pytest.raises(UserError, match=r"as in data\.label=COLUMN, or task=regression"):
         _ = TextData(GivenRows({"train": rows}), MultiLabelledText, spec, Bucketed(), None, seed=1).facts
+
+
+def test_labels_in_one_cell_are_told(caplog):
+    for labels, told in ((["a", "b", "a;b"], True), (["a", "b", "c;d"], False)):
+        caplog.clear()
+        rows = [{"text": "x", "label": one} for one in labels]
+        MultiLabelledText.label_names(GivenRows({"train": rows}))
+        assert ("the label 'a;b' looks like 2 of them. Try data.label_separator=';'" in caplog.messages) == told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -36,6 +37,7 @@ from groundup.tasks.base import Loss, Optimize, Task
 from groundup.tasks.evaluation import Split
 from groundup.text.tokenizer import Tokenizer
 
+log = logging.getLogger(__name__)
 NAMED = 100  # labels whose probabilities a prediction lists
 
 
@@ -47,7 +49,15 @@ class MultiLabelledText(LabelledText):
 
     @classmethod
     def label_names(cls, source: Source) -> tuple[tuple[str, ...], tuple[int, ...]]:
-        return label_names(source, several=True)
+        names, counts = label_names(source, several=True)
+        for mark in ";,|/":
+            several = (name.split(mark) for name in names if mark in name)
+            if found := next((one for one in several if {part.strip() for part in one} <= {*names}), None):
+                said = mark.join(found)
+                log.warning(
+                    "the label '%s' looks like %d of them. Try data.label_separator='%s'", said, len(found), mark
+                )
+        return names, counts
 
     def targets_of(self, given: SplitToEncode) -> np.ndarray:
         """(rows, C) uint8."""
