@@ -59,6 +59,11 @@ def test_a_study_proposes_from_the_space_and_keeps_every_trial(place, capsys):
         assert f"baseline.words: {trial.params['baseline.words']}" not in (run / "command.txt").read_text()
         assert f"baseline.words={trial.params['baseline.words']}" in (run / "command.txt").read_text()
     assert "| baseline.C" in capsys.readouterr().out
+    page = place / "s" / "report.html"
+    html = page.read_text(encoding="utf-8")
+    assert "What the score depends on" in html and html.count('<path class="line') == 5
+    page.unlink()
+    assert cli.run(["report", "s"]) == 0 and page.read_text(encoding="utf-8") == html
 
 
 def test_one_seed_proposes_the_same_and_another_otherwise(place):

@@ -25,7 +25,7 @@ STAGES: dict[str, tuple[str, str]] = {
     "rerun": ("groundup.jobs.rerun", "a finished run once more, and whether its figures are the same: run=RUN"),
     "promote": ("groundup.jobs.promote", "the best as an experiment: sweep=SWEEP name=NAME"),
     "pipeline": ("groundup.jobs.pipeline", "run several stages in order: experiment=demo"),
-    "report": ("groundup.stages.report", "report.html again, or all runs on a local page: report --serve"),
+    "report": ("groundup.jobs.report", "report.html again, or all runs on a local page: report --serve"),
     "sync": ("groundup.stages.sync", "upload to W&B what was logged offline"),
     "runs": ("groundup.stages.listing", "all runs, the newest first: runs data=NAME state=done"),
     "plan": ("groundup.jobs.plan", "what a training would take: plan pretrain size=base"),

@@ -123,7 +123,7 @@ class Slurm:
         import submitit
 
         ids = {number: str(saved.get("jobs", {}).get(str(number), "")) for number in numbers}
-        known = {
+        known: dict[int, Any] = {
             number: submitit.SlurmJob(plan.folder / "slurm", text)
             for number, text in ids.items()
             if re.fullmatch(r"\d+(_\d+)?", text)

@@ -18,6 +18,7 @@ from hydra.experimental.callback import Callback
 from groundup.config.compose import resolved
 from groundup.config.hydra import hydra_config
 from groundup.jobs.sweep_plan import FINISHED, Plan, State
+from groundup.report.sweep_page import JobLine, write_sweep
 from groundup.report.table import markdown
 from groundup.system.files import remove_empty, replacing, write_text
 from groundup.system.secrets import mask_text
@@ -83,6 +84,7 @@ def summarise(plan: Plan) -> int:
         write_text(multirun, mask_text(multirun.read_text(encoding="utf-8")))
     write_csv(plan.folder / "results.csv", rows)
     write_text(plan.folder / "results.md", f"# {plan.folder.name}\n\n{as_text(rows, ranking)}\n")
+    write_page(plan, rows, ranking)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     print(f"\n{as_text(rows, ranking, width)}\n\n{plan.folder / 'results.md'}", flush=True)
     failed = [row for row in rows if row.state not in FINISHED]
@@ -92,6 +94,35 @@ def summarise(plan: Plan) -> int:
     advice = "" if mistakes or not plan.leaves_folders else f". Go on with: {go_on(plan)}"
     print(f"{len(failed)} of {len(rows)} jobs did not finish{advice}", file=sys.stderr)
     return 2 if mistakes else 1
+
+
+def write_page(plan: Plan, rows: Sequence[Row], ranking: Ranking) -> Path:
+    """report.html of the sweep."""
+    monitor = ranking.monitor or "score"
+    shown = columns(rows, ranking)[:SHOWN_METRICS]
+    jobs = [
+        JobLine(
+            row.number,
+            row.changed,
+            row.state,
+            row.metrics.get(monitor),
+            {name: figure(row.metrics[name]) for name in shown if name in row.metrics},
+            "" if row.state in FINISHED else " ".join((row.why or "").split()),
+        )
+        for row in rows
+    ]
+    seeds = over_seeds(rows, shown, ranking)
+    head = ["over seeds", *(key for key in rows[0].changed if key != "seed"), "runs", *shown]
+    common = set.intersection(*(set(job.overrides) for job in plan.jobs.values()))
+    words = [word for word in next(iter(plan.jobs.values())).overrides if word in common]
+    about = {
+        "title": plan.folder.name,
+        "command": mask_text(" ".join(["groundup", plan.stage, "-m", *words])),
+        "best": f"job {rows[0].number}" if rows[0].metrics else "-",
+        "folder": os.path.relpath(plan.folder),
+    }
+    lower = ranking.mode == "min"
+    return write_sweep(plan.folder / "report.html", about, monitor, lower, jobs, [head, *seeds] if seeds else [])
 
 
 def go_on(plan: Plan) -> str:
