@@ -54,7 +54,7 @@ def test_wrong_value_fails_its_job_alone_and_leaves_no_folder(toy, capsys):
     assert toy.groundup("pretrain", "-m", "model.width=0,4") == 2
     folder = sweep_of(toy)
     assert sorted(entry.name for entry in folder.iterdir()) == [
-        "1", "multirun.yaml", "refused.jsonl", "results.csv", "results.md", "sweep.json",
+        "1", "multirun.yaml", "refused.jsonl", "report.html", "results.csv", "results.md", "sweep.json",
     ]  # fmt: skip
     rows = list(csv.DictReader((folder / "results.csv").open()))
     assert [(row["job"], row["status"]) for row in rows] == [("1", "done"), ("0", "failed")]

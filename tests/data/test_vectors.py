@@ -43,6 +43,7 @@ def test_numbers_whose_squares_are_beyond_float32_are_scaled_like_any_other(tmp_
         for size in (0, 30)
     )
     np.testing.assert_allclose(one, other, rtol=1e-5)
+    assert one.dtype == other.dtype == np.float32  # what an embedding takes
 
 
 @pytest.mark.parametrize(

@@ -99,10 +99,10 @@ def test_pipeline_that_failed_goes_on_where_it_stopped(moment, finished, experim
     folder = tmp_path / "run"
     real = train.run_training
 
-    def fails(cfg, run, *rest):
-        if run.path.name == "bilstm":
+    def fails(cfg, job, *rest):
+        if job.folder.path.name == "bilstm":
             raise OSError("the power went out")
-        return real(cfg, run, *rest)
+        return real(cfg, job, *rest)
 
     if moment == "while training":
         saved = Checkpoints.on_train_batch_end

@@ -49,7 +49,7 @@ def read_vectors(path: Path, words: Sequence[str]) -> np.ndarray:
         if text and (vector := next((one for one in known if one is not None), None)) is not None:
             table[row] = vector
     filled = table[table.any(axis=1)]
-    return table * (SIZE / np.sqrt(np.square(filled, dtype=np.float64).mean())) if len(filled) else table
+    return table * np.float32(SIZE / np.sqrt(np.square(filled, dtype=np.float64).mean())) if len(filled) else table
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:

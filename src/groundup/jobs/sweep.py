@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import os
 import shlex
 import shutil
@@ -18,11 +19,11 @@ from hydra.experimental.callback import Callback
 from groundup.config.compose import resolved
 from groundup.config.hydra import hydra_config
 from groundup.jobs.sweep_plan import FINISHED, Plan, State
-from groundup.report.sweep_page import JobLine, write_sweep
 from groundup.report.table import markdown
 from groundup.system.files import remove_empty, replacing, write_text
 from groundup.system.secrets import mask_text
 
+log = logging.getLogger(__name__)
 SHOWN_METRICS = 6  # columns on the terminal; results.csv has all
 current: list[Plan] = []  # sweeps that this process has started and not yet summed up
 
@@ -84,7 +85,10 @@ def summarise(plan: Plan) -> int:
         write_text(multirun, mask_text(multirun.read_text(encoding="utf-8")))
     write_csv(plan.folder / "results.csv", rows)
     write_text(plan.folder / "results.md", f"# {plan.folder.name}\n\n{as_text(rows, ranking)}\n")
-    write_page(plan, rows, ranking)
+    try:
+        write_page(plan, rows, ranking)
+    except Exception as error:  # what the jobs have found does not depend on it
+        log.warning("no report.html of the sweep: %s: %s", type(error).__name__, error)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     print(f"\n{as_text(rows, ranking, width)}\n\n{plan.folder / 'results.md'}", flush=True)
     failed = [row for row in rows if row.state not in FINISHED]
@@ -98,6 +102,8 @@ def summarise(plan: Plan) -> int:
 
 def write_page(plan: Plan, rows: Sequence[Row], ranking: Ranking) -> Path:
     """report.html of the sweep."""
+    from groundup.report.sweep_page import JobLine, write_sweep
+
     monitor = ranking.monitor or "score"
     shown = columns(rows, ranking)[:SHOWN_METRICS]
     jobs = [
