@@ -8,7 +8,7 @@ import re
 import pytest
 from report_page import Page
 
-from groundup.report.charts import parallel_chart
+from groundup.report.parallel import parallel_chart
 from groundup.report.sweep_page import JobLine, importance, write_sweep
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from statistics import fmean
 
 from groundup.metrics.sections import Content, Section, Table
-from groundup.report.charts import Parallel, parallel_chart
 from groundup.report.page import environment
+from groundup.report.parallel import Parallel, parallel_chart
 from groundup.system.files import write_text
 
 FOLDED = 50  # jobs shown at once
