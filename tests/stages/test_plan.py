@@ -60,13 +60,14 @@ def test_what_the_forward_pass_keeps_is_counted_once():
     class Square(nn.Module):
         def __init__(self):
             super().__init__()
-            self.weight = nn.Parameter(torch.ones(3, 5))
+            self.scale, self.weight = nn.Parameter(torch.ones(())), nn.Parameter(torch.ones(3, 5))
 
         def loss(self, batch):
-            hidden = batch["x"] @ self.weight  # keeps x (4 x 3)
+            scaled = batch["x"] * self.scale  # keeps x (4 x 3)
+            hidden = scaled @ self.weight  # keeps what is scaled (4 x 3); the weight is no activation
             return (hidden.exp() + 1).sum()  # keeps the result of exp (4 x 5)
 
-    assert kept_for_backward(Square(), {"x": torch.ones(4, 3)}) == 4 * (4 * 3 + 4 * 5)
+    assert kept_for_backward(Square(), {"x": torch.ones(4, 3)}) == 4 * (4 * 3 + 4 * 3 + 4 * 5)
 
 
 def test_a_model_that_does_not_fit_is_not_built(tmp_path: Path, monkeypatch, capsys):
