@@ -56,7 +56,7 @@ $(STAMP)-runtime: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(STAMP)-dev: $(STAMP)-runtime
-	$(PIP) --editable '.[dev,sweep]' || $(PIP) --editable '.[dev,sweep]'
+	$(PIP) --editable '.[dev,sweep,dashboard,export,serve]' || $(PIP) --editable '.[dev,sweep,dashboard,export,serve]'
 	@touch $@
 
 $(STAMP)-bench: $(STAMP)-runtime
