@@ -44,7 +44,7 @@ for line in sys.argv[1:]:
     with contextlib.redirect_stderr(error):
         words = line.split()
         code = cli.run(["finetune", *(() if "data=imdb" in words else ("data=files",)), *words])
-    print(code, "torch" in sys.modules, time.process_time() - begun < 2, error.getvalue().strip(), sep="|")
+    print(code, "torch" in sys.modules, time.process_time() - begun < 10, error.getvalue().strip(), sep="|")
 """
 
 
