@@ -18,6 +18,7 @@ from groundup.data.loading import Collate, StreamLoader
 from groundup.data.roles import Row
 from groundup.data.rows import running_text
 from groundup.data.seeding import mix
+from groundup.data.seen import log_seen, seen_rows
 from groundup.data.sources.few_labels import AllText
 from groundup.data.sources.source import GivenRows, Source, alike
 from groundup.errors import UserError
@@ -129,6 +130,10 @@ class TextData:
             self._examples[split] = examples = self._encoded(source, kind, self.cache)
             self.report[split] = {**examples.report, "padding_share": self._padding(examples, split)}
             _log_report(split, self.report[split])
+            if kind == split != "train" and self._known is None:
+                seen = seen_rows(self.source, split, self._make.reads, self.cache)
+                self.report[split]["seen_rows"] = seen
+                log_seen(split, seen, int(self.report[split]["rows"]))
         return self._examples[split]
 
     def texts(self, split: str) -> list[Row]:

@@ -12,6 +12,7 @@ from groundup.baselines.classification import ClassifierBaseline, truth_of
 from groundup.config.build import instantiate
 from groundup.config.tree import Config
 from groundup.data.roles import Row
+from groundup.data.seen import log_seen, seen_rows
 from groundup.data.sources.source import Source
 from groundup.data.text_data import TextData
 from groundup.errors import ArgumentError, UserError
@@ -23,6 +24,7 @@ from groundup.runs.provenance import collect
 from groundup.stages.build import prepare_process, source_of, task_class
 from groundup.stages.classifier import BaselineRun, ClassifierScorer
 from groundup.stages.evaluation import Scorer, print_results, write_results
+from groundup.system.cache import Cache
 from groundup.tasks.evaluation import flat
 
 log = logging.getLogger(__name__)
@@ -50,6 +52,9 @@ def run(cfg: Config, job: Job) -> float:
     if not splits:
         log.warning("nothing is evaluated: the data has no other split than train. Try data.test=FILE")
         return float("nan")
+    cache = Cache(cfg.paths.cache)
+    for split in splits:
+        log_seen(split, seen_rows(source, split, task_class(cfg).examples.reads, cache), len(data.texts(split)))
     results = {split: scorer.score(split, cfg) for split in splits}
     write_results(job.folder, scorer, results)
     if below := figures([model.simpler()], data, splits):
