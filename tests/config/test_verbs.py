@@ -73,7 +73,7 @@ def test_a_verb_reads_every_key_that_it_has(verb):
         (
             "ensemble",
             "baselines=true",
-            "no key or group 'baselines': baselines is for groundup pretrain, finetune and evaluate",
+            "no key or group 'baselines': baselines is for groundup pretrain, finetune, distill and evaluate",
         ),
         (
             "pretrain",
@@ -84,14 +84,18 @@ def test_a_verb_reads_every_key_that_it_has(verb):
         (
             "predict",
             "layer_decay=0.5",
-            "no key or group 'layer_decay': layer_decay is for groundup pretrain and finetune",
+            "no key or group 'layer_decay': layer_decay is for groundup pretrain, finetune and distill",
         ),
         (
             "evaluate",
             "model.dropout=0.5",
-            "no key or group 'model.dropout': model is for groundup pretrain and finetune",
+            "no key or group 'model.dropout': model is for groundup pretrain, finetune and distill",
         ),
-        ("evaluate", "model=x", "groundup evaluate has no group 'model'. model is for groundup pretrain and finetune"),
+        (
+            "evaluate",
+            "model=x",
+            "groundup evaluate has no group 'model'. model is for groundup pretrain, finetune and distill",
+        ),
         ("pipeline", "prefix=x", "no key or group 'prefix': prefix is for groundup predict and generate"),
     ],
 )

@@ -67,7 +67,7 @@ def groundup(tmp_path_factory):
 
     def call(*arguments: str, code: int = 0, folder: Path | None = None) -> Path:
         folder = folder or tmp_path_factory.mktemp("run")
-        seed = [f"seed={SEED}"] if arguments[0] in ("pretrain", "finetune") else []
+        seed = [f"seed={SEED}"] if arguments[0] in ("pretrain", "finetune", "distill") else []
         assert cli.run([arguments[0], *seed, *arguments[1:], f"hydra.run.dir={folder}"]) == code
         return folder
 

@@ -15,6 +15,10 @@ PACKAGE = Path(__file__).resolve().parents[1]
 STAGES: dict[str, tuple[str, str]] = {
     "pretrain": ("groundup.stages.train", "train a language model on running text"),
     "finetune": ("groundup.jobs.finetune", "train a task, from random weights or from init_from=RUN"),
+    "distill": (
+        "groundup.stages.distill",
+        "train a small model to answer as a finished run does: teacher=RUN size=nano",
+    ),
     "baseline": ("groundup.stages.baseline", "fit the classical model of a task: data=NAME"),
     "ensemble": ("groundup.stages.ensemble", "let classifiers answer together: members=[RUN,RUN]"),
     "evaluate": ("groundup.stages.evaluate", "score a finished run, on its own data or on other"),

@@ -29,7 +29,7 @@ ENVIRONMENT = {
     for name in "EACCES EPERM EROFS ENOTDIR EISDIR ENAMETOOLONG ELOOP ENOSPC EDQUOT EFBIG EIO EMFILE ENFILE".split()
     if hasattr(errno, name)
 }
-STAGES_WITH_EXPERIMENTS = ("pretrain", "finetune", "pipeline")
+STAGES_WITH_EXPERIMENTS = ("pretrain", "finetune", "distill", "pipeline")
 
 
 def explain(error: BaseException, stage: str, overrides: Sequence[str]) -> str | None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from groundup.ranges import Count, Rate
+from groundup.ranges import Count, Rate, Share
 
 Positive = Annotated[float, Field(gt=0)]
 Node = dict[str, Any]
@@ -116,6 +116,10 @@ class Root(Strict):
     fold: Count | None = None
     held_out: Count | None = None
     run_name: str | None = None
+    # Learning from a finished run.
+    teacher: str | None = None
+    alpha: Share = 0.5
+    temperature: Positive = 2.0
     # Using a finished run.
     run: str | None = None
     sweep: str | None = None

@@ -161,6 +161,8 @@ def named_runs(stage: str, plain: Mapping) -> Iterator[tuple[str, str, Use]]:
         yield "run", str(plain["run"]), cast(Use, stage if stage in get_args(Use) else "read")
     for member in plain.get("members") or []:
         yield "members", str(member), "evaluate"
+    if plain.get("teacher"):
+        yield "teacher", str(plain["teacher"]), "predict"
     parents = plain.get("init_from")
     if isinstance(parents, str):
         yield "init_from", parents, "init_from"

@@ -18,7 +18,7 @@ from groundup.config.tree import Config
 from groundup.errors import UserError
 
 NAME = re.compile(r"\w[\w-]*")
-LEARNERS = ("finetune", "baseline")  # stages that learn from labelled rows
+LEARNERS = ("finetune", "distill", "baseline")  # stages that learn from labelled rows
 BUDGET = re.compile(r"budget[.=]")
 REFERENCE = re.compile(r"\{([\w-]+)\}")  # {name} of an earlier step; {key: value} is left to Hydra
 

@@ -19,6 +19,7 @@ Use = Literal["evaluate", "predict", "generate", "init_from", "resume", "read"] 
 RESUMABLE = (
     "pretrain",
     "finetune",
+    "distill",
     "baseline",
     "evaluate",
     "pipeline",

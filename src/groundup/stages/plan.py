@@ -12,6 +12,7 @@ from torch import Tensor
 
 from groundup.config.build import instantiate
 from groundup.config.tree import Config
+from groundup.data.text_data import UNLABELLED
 from groundup.models.heads import LanguageModelHead
 from groundup.stages.build import (
     build_data,
@@ -117,6 +118,8 @@ def plan(cfg: Config, overrides: tuple[str, ...]) -> Plan:
     check_model_fits(cfg)
     data = build_data(cfg, source_of(cfg), *inherited_tokenizers(cfg, parents))
     data.prepare()
+    if mean_teacher(cfg) is not None:
+        data.examples(UNLABELLED)
     with torch.device("meta"):
         shapes = build_task(cfg, data.facts, data.target_tokenizer)
     groups = parameter_groups(shapes, lr=1.0)
@@ -133,7 +136,7 @@ def plan(cfg: Config, overrides: tuple[str, ...]) -> Plan:
         memory, seconds = make_steps(cfg, data, memory)
     micro_batches = cfg.trainer.accumulate_grad_batches * processes.world
     tokens = data.tokens_per_batch * micro_batches
-    steps, said = count_steps(cfg, data, processes.world)
+    steps, said = count_steps(cfg, data, processes.world, mean_teacher(cfg))
     flops = flops_of(shapes, counts) * tokens
     return Plan(type(shapes.model).__name__, counts, tokens, flops, memory, processes.world, steps, said, seconds)
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from lightning.pytorch import Callback
+
 from groundup.config.build import instantiate
 from groundup.config.tree import Config
 from groundup.data.augmentation import Augmentation
@@ -37,6 +39,7 @@ from groundup.stages.evaluation import NetworkScorer, compare_with_baselines, li
 from groundup.stages.inheritance import adopt_weights, inherit, inherited_tokenizers, open_parents
 from groundup.stages.self_training import check_self_training, mean_teacher
 from groundup.stages.stored import check_stored
+from groundup.stages.teacher import check_student, distillation
 from groundup.stages.vectors import start_from, word_vectors
 from groundup.system.processes import leave_process_group
 from groundup.tasks.base import Task
@@ -66,14 +69,16 @@ def run(cfg: Config, job: Job) -> float:
     tokenizers = saved_tokenizers(job.folder) if written else inherited_tokenizers(cfg, parents)
 
     source = source_of(cfg)
-    if (teacher := mean_teacher(cfg)) is not None:
+    if (average := mean_teacher(cfg)) is not None:
         check_self_training(cfg, source)
+    check_student(cfg)
     data = build_data(cfg, source, *tokenizers)
     data.prepare()
-    if teacher is not None:
+    if average is not None:
         data.examples(UNLABELLED)
+    teacher = average or distillation(cfg, job, data)
     table = word_vectors(cfg, data) if checkpoint is None else None
-    steps, budget = count_steps(cfg, data, processes.world)
+    steps, budget = count_steps(cfg, data, processes.world, teacher)
     task = build_task(cfg, data.facts, data.target_tokenizer, build_optimization(cfg, steps), adapted=False)
     data.check_lengths(task.model.max_length)
     check_reported("monitor", cfg.monitor, task.reports)  # what it reports may depend on its labels
@@ -93,7 +98,7 @@ def run(cfg: Config, job: Job) -> float:
     loggers = open_loggers(job.folder, wanted_loggers(cfg, job), begun)
     failed = 1
     try:
-        pruned = run_training(cfg, job, data, task, steps, loggers, checkpoint)
+        pruned = run_training(cfg, job, data, task, steps, loggers, checkpoint, teacher)
         leave_process_group()  # the other ranks are done; what follows is one process's work
         if job.is_main and pruned is not None:
             job.folder.set_status("running", pruned=pruned)
@@ -118,14 +123,14 @@ def add_lora(cfg: Config, task: Task, new: Sequence[str]) -> list[str]:
     return [f"lora: {summary(task.model)}"]
 
 
-def count_steps(cfg: Config, data: TextData, world: int) -> tuple[int, str]:
-    """The budget as optimizer steps, and a line that says how it was counted."""
+def count_steps(cfg: Config, data: TextData, world: int, teacher: Callback | None) -> tuple[int, str]:
+    """The budget as optimizer steps, and a line that says how it was counted. ``teacher``: what each step waits for."""
 
     def seconds_per_step() -> float:
         steps = 1_000_000  # more than will be made
         trial = build_task(cfg, data.facts, data.target_tokenizer, build_optimization(cfg, total_steps=10_000))
         batches = batches_of(cfg, data, trial, steps).train_dataloader()
-        return measure_seconds_per_step(trial, batches, partial(instantiate, cfg.trainer, "trainer"), mean_teacher(cfg))
+        return measure_seconds_per_step(trial, batches, partial(instantiate, cfg.trainer, "trainer"), teacher)
 
     return to_steps(cfg.budget, cfg.trainer.accumulate_grad_batches, data, seconds_per_step, world, cfg.minutes_at_most)
 
@@ -173,10 +178,11 @@ def run_training(
     steps: int,
     loggers: list,
     checkpoint: Path | None,
+    teacher: Callback | None,
 ) -> int | None:
     """Trains to the last step, from a checkpoint if there is one. Returns the step at which a study has ended it early."""
     callbacks = {name: instantiate(node, f"callbacks.{name}") for name, node in (cfg.callbacks or {}).items() if node}
-    callbacks["mean_teacher"] = mean_teacher(cfg)
+    callbacks["teacher"] = teacher
     trial = trial_of(job.sweep_dir, job.job_num)
     pruning = Pruning(cfg.monitor, trial.hopeless) if trial is not None else None
     callbacks["pruning"] = pruning
@@ -201,7 +207,7 @@ def run_training(
 
 def batches_of(cfg: Config, data: TextData, task: Task, total: int, start: int = 0) -> TextDataModule:
     """Micro-batches ``start`` to ``total`` of each rank, with rows without a label beside them where a teacher answers these."""
-    unlabelled = mean_teacher(cfg) is not None
+    unlabelled = UNLABELLED in data.report
     return TextDataModule(
         data, task.collator(), total, start, cfg.num_workers, augmentations(cfg, data), unlabelled=unlabelled
     )

@@ -34,6 +34,7 @@ from groundup.models.heads import ClassificationHead, PoolingKind, pooling_for
 from groundup.models.layers import WordDropout
 from groundup.ranges import Rate
 from groundup.tasks.base import Loss, Optimize, Task
+from groundup.tasks.distillation import TEACHER
 from groundup.tasks.evaluation import Results, Split
 from groundup.tasks.regularization import divergence, draw_mix, squared_distance
 from groundup.text.tokenizer import Tokenizer
@@ -107,11 +108,13 @@ class Classification(Task):
 
     def consistency(self, rows: dict[str, Any]) -> Tensor:
         """How far its answers to rows without a label are from a teacher's ``probabilities`` (B, C): () the sum, in which
-        each row counts by its ``weights`` (B,). It reads the rows as they are ``changed``, if they are."""
+        each row counts by its ``weights`` (B,); or from its ``Lesson``. It reads the rows as they are ``changed``, if they are."""
         logits = self.logits(self._with_words_dropped(rows.get("changed", rows)))
+        if TEACHER in rows:
+            return rows[TEACHER].alone(logits).sum()
         return (squared_distance(logits.softmax(-1), rows["probabilities"]) * rows["weights"]).sum()
 
-    def _of_labels(self, batch: dict[str, Tensor]) -> Loss:
+    def _of_labels(self, batch: dict[str, Any]) -> Loss:
         labels, weights = batch["labels"], self.class_weights
         own = batch["weights"] if "weights" in batch else torch.ones(len(labels), device=labels.device)
         counts = own if weights is None else own * weights[labels]  # (B,): how much each row counts
@@ -119,7 +122,8 @@ class Classification(Task):
         logits = self.head(vectors).float()
         each = partial(F.cross_entropy, weight=weights, reduction="none")
         plain = (each(logits, labels) * own).sum()
-        if not (self.label_smoothing or (self.training and (self.r_drop or self.mixup))):
+        lesson = batch.get(TEACHER)
+        if not (self.label_smoothing or lesson or (self.training and (self.r_drop or self.mixup))):
             return Loss(plain, counts.sum())
         each = partial(each, label_smoothing=self.label_smoothing)
         if self.training and self.mixup:
@@ -132,6 +136,8 @@ class Classification(Task):
             losses = losses + self.r_drop * divergence(logits, again) * counts
         else:
             losses = each(logits, labels) * own
+        if lesson:
+            losses = lesson.beside(losses, logits, counts)
         return Loss(losses.sum(), counts.sum(), plain=plain)
 
     def _with_words_dropped(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:

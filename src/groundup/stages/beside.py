@@ -1,0 +1,157 @@
+"""A smaller run beside the run that it came from: what both reach, how large they are, and how long an answer takes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from statistics import median
+from typing import Any
+
+import torch
+
+from groundup.config.tree import Config
+from groundup.data.roles import Row
+from groundup.data.sources.source import Source
+from groundup.metrics.estimate import Estimate
+from groundup.metrics.sections import Cell, Section, Table
+from groundup.report.table import estimates, main_metrics
+from groundup.runs.folder import RunFolder
+from groundup.runs.reference import best_checkpoint
+from groundup.stages.answering import Answering
+from groundup.stages.build import source_of
+from groundup.stages.evaluation import limit_of
+from groundup.stages.loading import load_run
+from groundup.stages.network import NetworkRun
+from groundup.tasks.evaluation import flat
+
+log = logging.getLogger(__name__)
+FILE = "beside.json"
+TEXTS = (1, 16)  # answered at once
+WEIGHTS = ("best.ckpt", "baseline.npz")  # what is needed of a run, by which its size is judged
+SECONDS, TURNS = 0.5, 7  # measures at least so long, and in so many turns
+
+
+def put_beside(folder: RunFolder, origin: Answering, cfg: Config, theirs: str, ours: str) -> None:
+    """Measures ``origin`` and the run in ``folder``, and writes a table of both into its report.
+
+    ``theirs``, ``ours``: what the table calls them. ``cfg``: the run's own configuration; its last split is what both are
+    scored on, the run's own score being there already.
+    """
+    source = source_of(cfg)
+    splits = [split for split in source.splits() if split != "train" and limit_of(split, cfg.trainer) != 0]
+    if not splits:
+        return
+    run = load_run(folder.path, cfg.paths.logs, use="predict")
+    saved = estimates(folder.read_json("metrics.json", {}))
+    before = flat([(splits[-1], _score(origin, cfg, source, splits[-1]))])
+    times = latencies([origin, run], list(source.rows(splits[-1])))
+    columns = [name for name in main_metrics({"": saved}) if name in before]
+    rows = [
+        {"run": name, **about(one), **{column: found[column] for column in columns}, "seconds": taken}
+        for name, one, found, taken in zip((theirs, ours), (origin, run), (before, saved), times, strict=True)
+    ]
+    folder.write_json(FILE, {"threads": torch.get_num_threads(), "rows": rows})
+    section = Section(
+        "Beside the run it came from",
+        f"{theirs.capitalize()}: {origin.folder.path}. Scores of {splits[-1]} with 95 % intervals. Time: median, of the "
+        f"network alone where it is one, on {torch.get_num_threads()} threads. Size: of the weights on disk.",
+        [table_of(rows, columns)],
+    )
+    folder.write_json("sections.json", [section, *folder.read_sections()])
+    show(section)
+
+
+def _score(origin: Answering, cfg: Config, source: Source, split: str) -> Any:
+    config = Config({**origin.config, "data": cfg.data, "paths": cfg.paths, "num_workers": 0})
+    return origin.scorer(config, source).score(split, cfg.trainer)
+
+
+def about(run: Answering) -> dict[str, Any]:
+    """How large a run is: ``bytes`` of its weights on disk, and ``parameters``, None where it is no network."""
+    if not isinstance(run, NetworkRun):
+        files = [file for name in WEIGHTS for file in run.folder.path.rglob(name)]
+        return {"path": str(run.folder.path), "bytes": sum(file.stat().st_size for file in files), "parameters": None}
+    parameters = sum(parameter.numel() for parameter in run.task.parameters())
+    return {
+        "path": str(run.folder.path),
+        "bytes": best_checkpoint(run.folder).stat().st_size,
+        "parameters": parameters,
+    }
+
+
+def latencies(runs: Sequence[Answering], rows: Sequence[Row]) -> list[dict[str, float]]:
+    """Median seconds of each run to answer so many of ``rows`` at once: ``{"1": ..., "16": ...}``.
+
+    The runs take turns, so that whatever else the machine does meets them alike.
+    """
+    found: list[dict[str, float]] = [{} for _ in runs]
+    for count in TEXTS:
+        texts = [rows[place % len(rows)] for place in range(count)]
+        calls = [answering(run, texts) for run in runs]
+        each: list[list[float]] = [[] for _ in runs]
+        for call in calls:
+            call()
+        for _ in range(TURNS):
+            for call, taken in zip(calls, each, strict=True):
+                end = time.perf_counter() + SECONDS / TURNS
+                while True:
+                    begun = time.perf_counter()
+                    call()
+                    taken.append((now := time.perf_counter()) - begun)
+                    if now >= end:
+                        break
+        for place, taken in enumerate(each):
+            found[place][str(count)] = median(taken)
+    return found
+
+
+def answering(run: Answering, rows: list[Row]) -> Callable[[], object]:
+    """A function that answers the rows; of a network its part of it alone, the tokens being there."""
+    given = [{role: row[role] for role in run.reads if role in row} for row in rows]
+    if not isinstance(run, NetworkRun):
+        return lambda: list(run.answer(given, batch_size=len(given)))
+    loader, _ = run.data.rows_loader(given, run.task.collator(), len(given))
+    (batch, *_) = loader
+    return torch.inference_mode()(partial(run.task.eval().predict_batch, batch))
+
+
+def table_of(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> Table:
+    """The rows of ``beside.json`` as they are shown."""
+    names = {column: _title(rows[0][column], column) for column in columns}
+    cells = [
+        [
+            Cell(row["run"]),
+            *(Cell(str(row[column])) for column in columns),
+            Cell("-" if row["parameters"] is None else f"{row['parameters']:,}"),
+            Cell(f"{row['bytes'] / 1e6:.3f} MB"),
+            *(Cell(f"{row['seconds'][str(count)] * 1e3:.2f} ms") for count in TEXTS),
+        ]
+        for row in rows
+    ]
+    times = ["1 text" if count == 1 else f"{count} texts" for count in TEXTS]
+    numbers = [*names.values(), "parameters", "size", *times]
+    return Table({"run": "word", **dict.fromkeys(numbers, "number")}, cells)
+
+
+def _title(estimate: Estimate, name: str) -> str:
+    return str(estimate.metric) if estimate.metric else name
+
+
+def show(section: Section) -> None:
+    """Prints the section's table."""
+    from rich.console import Console
+    from rich.table import Table as Shown
+
+    console = Console()
+    if not console.is_terminal:  # a log file has no width to fit into
+        console = Console(width=200)
+    (table,) = section.parts
+    assert isinstance(table, Table)
+    shown = Shown(title=section.title)
+    for name, content in table.columns.items():
+        shown.add_column(name, justify="right" if content == "number" else "left")
+    for row in table.rows:
+        shown.add_row(*(cell.text if isinstance(cell, Cell) else cell for cell in row))
+    console.print(shown)

@@ -1,0 +1,77 @@
+"""``groundup distill``: a student of another kind and with another tokenizer, beside its teacher."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+
+from groundup.runs.checkpoints import load_checkpoint
+
+STUDENT = [
+    "data.label=subject", "wandb.mode=disabled", "threads=1", "tokenizer=char", "model=bilstm_encoder",
+    "budget.steps=8", "checkpoint_every=4",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def more(reviews):
+    file = reviews / "more.csv"
+    file.write_text("review\n" + "roses and seeds\nthe tide and the gulls\nflour in the oven\n" * 3, encoding="utf-8")
+    return f"data.unlabelled={file}"
+
+
+@pytest.fixture(scope="module")
+def student(groundup, data_overrides, finetuned, more):
+    return groundup("distill", *data_overrides, *STUDENT, f"teacher={finetuned}", more)
+
+
+def test_the_report_has_the_student_beside_its_teacher(student, finetuned, read_json):
+    teacher, own = read_json(student / "beside.json")["rows"]
+    assert teacher["path"] == str(finetuned) and own["path"] == str(student)
+    assert teacher["test/accuracy"] == read_json(finetuned / "metrics.json")["test/accuracy"]
+    assert own["test/accuracy"] == read_json(student / "metrics.json")["test/accuracy"]
+    for row in (teacher, own):
+        assert row["seconds"]["1"] > 0 and row["seconds"]["16"] > 0
+        tensors = load_checkpoint(f"{row['path']}/checkpoints/best.ckpt")["state_dict"]
+        assert row["parameters"] == sum(value.numel() for value in tensors.values())
+    page = (student / "report.html").read_text(encoding="utf-8")
+    assert "the student" in page and str(finetuned) in page
+
+
+def test_no_checkpoint_holds_anything_of_the_teacher(student):
+    for name in ("best.ckpt", "last.ckpt"):
+        saved = load_checkpoint(student / "checkpoints" / name)
+        tensors = saved["state_dict"]
+        assert all(key.startswith(("model.", "head.", "pooling.")) for key in tensors)
+        for state in saved.get("optimizer_states", ()):
+            assert len(state["state"]) == len(tensors)
+
+
+def test_a_resumed_student_needs_no_teacher_and_ends_the_same(student, tmp_path, groundup):
+    whole = load_checkpoint(student / "checkpoints" / "last.ckpt")["state_dict"]
+    half = tmp_path / "half"
+    shutil.copytree(student, half)
+    (half / "checkpoints" / "last.ckpt").unlink()  # previous.ckpt is that of step 4
+    (half / "status.json").write_text((half / "status.json").read_text().replace('"done"', '"interrupted"'))
+    config = (half / "config.yaml").read_text()
+    (half / "config.yaml").write_text(config.replace("teacher: ", "teacher: /gone"))
+    groundup("resume", f"run={half}")
+    again = load_checkpoint(half / "checkpoints" / "last.ckpt")["state_dict"]
+    assert whole.keys() == again.keys() and all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+def test_what_does_not_fit_is_refused_in_one_line(groundup, data_overrides, finetuned, pretrained, capsys, reviews):
+    text = (reviews / "train.csv").read_text(encoding="utf-8")
+    (reviews / "odd.csv").write_text(text.replace(",sea", ",ocean"), encoding="utf-8")
+
+    def refused(*words: str) -> str:
+        groundup("distill", *words, *STUDENT, code=2)
+        return capsys.readouterr().err.strip().splitlines()[-1]
+
+    odd = [*data_overrides, "data.train=odd.csv", "data.validation=null", "data.test=null", f"teacher={finetuned}"]
+    assert "the class 'ocean', and the teacher does not" in refused(*odd)
+    assert "task=multilabel does not" in refused(*data_overrides, f"teacher={finetuned}", "task=multilabel")
+    assert "run nowhere: does not exist" in refused(*data_overrides, "teacher=nowhere")
+    assert "the class 'garden', and the teacher does not" in refused(*data_overrides, f"teacher={pretrained}")
