@@ -171,6 +171,10 @@ def test_the_end_of_a_pool_is_the_end_of_its_jobs_in_order(surviving, number, ca
     assert {row["status"] for row in rows_of(folder).values()} == {"done"}
 
 
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_job_whose_allocation_ends_saves_is_queued_again_and_goes_on(surviving):
@@ -191,8 +195,7 @@ def test_a_job_whose_allocation_ends_saves_is_queued_again_and_goes_on(surviving
 
     wait_for(job)
     first = job()
-    allocation = int(Path(f"/proc/{first}/stat").read_text().rpartition(")")[2].split()[1])
-    os.kill(allocation, signal.SIGUSR2)  # as SLURM does
+    os.kill(parent_of(parent_of(first)), signal.SIGUSR2)  # as SLURM does to the allocation, whose server forked the job
     wait_for(lambda: job() != first)
     (surviving.root / "go").touch()
     said = process.communicate(timeout=60)[1]

@@ -5,9 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,14 +12,13 @@ from typing import Any
 from groundup.config.files import extra_config_dirs
 from groundup.errors import UserError
 from groundup.jobs.display import Display
+from groundup.jobs.forks import Child, Forks
 from groundup.jobs.sweep_plan import Plan
 from groundup.ranges import Count
-from groundup.system.files import no_link
 from groundup.system.hardware import SHARE, cores, gpus
 from groundup.system.signals import EXIT_CODES
 
 log = logging.getLogger(__name__)
-PARENT = "GROUNDUP_PARENT"  # environment: the process that a job ends with
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")  # of other libraries
 # What SLURM tells the tasks of srun, of which a job is none: it starts its other ranks itself.
@@ -31,12 +27,12 @@ POLL = 0.1  # seconds
 
 
 @dataclass
-class Child:
+class Running:
     """The process of one job, and the slot whose share of the machine it has."""
 
     number: int
     slot: int
-    process: subprocess.Popen
+    process: Child
 
 
 class Pool:
@@ -48,11 +44,12 @@ class Pool:
 
     def __init__(self, jobs: Count = 2) -> None:
         self.jobs = jobs
+        self.forks: Forks | None = None  # kept: a study runs its jobs by and by
 
     def run(self, plan: Plan, numbers: Sequence[int], carry_out: Callable) -> None:
         check_processes(plan, "pool")
         shares = self.shares(plan)
-        waiting, running = list(numbers), dict[int, Child]()
+        waiting, running = list(numbers), dict[int, Running]()
         with Display(plan, numbers, self.jobs, bar=True) as display:
             words = search_words()
             try:
@@ -60,17 +57,25 @@ class Pool:
                     for slot in range(self.jobs):
                         if waiting and slot not in running:
                             number = waiting.pop(0)
-                            running[slot] = Child(number, slot, start(plan, number, shares[slot], words))
+                            process = start(self.server(plan, shares[0]), plan, number, shares[slot], words)
+                            running[slot] = Running(number, slot, process)
                             display.begin(number)
-                    time.sleep(POLL)
-                    for child in [child for child in running.values() if child.process.poll() is not None]:
-                        settle(plan, child.number, child.process.returncode)
-                        del running[child.slot]
-                        display.end(child.number)
+                    self.server(plan, shares[0]).listen(POLL)
+                    for job in list(running.values()):
+                        if job.process.returncode is None:
+                            continue
+                        settle(plan, job.number, job.process.returncode)
+                        del running[job.slot]
+                        display.end(job.number)
                     display.refresh()
             except (KeyboardInterrupt, SystemExit):
-                end_all(plan, list(running.values()))
+                end_all(plan, self.forks, list(running.values()))
                 raise
+
+    def server(self, plan: Plan, share: dict[str, str]) -> Forks:
+        if self.forks is None or self.forks.lost:
+            self.forks = server_for(plan, share)
+        return self.forks
 
     def shares(self, plan: Plan) -> list[dict[str, str]]:
         """What each slot is told of the machine, as environment: how many cores, and which GPUs."""
@@ -114,22 +119,17 @@ def search_words() -> list[str]:
     return [f"hydra.searchpath=[{','.join(extra)}]"] if (extra := extra_config_dirs()) else []
 
 
-def start(plan: Plan, number: int, share: dict[str, str], words: Sequence[str] = ()) -> subprocess.Popen:
-    """The process of one job; what it prints stands in its run.log. ``words``: more for its command line."""
+def server_for(plan: Plan, share: dict[str, str]) -> Forks:
+    """What the jobs of a plan are forked from, with the threads that ``share`` says."""
+    around = {name: value for name, value in os.environ.items() if name not in OF_A_TASK}
+    return Forks(f"groundup.jobs.resume:get_ready:{plan.stage}", "groundup.jobs.resume:run_alone", around | share)
+
+
+def start(forks: Forks, plan: Plan, number: int, share: dict[str, str], words: Sequence[str] = ()) -> Child:
+    """The process of one job; what it prints stands in its run.log. ``words``: as of ``search_words``."""
     run = plan.run(number)
     run.path.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "groundup", "resume", f"sweep={plan.folder}", f"job={number}", *words]
-    around = {name: value for name, value in os.environ.items() if name not in OF_A_TASK}
-    own = {PARENT: str(os.getpid()), "PYTHONSAFEPATH": "1"}  # else -m puts the current folder before Python's own
-    with open(run.log, "ab", opener=no_link) as output:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env={**around, **share, **own},
-            start_new_session=True,  # Ctrl-C is for this process, which tells the others
-        )
+    return forks.start([str(plan.folder), number, words], run.log, share)
 
 
 def settle(plan: Plan, number: int, code: int) -> None:
@@ -148,21 +148,19 @@ def settle(plan: Plan, number: int, code: int) -> None:
             run.set_status("failed", f"its process ended with exit code {code}", **about)
 
 
-def end_all(plan: Plan, children: Sequence[Child]) -> None:
+def end_all(plan: Plan, forks: Forks | None, running: Sequence[Running]) -> None:
     """Tells each job to end, and waits: it saves first. A second Ctrl-C ends them as they are."""
-    if children:
-        log.info("ending %d running jobs, which save first; Ctrl-C again ends them at once", len(children))
-    for child in children:
-        child.process.terminate()
+    if running:
+        log.info("ending %d running jobs, which save first; Ctrl-C again ends them at once", len(running))
     try:
-        for child in children:
-            child.process.wait()
+        for job in running:
+            job.process.terminate()
+        for job in running:
+            job.process.wait()
     except BaseException:
-        for child in children:
-            if child.process.poll() is None:
-                os.killpg(child.process.pid, signal.SIGKILL)  # with the processes that it has started
-                child.process.wait()
+        if forks is not None:
+            forks.kill()
         raise
     finally:
-        for child in children:
-            settle(plan, child.number, child.process.returncode)
+        for job in running:
+            settle(plan, job.number, job.process.wait())

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import logging
-import os
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from importlib import import_module
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 
 from groundup.config.compose import compose, resolved
+from groundup.config.files import STAGES
+from groundup.config.hydra import compose_raw, hydra_config
 from groundup.config.quoting import inert
 from groundup.config.tree import Config, leaves
 from groundup.data.roles import ROLES
 from groundup.errors import UserError
 from groundup.jobs import launchers, study, sweep
 from groundup.jobs.failure import report_failure
+from groundup.jobs.forks import GRACE
 from groundup.jobs.job import call_without_folder, run_job
-from groundup.jobs.pool import PARENT
 from groundup.jobs.ranks import rank
 from groundup.jobs.sweep_plan import Plan, find_sweep
 from groundup.runs.folder import RunFolder
@@ -25,7 +29,7 @@ from groundup.runs.job import Job
 from groundup.runs.lock import check_unlocked, written_by
 from groundup.runs.reference import RESUMABLE, open_run, unfit, was_saved
 from groundup.system.files import damaged, require_own_files
-from groundup.system.processes import end_with
+from groundup.system.signals import ending_in_order
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +62,7 @@ def carry_out(plan: Plan, number: int, full_error: bool = False) -> None:
         if not plan.leaves_folders:
             call_without_folder(plan.stage, job.config, job.overrides, job.choices)
             return
-        if rank() == 0 and (writer := written_by(run.path)):
+        if rank() == 0 and (writer := waited_for(run.path)):
             log.warning("job %d: %s", number, writer)
             return
         complete(plan.stage, job.config, run, job.overrides, choices=job.choices, sweep_dir=plan.folder, job_num=number)
@@ -68,6 +72,14 @@ def carry_out(plan: Plan, number: int, full_error: bool = False) -> None:
         if not began:
             plan.refuse(number, str(error), code)
             plan.remove_empty(number)
+
+
+def waited_for(folder: Path) -> str | None:
+    """The line about the process that has the folder, even after a while: a job whose pool was killed saves, and ends."""
+    limit = time.monotonic() + GRACE + 5
+    while (said := written_by(folder)) and time.monotonic() < limit:
+        time.sleep(0.2)
+    return said
 
 
 def resume_sweep(cfg: Config) -> None:
@@ -99,10 +111,27 @@ def resume_sweep(cfg: Config) -> None:
     launchers.run(launcher, plan, numbers, carry_out)
 
 
+def get_ready(stage: str) -> None:
+    """Imports and makes, once, what every job of a stage imports and makes; the processes of ``run_alone`` begin with it."""
+    import_module(STAGES[stage][0])
+    import_module("groundup.jobs.preflight")
+    from sklearn.metrics import accuracy_score
+
+    accuracy_score([0, 1], [0, 1])  # it looks for other packages at the first call
+    from groundup.report.page import environment
+
+    for name in environment().list_templates(["html"]):
+        environment().get_template(name)
+
+
+def run_alone(sweep: str, number: int, words: Sequence[str]) -> None:
+    """One job in a process for it alone, which ends as the job does. ``words``: of Hydra, where its steps find more files."""
+    with ending_in_order(), hydra_config(compose_raw("resume", words)) if words else nullcontext():
+        resume_job(Plan.read(Path(sweep)), number)
+
+
 def resume_job(plan: Plan, number: int) -> None:
-    """One job; this process ends with the pool that has started it."""
-    if parent := os.environ.pop(PARENT, ""):
-        end_with(int(parent), grace=60)
+    """One job, here."""
     if number not in plan.jobs:
         raise UserError(
             f"job={number}: {plan.folder} has no such job. Its jobs are {min(plan.jobs)} to {max(plan.jobs)}"

@@ -14,7 +14,7 @@ from pydantic import Field
 from groundup.config.root import Positive
 from groundup.errors import UserError
 from groundup.jobs.display import Display
-from groundup.jobs.pool import THREADS, check_processes, search_words, settle, start
+from groundup.jobs.pool import THREADS, check_processes, search_words, server_for, settle, start
 from groundup.jobs.sweep_plan import Plan
 from groundup.ranges import Count
 from groundup.runs import lock
@@ -140,10 +140,9 @@ class OnNode:
 
     def __call__(self) -> None:
         plan = Plan.read(self.folder)
-        self.process = start(plan, self.number, self.share, self.words)
-        while self.process.poll() is None:
-            time.sleep(0.2)
-        settle(plan, self.number, self.process.returncode)
+        forks = server_for(plan, self.share)
+        self.process = start(forks, plan, self.number, self.share, self.words)
+        settle(plan, self.number, self.process.wait())
 
     def checkpoint(self) -> Any:
         """Called by submitit when the time is up, or somebody else gets the machine; what it returns is queued."""

@@ -11,6 +11,7 @@ import base64
 import hashlib
 import time
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ def write_report(run: RunFolder) -> Path:
     return run.report
 
 
+@cache
 def environment(*scripts: str, more: str = "") -> Environment:
     """The templates, which escape every value. Of what they make, a browser runs our own script and nothing else.
 
