@@ -100,6 +100,12 @@ def test_every_verb_has_a_manual_and_a_configuration(verb, capsys, tmp_path, mon
     assert not list(tmp_path.iterdir())
 
 
+def test_a_flag_may_stand_between_the_words(capsys):
+    for words in (["data=trec6", "--cfg", "job"], ["--cfg", "job", "seed=7"], ["seed=7", "-c", "job", "threads=1"]):
+        assert cli.run(["pipeline", "experiment=learning_curve", *words]) == 0
+        assert "learning_curve:" in capsys.readouterr().out
+
+
 def test_flags_of_hydra_keep_working(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cli.run(["pretrain", "--cfg", "job", "--resolve", "-p", "paths"]) == 0

@@ -33,6 +33,7 @@ FLAGS = {
     "--inside": "inside=true",
     "--serve": "serve=true",
 }
+WITH_A_WORD = (*TAKE_A_WORD, "-c", "--cfg", "-i", "--info", "--experimental-rerun")  # of Hydra's flags
 
 
 @dataclass
@@ -109,7 +110,7 @@ def with_list(key: str, words: list[str]) -> list[str]:
         for before, word in zip(["", *words], words, strict=False)
         if word
         and word[0] != "-"
-        and before not in (*TAKE_A_WORD, "-c", "--cfg", "-i", "--info")
+        and before not in WITH_A_WORD
         and (not OVERRIDE.fullmatch(word) or Path(word).is_dir())
     ]
     listed = [f"{key}=[{','.join(literal(word) for word in named)}]"] if named else []
@@ -155,6 +156,13 @@ AS_KEYS = {
 }
 
 
+def flags_last(arguments: list[str]) -> list[str]:
+    """Argparse reads no words on both sides of a flag: ``data=trec6 --cfg job seed=2``."""
+    pairs = [*zip(["", *arguments], arguments, strict=False)]
+    flags = [word for before, word in pairs if word[:1] == "-" or before in WITH_A_WORD]
+    return [word for before, word in pairs if word[:1] != "-" and before not in WITH_A_WORD] + flags
+
+
 def launch(stage: str, arguments: list[str]) -> int:
     """Run ``groundup STAGE ARGUMENTS`` and return its exit code: 0 done, 1 failed, 2 a user's mistake, 130 Ctrl-C.
 
@@ -166,9 +174,7 @@ def launch(stage: str, arguments: list[str]) -> int:
 
         return run_rank()
     full_error = os.environ.get(FULL_ERROR) == "1"
-    if {"-m", "--multirun"} & set(arguments):  # argparse reads no words on both sides of a flag
-        arguments = ["-m", *(word for word in arguments if word not in ("-m", "--multirun"))]
-    arguments = AS_KEYS.get(stage, list)(arguments)
+    arguments = flags_last(AS_KEYS.get(stage, list)(arguments))
     task = Task(stage, full_error)
     sweep.current.clear()
     gate.passed.clear()
