@@ -19,6 +19,7 @@ STAGES: dict[str, tuple[str, str]] = {
         "groundup.stages.distill",
         "train a small model to answer as a finished run does: teacher=RUN size=nano",
     ),
+    "compress": ("groundup.stages.compress", "make a finished run smaller: run=RUN method=quantize"),
     "baseline": ("groundup.stages.baseline", "fit the classical model of a task: data=NAME"),
     "ensemble": ("groundup.stages.ensemble", "let classifiers answer together: members=[RUN,RUN]"),
     "evaluate": ("groundup.stages.evaluate", "score a finished run, on its own data or on other"),

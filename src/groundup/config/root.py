@@ -120,6 +120,9 @@ class Root(Strict):
     teacher: str | None = None
     alpha: Share = 0.5
     temperature: Positive = 2.0
+    # Making a finished run smaller.
+    method: Literal["quantize"] | None = None
+    int8: bool = False
     # Using a finished run.
     run: str | None = None
     sweep: str | None = None

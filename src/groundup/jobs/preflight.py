@@ -158,7 +158,8 @@ def config_of_run(stage: str, plain: Mapping) -> Mapping:
 def named_runs(stage: str, plain: Mapping) -> Iterator[tuple[str, str, Use]]:
     """(key, reference, use) of each run that a configuration names."""
     if plain.get("run"):
-        yield "run", str(plain["run"]), cast(Use, stage if stage in get_args(Use) else "read")
+        use = "evaluate" if stage == "compress" else stage
+        yield "run", str(plain["run"]), cast(Use, use if use in get_args(Use) else "read")
     for member in plain.get("members") or []:
         yield "members", str(member), "evaluate"
     if plain.get("teacher"):

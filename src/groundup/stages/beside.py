@@ -16,6 +16,7 @@ from groundup.data.roles import Row
 from groundup.data.sources.source import Source
 from groundup.metrics.estimate import Estimate
 from groundup.metrics.sections import Cell, Section, Table
+from groundup.models.int8 import numbers_of
 from groundup.report.table import estimates, main_metrics
 from groundup.runs.folder import RunFolder
 from groundup.runs.reference import best_checkpoint
@@ -73,12 +74,8 @@ def about(run: Answering) -> dict[str, Any]:
     if not isinstance(run, NetworkRun):
         files = [file for name in WEIGHTS for file in run.folder.path.rglob(name)]
         return {"path": str(run.folder.path), "bytes": sum(file.stat().st_size for file in files), "parameters": None}
-    parameters = sum(parameter.numel() for parameter in run.task.parameters())
-    return {
-        "path": str(run.folder.path),
-        "bytes": best_checkpoint(run.folder).stat().st_size,
-        "parameters": parameters,
-    }
+    size = best_checkpoint(run.folder).stat().st_size
+    return {"path": str(run.folder.path), "bytes": size, "parameters": numbers_of(run.task)}
 
 
 def latencies(runs: Sequence[Answering], rows: Sequence[Row]) -> list[dict[str, float]]:

@@ -25,6 +25,7 @@ from groundup.data.sources.source import Source
 from groundup.data.text_data import TextData
 from groundup.errors import ArgumentError, UserError
 from groundup.models.backbone import Backbone
+from groundup.models.int8 import quantize
 from groundup.models.lora import add_adapters
 from groundup.runs.folder import RunFolder
 from groundup.system.hardware import cores
@@ -181,6 +182,8 @@ def build_task(
         optimize: None: the task is not to be trained.
         adapted: with the adapters of ``cfg.lora``.
 
+    With ``cfg.int8`` the linear maps of its model are stored in eight bits: to be used, not trained.
+
     Raises UserError when task, model and data do not fit each other.
     """
     task_class(cfg).check_facts(facts)
@@ -193,6 +196,8 @@ def build_task(
     task = instantiate(cfg.task, "task", model=model, facts=facts, tokenizer=tokenizer, optimize=optimize)
     if adapted:
         adapt(cfg, task)
+    if cfg.get("int8"):
+        quantize(task.model)
     return task
 
 

@@ -38,6 +38,11 @@ def open_parents(cfg: Config) -> Parents:
     parents = {part: open_run(name, Path(cfg.paths.logs), "init_from") for part, name in named.items() if name}
     for parent in parents.values():
         config = Config(parent.read_config())
+        if config.get("int8"):
+            raise UserError(
+                f"init_from: {parent.path} is quantized, to be used and not trained. Try init_from={config.get('run')}, "
+                "which it was made of"
+            )
         check_config(parent, config)
         file = best_checkpoint(parent)
         checkpoint = load_checkpoint(file, mmap=True)

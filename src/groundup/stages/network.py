@@ -32,7 +32,7 @@ from groundup.tasks.sequence_to_sequence import status_of
 from groundup.text.tokenizer import Tokenizer
 
 # What is built of a run to use it. Its callbacks, loggers and trainer are not even looked at.
-NEEDED = ("model", "lora", "task", "data", "batching", "seed", "monitor")
+NEEDED = ("model", "lora", "int8", "task", "data", "batching", "seed", "monitor")
 
 
 class NetworkRun(Answering):

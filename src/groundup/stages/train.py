@@ -16,6 +16,7 @@ from groundup.data.augmentation import Augmentation
 from groundup.data.datamodule import TextDataModule
 from groundup.data.text_data import UNLABELLED, TextData
 from groundup.metrics.estimate import check_reported
+from groundup.models.int8 import numbers_of
 from groundup.models.lora import merge, summary
 from groundup.runs.checkpoints import load_checkpoint
 from groundup.runs.folder import RunFolder
@@ -137,8 +138,8 @@ def count_steps(cfg: Config, data: TextData, world: int, teacher: Callback | Non
 
 def describe(cfg: Config, folder: RunFolder, data: TextData, task: Task) -> None:
     """Writes what makes the folder enough to use the run, before the first step."""
-    parameters = sum(p.numel() for p in task.parameters())
-    trained = sum(p.numel() for p in task.parameters() if p.requires_grad)
+    parameters = numbers_of(task)
+    trained = parameters - sum(p.numel() for p in task.parameters() if not p.requires_grad)
     folder.write_config(cfg)
     folder.set_status("running", writes=task.writes)
     data.tokenizer.save(folder.tokenizer)
