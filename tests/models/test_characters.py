@@ -45,6 +45,22 @@ def test_a_word_has_one_vector_whatever_stands_beside_it(kind):
     assert not features(ids, torch.zeros_like(characters)).any()
 
 
+@pytest.mark.parametrize(("kind", "part"), [("cnn", "convolve"), ("lstm", "recur")])
+def test_a_word_that_stands_often_in_a_batch_is_read_once_and_counts_as_often(kind, part, monkeypatch):
+    torch.manual_seed(SEED)
+    features, read = CharacterFeatures(kind, 16, 0.1), []
+    original = getattr(features, part)
+    monkeypatch.setattr(features, part, lambda x, real: read.append(len(x)) or original(x, real))
+    batch = table(["the", "of", "the", "the"])[None]
+    gradients = []
+    for places in ([0, 1, 2, 3], [0], [1]):
+        features.zero_grad()
+        features(torch.zeros(1, len(places), dtype=torch.long), batch[:, places]).square().sum().backward()
+        gradients.append(torch.cat([parameter.grad.flatten() for parameter in features.parameters()]))
+    assert read == [2, 1, 1]
+    torch.testing.assert_close(gradients[0], 3 * gradients[1] + gradients[2])
+
+
 @pytest.mark.parametrize("kind", ["cnn", "lstm"])
 @pytest.mark.parametrize("model", MODELS)
 def test_models_read_spelling_and_padding_changes_nothing(model, kind):

@@ -18,7 +18,7 @@ class CharacterFeatures(nn.Module):
     """``cnn``: windows of three characters, the maximum over the word (dos Santos and Zadrozny 2014; Ma and Hovy 2016).
     ``lstm``: the last states of two LSTMs, one in each direction (Lample et al. 2016).
 
-    width, std: of the vectors; ``std`` at the start.
+    A word that stands often in a batch is read once. width, std: of the vectors; ``std`` at the start.
     Shapes: ids (B, T), characters (B, T, L), 1 to 255, and 0 behind the end of a word -> (B, T, width); zeros where no
     characters are, and everywhere where none are given.
     """
@@ -38,11 +38,11 @@ class CharacterFeatures(nn.Module):
         features = self.out.weight.new_zeros(*input_ids.shape, self.width)
         words = input_ids.new_zeros(input_ids.shape) > 0 if characters is None else characters[..., 0] > 0
         if characters is not None and words.any():
-            ids = characters[words]  # (W, L)
+            ids, which = characters[words].unique(dim=0, return_inverse=True)  # (W, L): a word is read once a batch
             real = ids > 0
             x = self.embedding(ids) * real[:, :, None]
             known = self.out(self.recur(x, real) if self.windows is None else self.convolve(x, real))
-            features = features.index_put((words,), known.to(features.dtype))
+            features = features.index_put((words,), known.index_select(0, which).to(features.dtype))
         return features
 
     def convolve(self, x: Tensor, real: Tensor) -> Tensor:
