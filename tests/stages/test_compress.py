@@ -58,3 +58,52 @@ def test_what_cannot_be_quantized_is_refused_in_one_line(quantized, groundup, la
 
 def read_predictions(run):
     return [json.loads(line) for line in (run / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture(scope="module")
+def pruned(groundup, finetuned):
+    return groundup("compress", f"run={finetuned}", "method=prune", "amount=0.5", "recover=3", "threads=1")
+
+
+def test_a_pruned_run_has_smaller_matrices_and_describes_them(pruned, finetuned, groundup, read_json):
+    before, after = (load_checkpoint(run / "checkpoints" / "best.ckpt")["state_dict"] for run in (finetuned, pruned))
+    for name in ("attention.out", "feed_forward.down"):
+        one, other = (side[f"model.blocks.0.{name}.weight"].shape for side in (before, after))
+        assert other == (one[0], one[1] // 2)
+    assert after["model.embedding.weight"].shape == before["model.embedding.weight"].shape
+    again = groundup("evaluate", f"run={pruned}", "threads=1")
+    assert read_json(again / "metrics.json")["test/accuracy"] == read_json(pruned / "metrics.json")["test/accuracy"]
+    rows = read_json(pruned / "beside.json")["rows"]
+    assert [row["path"] for row in rows] == [str(finetuned), str(pruned)]
+    assert rows[1]["parameters"] < rows[0]["parameters"] and rows[1]["bytes"] < rows[0]["bytes"]
+
+
+def test_a_pruned_run_can_be_trained_on_and_quantized(pruned, groundup, data_overrides, read_json):
+    words = [*data_overrides, "data.label=subject", "wandb.mode=disabled", "threads=1", "budget.steps=1"]
+    child = groundup("finetune", *words, f"init_from={pruned}")
+    assert (child / "metrics.json").exists()
+    both = groundup("compress", f"run={pruned}", "method=quantize", "threads=1")
+    assert (both / "beside.json").exists()
+
+
+def test_single_weights_that_were_pruned_are_zero_after_recovery_too(finetuned, groundup, read_json):
+    run = groundup(
+        "compress", f"run={finetuned}", "method=prune", "structured=false", "amount=0.7", "recover=3", "threads=1"
+    )
+    held = load_checkpoint(run / "checkpoints" / "best.ckpt")["state_dict"]
+    matrices = [value for name, value in held.items() if name.startswith("model.blocks.") and value.ndim > 1]
+    zeros = sum(int((value == 0).sum()) for value in matrices) / sum(value.numel() for value in matrices)
+    assert zeros == pytest.approx(0.7, abs=0.01)
+    assert read_json(run / "beside.json")["rows"][1]["zeros"] == pytest.approx(zeros)
+
+
+def test_a_language_model_is_pruned_with_its_output_tied(pretrained, groundup):
+    run = groundup("compress", f"run={pretrained}", "method=prune", "recover=0", "threads=1")
+    names = load_checkpoint(run / "checkpoints" / "best.ckpt")["state_dict"]
+    assert names.keys() == load_checkpoint(pretrained / "checkpoints" / "best.ckpt")["state_dict"].keys()
+    assert (run / "beside.json").exists()
+
+
+def test_heads_of_a_model_without_any_are_refused_in_one_line(language_model, groundup, capsys):
+    groundup("compress", f"run={language_model}", "method=prune", code=2)
+    assert "RecurrentDecoder has none. Try structured=false" in capsys.readouterr().err

@@ -121,7 +121,10 @@ class Root(Strict):
     alpha: Share = 0.5
     temperature: Positive = 2.0
     # Making a finished run smaller.
-    method: Literal["quantize"] | None = None
+    method: Literal["quantize", "prune"] | None = None
+    amount: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    structured: bool = True
+    recover: Annotated[int, Field(ge=0)] = 200
     int8: bool = False
     # Using a finished run.
     run: str | None = None

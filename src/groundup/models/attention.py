@@ -57,31 +57,39 @@ def make_mask(
     return Mask(bias if mask is None else bias.masked_fill(~mask, float("-inf")), False)
 
 
-def split_heads(width: int, heads: int, kv_heads: int = 1) -> int:
+def split_heads(width: int, heads: int, kv_heads: int = 1, head_width: int | None = None) -> int:
     """The features of one head; raises ArgumentError when the numbers do not divide."""
-    if width % heads:
+    if head_width is None and width % heads:
         fits = next(number for number in range(heads, 0, -1) if width % number == 0)
         raise ArgumentError(f"width={width} cannot be split over heads={heads}", f"heads={fits}")
     if heads % kv_heads:
         raise ArgumentError(f"heads={heads} cannot share kv_heads={kv_heads}", "kv_heads=1")
-    return width // heads
+    return head_width or width // heads
 
 
 class SelfAttention(nn.Module):
     """Multi-head attention of a sequence to itself; ``kv_heads < heads`` shares keys and values (Ainslie et al. 2023).
 
     ``qk_norm`` normalises queries and keys head by head, which keeps the logits from growing (Henry et al. 2020).
-    ``dropout``: on what comes out. Shapes: x (B, T, D) -> (B, T, D). Source: Vaswani et al. 2017.
+    ``dropout``: on what comes out. ``head_width``: features of a head, d; None: as many as all heads together have D.
+    Shapes: x (B, T, D) -> (B, T, D). Source: Vaswani et al. 2017.
     """
 
     def __init__(
-        self, width: int, heads: int, kv_heads: int | None = None, qk_norm: bool = False, dropout: float = 0.0
+        self,
+        width: int,
+        heads: int,
+        kv_heads: int | None = None,
+        qk_norm: bool = False,
+        dropout: float = 0.0,
+        head_width: int | None = None,
     ):
         super().__init__()
         self.heads, self.kv_heads = heads, kv_heads or heads
-        self.head_dim = split_heads(width, heads, self.kv_heads)
-        self.qkv = FusedLinear(width, (width, self.kv_heads * self.head_dim, self.kv_heads * self.head_dim))
-        self.out = nn.Linear(width, width, bias=False)
+        self.head_dim = split_heads(width, heads, self.kv_heads, head_width)
+        inner = heads * self.head_dim
+        self.qkv = FusedLinear(width, (inner, self.kv_heads * self.head_dim, self.kv_heads * self.head_dim))
+        self.out = nn.Linear(inner, width, bias=False)
         # One gain for both: only the product of the two enters the logits.
         self.qk_norm = RMSNorm(self.head_dim) if qk_norm else None
         self.dropout = Dropout(dropout)
@@ -100,7 +108,7 @@ class SelfAttention(nn.Module):
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # (B, H, T, d), twice (B, G, T, d)
         if cache is not None:
             k, v = cache(k, v)  # (B, G, K, d)
-        mixed = attention(q, k, v, mask, self.head_dim**-0.5)  # (B, T, D)
+        mixed = attention(q, k, v, mask, self.head_dim**-0.5)  # (B, T, H d)
         return self.dropout(self.out(mixed))
 
 
@@ -110,13 +118,20 @@ class CrossAttention(nn.Module):
     Shapes: memory (B, S, D) -> ``project`` -> twice (B, G, S, d); x (B, T, D) -> (B, T, D).
     """
 
-    def __init__(self, width: int, heads: int, kv_heads: int | None = None, dropout: float = 0.0):
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        kv_heads: int | None = None,
+        dropout: float = 0.0,
+        head_width: int | None = None,
+    ):
         super().__init__()
-        kv_heads = kv_heads or heads
-        self.head_dim = split_heads(width, heads, kv_heads)
-        self.query = nn.Linear(width, width, bias=False)
-        self.kv = FusedLinear(width, (kv_heads * self.head_dim,) * 2)
-        self.out = nn.Linear(width, width, bias=False)
+        self.heads, self.kv_heads = heads, kv_heads or heads
+        self.head_dim = split_heads(width, heads, self.kv_heads, head_width)
+        self.query = nn.Linear(width, heads * self.head_dim, bias=False)
+        self.kv = FusedLinear(width, (self.kv_heads * self.head_dim,) * 2)
+        self.out = nn.Linear(heads * self.head_dim, width, bias=False)
         self.dropout = Dropout(dropout)
 
     def project(self, memory: Tensor) -> tuple[Tensor, Tensor]:

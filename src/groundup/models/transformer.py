@@ -24,7 +24,7 @@ class Block(nn.Module):
     """Pre-norm Transformer block: ``x + attention(norm(x))``, then ``x + feed_forward(norm(x))``.
 
     With ``cross_attention``, one more branch between the two looks at a memory: its keys, values and mask.
-    ``kv_heads``: heads of keys and values; None: as many as ``heads``. ``qk_norm``: see ``SelfAttention``.
+    ``kv_heads``: heads of keys and values; None: as many as ``heads``. ``qk_norm``, ``head_width``: see ``SelfAttention``.
     ``feed_forward_width``: None: 4 x width (swiglu: 8/3). ``dropout``: on each branch, never inside attention.
     Shapes: x (B, T, D) -> (B, T, D). Source: Xiong et al. 2020.
     """
@@ -38,16 +38,17 @@ class Block(nn.Module):
         cross_attention: bool,
         *,
         kv_heads: Count | None = None,
+        head_width: Count | None = None,
         qk_norm: bool = True,
         feed_forward: Activation = "relu2",
         feed_forward_width: Count | None = None,
     ):
         super().__init__()
         self.attention_norm = make_norm(norm, width)
-        self.attention = SelfAttention(width, heads, kv_heads, qk_norm, dropout)
+        self.attention = SelfAttention(width, heads, kv_heads, qk_norm, dropout, head_width)
         if cross_attention:
             self.cross_attention_norm = make_norm(norm, width)
-            self.cross_attention = CrossAttention(width, heads, kv_heads, dropout)
+            self.cross_attention = CrossAttention(width, heads, kv_heads, dropout, head_width)
         self.feed_forward_norm = make_norm(norm, width)
         self.feed_forward = FeedForward(width, feed_forward, feed_forward_width, dropout)
 
@@ -95,6 +96,7 @@ class Transformer(Backbone):
         dropout: Rate = 0.1,
         cross_attention: bool = False,
         characters: Characters | None = None,
+        head_width: Count | None = None,
         **block: Annotated[Any, Block],
     ):
         super().__init__()
@@ -104,7 +106,9 @@ class Transformer(Backbone):
             raise ArgumentError("cross_attention is a decoder's look at an encoder; an encoder has none. Leave it out")
         self.vocab_size, self.width, self.cross_attention = vocab_size, width, cross_attention
         self.embedding = nn.Embedding(vocab_size, width)
-        self.rotary = Rotary(split_heads(width, heads), max_length) if position == "rope" else None
+        self.rotary: Rotary | None = None
+        if position == "rope":
+            self.rotary = Rotary(split_heads(width, heads, head_width=head_width), max_length)
         self.position: nn.Module | None = None
         if position == "learned":
             self.position = LearnedPosition(max_length, width)
@@ -117,7 +121,7 @@ class Transformer(Backbone):
         self.dropout = Dropout(dropout)
         kind = Block if norm_order == "pre" else PostNormBlock
         self.blocks: Any = nn.ModuleList(
-            kind(width, heads, norm, dropout, cross_attention, **block) for _ in range(layers)
+            kind(width, heads, norm, dropout, cross_attention, head_width=head_width, **block) for _ in range(layers)
         )
         self.final_norm = make_norm(norm, width) if norm_order == "pre" else nn.Identity()
         initialize(self, residuals=layers * (3 if cross_attention else 2), zero=zero_init)

@@ -17,6 +17,7 @@ from groundup.data.sources.source import Source
 from groundup.metrics.estimate import Estimate
 from groundup.metrics.sections import Cell, Section, Table
 from groundup.models.int8 import numbers_of
+from groundup.models.shrinking import matrices_of, share_of_zeros
 from groundup.report.table import estimates, main_metrics
 from groundup.runs.folder import RunFolder
 from groundup.runs.reference import best_checkpoint
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 FILE = "beside.json"
 TEXTS = (1, 16)  # answered at once
 WEIGHTS = ("best.ckpt", "baseline.npz")  # what is needed of a run, by which its size is judged
+ZEROS = 0.01  # share of them that is worth a column
 SECONDS, TURNS = 0.5, 7  # measures at least so long, and in so many turns
 
 
@@ -70,21 +72,26 @@ def _score(origin: Answering, cfg: Config, source: Source, split: str) -> Any:
 
 
 def about(run: Answering) -> dict[str, Any]:
-    """How large a run is: ``bytes`` of its weights on disk, and ``parameters``, None where it is no network."""
+    """How large a run is: ``bytes`` of its weights on disk, ``parameters`` (None where it is no network), and the share
+    of ``zeros`` in its matrices."""
     if not isinstance(run, NetworkRun):
         files = [file for name in WEIGHTS for file in run.folder.path.rglob(name)]
-        return {"path": str(run.folder.path), "bytes": sum(file.stat().st_size for file in files), "parameters": None}
+        size = sum(file.stat().st_size for file in files)
+        return {"path": str(run.folder.path), "bytes": size, "parameters": None, "zeros": 0.0}
     size = best_checkpoint(run.folder).stat().st_size
-    return {"path": str(run.folder.path), "bytes": size, "parameters": numbers_of(run.task)}
+    zeros = share_of_zeros(matrices_of(run.task.model))
+    return {"path": str(run.folder.path), "bytes": size, "parameters": numbers_of(run.task), "zeros": zeros}
 
 
 def latencies(runs: Sequence[Answering], rows: Sequence[Row]) -> list[dict[str, float]]:
-    """Median seconds of each run to answer so many of ``rows`` at once: ``{"1": ..., "16": ...}``.
+    """Median seconds of each run to answer so many of ``rows`` at once: ``{"1": ..., "16": ...}``; empty where one answers
+    nothing, as what is pretrained may not.
 
     The runs take turns, so that whatever else the machine does meets them alike.
     """
     found: list[dict[str, float]] = [{} for _ in runs]
-    for count in TEXTS:
+    mute = any(isinstance(run, NetworkRun) and not run.task.answers for run in runs)
+    for count in () if mute else TEXTS:
         texts = [rows[place % len(rows)] for place in range(count)]
         calls = [answering(run, texts) for run in runs]
         each: list[list[float]] = [[] for _ in runs]
@@ -117,18 +124,20 @@ def answering(run: Answering, rows: list[Row]) -> Callable[[], object]:
 def table_of(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> Table:
     """The rows of ``beside.json`` as they are shown."""
     names = {column: _title(rows[0][column], column) for column in columns}
+    sparse = any(row["zeros"] >= ZEROS for row in rows)
     cells = [
         [
             Cell(row["run"]),
             *(Cell(str(row[column])) for column in columns),
             Cell("-" if row["parameters"] is None else f"{row['parameters']:,}"),
+            *([Cell(f"{row['zeros']:.1%}")] if sparse else []),
             Cell(f"{row['bytes'] / 1e6:.3f} MB"),
-            *(Cell(f"{row['seconds'][str(count)] * 1e3:.2f} ms") for count in TEXTS),
+            *(Cell(f"{seconds * 1e3:.2f} ms") for seconds in row["seconds"].values()),
         ]
         for row in rows
     ]
-    times = ["1 text" if count == 1 else f"{count} texts" for count in TEXTS]
-    numbers = [*names.values(), "parameters", "size", *times]
+    times = ["1 text" if count == "1" else f"{count} texts" for count in rows[0]["seconds"]]
+    numbers = [*names.values(), "parameters", *(["zeros in matrices"] if sparse else []), "size", *times]
     return Table({"run": "word", **dict.fromkeys(numbers, "number")}, cells)
 
 

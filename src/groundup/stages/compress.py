@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import logging
+
 from groundup.config.tree import Config
+from groundup.data.text_data import TextData
 from groundup.errors import ArgumentError, UserError
 from groundup.models.int8 import quantize
 from groundup.models.lora import without_adapters
 from groundup.runs.checkpoints import BEST
+from groundup.runs.folder import RunFolder
 from groundup.runs.job import Job
+from groundup.runs.reference import EARLIER
+from groundup.stages import train
 from groundup.stages.beside import put_beside
 from groundup.stages.build import build_task, prepare_process, source_of
 from groundup.stages.loading import load_network
 from groundup.stages.network import NetworkRun
-from groundup.stages.train import conclude, describe
+from groundup.stages.prune import pruned
 from groundup.tasks.base import Task
 from groundup.training.resume import AtomicIO
 
+log = logging.getLogger(__name__)
 OF_TRAINING = (
     "teacher",
     "init_from",
@@ -33,13 +40,20 @@ def run(cfg: Config, job: Job) -> float:
     cfg.run = str(origin.folder.checkpoint or origin.folder.path)  # `last` will be this one
     config = config_of_smaller(origin, cfg)
     config.threads = threads
-    source = source_of(config)
-    data = origin.data_of(config, source)
-    task = quantized(origin, config)
-    describe(config, job.folder, data, task)
-    save(job, task)
-    value = conclude(config, job.folder, data)
-    put_beside(job.folder, origin, config, "the run", "quantized")
+    data = origin.data_of(config, source_of(config))
+    task = plain_task(origin, config)
+    if cfg.method == "quantize":
+        task = quantized(task, config)
+    else:
+        task = pruned(task, config, data, cfg.amount, cfg.structured)
+        if cfg.recover:
+            value = recovered(task, config, job, data, cfg.recover)
+            put_beside(job.folder, origin, config, "the run", "pruned")
+            return value
+    train.describe(config, job.folder, data, task)
+    save(job.folder, task)
+    value = train.conclude(config, job.folder, data)
+    put_beside(job.folder, origin, config, "the run", f"{cfg.method}d")
     return value
 
 
@@ -52,7 +66,8 @@ def config_of_smaller(origin: NetworkRun, cfg: Config) -> Config:
         raise UserError(f"{origin.folder.path} is quantized already. Try a run that is not")
     if "trainer" not in origin.config:
         raise UserError(
-            f"{origin.folder.path} was not trained here, so there is nothing to score it on. Try groundup finetune init_from=it first"
+            f"{origin.folder.path} was not trained here, so there is nothing to score it on. Train it first: "
+            f"groundup finetune init_from={origin.folder.path}"
         )
     kept = {key: value for key, value in origin.config.items() if key not in OF_TRAINING}
     return Config({**kept, "paths": cfg.paths, "lora": None, "run": cfg.run, "method": cfg.method})
@@ -69,9 +84,8 @@ def plain_task(origin: NetworkRun, config: Config) -> Task:
     return task.eval()
 
 
-def quantized(origin: NetworkRun, config: Config) -> Task:
-    """The origin's task in eight bits; ``config`` says so from then on. Raises UserError where nothing can be quantized."""
-    task = plain_task(origin, config)
+def quantized(task: Task, config: Config) -> Task:
+    """The task in eight bits; ``config`` says so from then on. Raises UserError where nothing can be quantized."""
     try:
         quantize(task.model)
     except ArgumentError as error:
@@ -80,7 +94,23 @@ def quantized(origin: NetworkRun, config: Config) -> Task:
     return task
 
 
-def save(job: Job, task: Task) -> None:
+def recovered(task: Task, config: Config, job: Job, data: TextData, steps: int) -> float:
+    """Trains the pruned task on, as the origin was trained; what was pruned is kept as a run below the folder.
+
+    Returns the monitored metric.
+    """
+    before = RunFolder(job.folder.path / EARLIER / "pruned")
+    before.path.mkdir(parents=True, exist_ok=True)
+    train.describe(config, before, data, task)
+    save(before, task)
+    before.set_status("done", stage="compress")
+    log.info("recovery: %d steps, from %s", steps, before.path)
+    config.init_from = str(before.path)
+    config.budget = {"steps": steps, "tokens": None, "epochs": None, "minutes": None}
+    return train.run(config, job)
+
+
+def save(folder: RunFolder, task: Task) -> None:
     """Writes the weights as a training does its best ones: tensors and plain values."""
     content = {"state_dict": task.state_dict(), "facts": task.facts.as_dict()}
-    AtomicIO().save_checkpoint(content, job.folder.checkpoints / BEST)
+    AtomicIO().save_checkpoint(content, folder.checkpoints / BEST)
