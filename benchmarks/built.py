@@ -36,7 +36,7 @@ class Built:
         """Trains as the command does, until a step raises ``Enough`` or the budget is spent."""
         loggers = open_loggers(self.job.folder, wanted_loggers(self.cfg, self.job), None)
         with contextlib.suppress(Enough):
-            run_training(self.cfg, self.job, self.data, self.task, self.steps, loggers, None)
+            run_training(self.cfg, self.job, self.data, self.task, self.steps, loggers, None, None)
         close_loggers(loggers, 0)
 
 
