@@ -136,6 +136,20 @@ def test_another_launcher_may_go_on(surviving):
     assert Plan.read(folder).launcher["_target_"].endswith("Serial")
 
 
+def test_a_job_of_a_pool_that_was_killed_is_waited_for(surviving):
+    """It saves what it has, and the folder is its own till then."""
+    assert surviving.groundup("pretrain", "-m", "seed=1,7,2", "hydra.sweep.dir=sweep") == 130
+    held = surviving.root / "sweep" / "1"
+    hold = "import sys, time, pathlib; from groundup.runs.lock import locked\nwith locked(pathlib.Path(sys.argv[1])): time.sleep(1)"
+    holder = subprocess.Popen([sys.executable, "-c", hold, str(held)])
+    while not (held / "run.lock").exists():
+        assert holder.poll() is None
+        time.sleep(0.01)
+    (surviving.root / "go").touch()
+    assert surviving.groundup("resume", "sweep=sweep") == 0 and holder.wait() == 0
+    assert {row["status"] for row in rows_of(surviving.root / "sweep").values()} == {"done"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_the_end_of_a_pool_is_the_end_of_its_jobs_in_order(surviving, number, capsys):

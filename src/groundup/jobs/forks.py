@@ -123,6 +123,7 @@ class Forks:
 
 def _close(channel: Connection, server: subprocess.Popen) -> None:
     channel.close()
+    server.kill()  # it may be importing still
     server.wait()
 
 

@@ -21,7 +21,7 @@ from groundup.jobs.display import Display
 from groundup.jobs.gate import OURS
 from groundup.jobs.job import state_of_exit
 from groundup.jobs.logs import log_to_run
-from groundup.jobs.pool import Pool
+from groundup.jobs.pool import Pool, check_processes
 from groundup.jobs.ranks import rank
 from groundup.jobs.slurm import Slurm
 from groundup.jobs.sweep_plan import Plan, PlannedJob
@@ -81,6 +81,9 @@ def launcher_of(node: Mapping[str, Any]) -> Launcher:
 def launch(launcher: Launcher, composed: Iterable[DictConfig], first: int, carry_out: CarryOut) -> list[JobReturn]:
     """Plans the jobs of a sweep, numbered from ``first``, and runs them. Returns the monitored figure of each, for sweepers."""
     plan = sweep.current[-1]
+    if isinstance(launcher, Pool):
+        check_processes(plan, "pool")
+        launcher.server(plan)  # it imports while the jobs are composed
     numbers = [planned(plan, config, number) for number, config in enumerate(composed, first)]
     run(launcher, plan, numbers, carry_out)
     rows = {row.number: row.metrics for row in sweep.read(plan)[0]}

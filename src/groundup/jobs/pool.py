@@ -57,10 +57,10 @@ class Pool:
                     for slot in range(self.jobs):
                         if waiting and slot not in running:
                             number = waiting.pop(0)
-                            process = start(self.server(plan, shares[0]), plan, number, shares[slot], words)
+                            process = start(self.server(plan), plan, number, shares[slot], words)
                             running[slot] = Running(number, slot, process)
                             display.begin(number)
-                    self.server(plan, shares[0]).listen(POLL)
+                    self.server(plan).listen(POLL)
                     for job in list(running.values()):
                         if job.process.returncode is None:
                             continue
@@ -72,15 +72,19 @@ class Pool:
                 end_all(plan, self.forks, list(running.values()))
                 raise
 
-    def server(self, plan: Plan, share: dict[str, str]) -> Forks:
+    def server(self, plan: Plan) -> Forks:
+        """What the jobs are forked from."""
         if self.forks is None or self.forks.lost:
-            self.forks = server_for(plan, share)
+            self.forks = server_for(plan, self.threads())
         return self.forks
+
+    def threads(self) -> dict[str, str]:
+        each = str(max(1, cores() // self.jobs))
+        return {SHARE: each, **{name: os.environ.get(name, each) for name in THREADS}}
 
     def shares(self, plan: Plan) -> list[dict[str, str]]:
         """What each slot is told of the machine, as environment: how many cores, and which GPUs."""
-        each = str(max(1, cores() // self.jobs))
-        environment = {SHARE: each, **{name: os.environ.get(name, each) for name in THREADS}}
+        environment = self.threads()
         found = visible_gpus() if any(wants_gpu(job.config) for job in plan.jobs.values()) else []
         dealt = deal(found, self.jobs)
         return [environment | ({VISIBLE: ",".join(dealt[slot])} if found else {}) for slot in range(self.jobs)]
