@@ -53,7 +53,7 @@ def choices(text: str, folder: Path, stage: str) -> list[str]:
     options = {group: names for group, names in groups(folder).items() if group not in left_empty(folder, stage)}
     width = max(60, shutil.get_terminal_size((100, 24)).columns)
     lines = []
-    for group, default in re.findall(r"^\s*-\s+(?:optional\s+)?([\w/]+)\s*:\s*([\w/]+)", text, re.MULTILINE):
+    for group, default in re.findall(r"^\s*-\s+(?:optional\s+)?([\w/]+)\s*:\s*\[?([\w/]+)", text, re.MULTILINE):
         if group.split("/")[0] in HIDDEN or not options.get(group):
             continue
         first = f"({default[1:].replace('_', ' ')})" if default.startswith("_") else default

@@ -140,7 +140,7 @@ def composition(error: BaseException, stage: str, overrides: Sequence[str]) -> s
         return launcher_key(match[1], overrides)
     if match := re.search(r"Could not override '([^']+)'", text):
         return unknown_key(match[1], text, stage, overrides)
-    if match := re.search(r"Could not find '([^']+)'", text):
+    if match := re.search(r"Could not (?:find|load) '([^']+)'", text):
         return unknown_choice(match[1], text, getattr(error, "options", None), stage, overrides)
     if match := re.search(r"You must specify '([^']+)'", text):
         options = re.findall(r"^\t(\S+)", text, re.MULTILINE)

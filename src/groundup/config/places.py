@@ -85,6 +85,7 @@ PLACES: Mapping[str, Place] = {
         "a strategy", tuple(f"lightning.pytorch.strategies.{name}" for name in ("DDPStrategy", "ModelParallelStrategy"))
     ),
     "callbacks.*": Place("a callback", _callbacks(), "lightning.pytorch.callbacks.Callback"),
+    "dashboard.*": Place("a view", ("groundup.runs.dashboard.View",)),
     "logger.*": Place("a logger", ("groundup.runs.loggers.Wandb", "groundup.runs.loggers.TensorBoard")),
 }
 

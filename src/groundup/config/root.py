@@ -63,6 +63,7 @@ class Wandb(Strict):
     tags: list[str] = []
     notes: str | None = None
     entity: str | None = None
+    folder: str | None = None
     checkpoints: bool = False
 
 
@@ -92,6 +93,7 @@ class Root(Strict):
     wandb: Wandb | None = None
     decoding: Node | None = None
     baseline: Node | None = None
+    dashboard: Node | None = None
     paths: Paths | None = None
     # Training.
     stage: str | None = None
@@ -160,6 +162,9 @@ class Root(Strict):
     verb: Literal["pretrain", "finetune"] | None = None
     # Uploading.
     dry_run: bool = False
+    project: str = "groundup"
+    entity: str | None = None
+    folder: str | None = None
     # The best as an experiment.
     name: str | None = None
     # Reports.
