@@ -34,6 +34,7 @@ STAGES = {  # stage -> what it cannot do without, beside the choice under test
     "predict": ["run=x", "input=a.txt", "output=b.jsonl"],
     "resume": ["run=x"],
     "pipeline": [],
+    "dashboard": [],
 }
 
 

@@ -157,10 +157,13 @@ AS_KEYS = {
 
 
 def flags_last(arguments: list[str]) -> list[str]:
-    """Argparse reads no words on both sides of a flag: ``data=trec6 --cfg job seed=2``."""
-    pairs = [*zip(["", *arguments], arguments, strict=False)]
-    flags = [word for before, word in pairs if word[:1] == "-" or before in WITH_A_WORD]
-    return [word for before, word in pairs if word[:1] != "-" and before not in WITH_A_WORD] + flags
+    """Argparse reads no words on both sides of a flag: ``data=trec6 --cfg job seed=2``. What a flag takes stays behind it."""
+    words: list[str] = []
+    flags: list[str] = []
+    for before, word in zip(["", *arguments], arguments, strict=False):
+        taken = before in WITH_A_WORD or (before[:1] == "-" and "=" not in word)  # an unknown one's too: --lr 0.1
+        (flags if word[:1] == "-" or taken else words).append(word)
+    return words + flags
 
 
 def launch(stage: str, arguments: list[str]) -> int:
