@@ -64,6 +64,14 @@ def test_a_study_proposes_from_the_space_and_keeps_every_trial(place, capsys):
     assert "What the score depends on" in html and html.count('<path class="line') == 5
     page.unlink()
     assert cli.run(["report", "s"]) == 0 and page.read_text(encoding="utf-8") == html
+    capsys.readouterr()
+    assert cli.run(["report", "s", "format=csv"]) == 0
+    assert (
+        capsys.readouterr().out.splitlines() == (place / "s" / "results.csv").read_text(encoding="utf-8").splitlines()
+    )
+    assert cli.run(["report", "s", "format=latex"]) == 0
+    told = capsys.readouterr().out
+    assert told.count(r" \\") == 6 and r"validation/loss" in told
 
 
 def test_one_seed_proposes_the_same_and_another_otherwise(place):

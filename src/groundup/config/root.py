@@ -157,7 +157,7 @@ class Root(Strict):
     members: list[str] = []
     # Comparing runs.
     runs: list[str] | None = None
-    format: Literal["md", "latex", "csv"] = "md"
+    format: Literal["md", "latex", "csv", "html"] = "md"
     # Planning a training.
     verb: Literal["pretrain", "finetune"] | None = None
     # Uploading.
@@ -169,6 +169,7 @@ class Root(Strict):
     name: str | None = None
     # Reports.
     folders: list[str] = []
+    figures: bool = False
     serve: bool = False
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     # Listing runs.

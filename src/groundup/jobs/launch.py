@@ -32,6 +32,7 @@ FLAGS = {
     "--yes": "ask=false",
     "--inside": "inside=true",
     "--serve": "serve=true",
+    "--figures": "figures=true",
 }
 WITH_A_WORD = (*TAKE_A_WORD, "-c", "--cfg", "-i", "--info", "--experimental-rerun")  # of Hydra's flags
 
@@ -95,12 +96,17 @@ def for_steps(arguments: list[str]) -> list[str]:
 
 def for_compare(arguments: list[str]) -> list[str]:
     """``compare RUN RUN --format latex`` as keys: Hydra knows no word without one."""
-    return with_list("runs", re.sub(r"--format[\0=]", "format=", "\0".join(arguments)).split("\0"))
+    return with_list("runs", with_format(arguments))
 
 
 def for_report(arguments: list[str]) -> list[str]:
-    """``report RUN`` and ``report --serve`` as keys."""
-    return with_list("folders", [FLAGS.get(word, word) for word in arguments])
+    """``report RUN --format csv`` and ``report --serve`` as keys."""
+    return with_list("folders", [FLAGS.get(word, word) for word in with_format(arguments)])
+
+
+def with_format(arguments: list[str]) -> list[str]:
+    """``--format latex`` and ``--format=latex`` as a key."""
+    return re.sub(r"--format[\0=]", "format=", "\0".join(arguments)).split("\0")
 
 
 def with_list(key: str, words: list[str]) -> list[str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import logging
 import os
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
@@ -19,8 +20,8 @@ from hydra.experimental.callback import Callback
 from groundup.config.compose import resolved
 from groundup.config.hydra import hydra_config
 from groundup.jobs.sweep_plan import FINISHED, Plan, State
-from groundup.report.table import markdown
-from groundup.system.files import remove_empty, replacing, write_text
+from groundup.report.table import latex, markdown
+from groundup.system.files import remove_empty, write_text
 from groundup.system.secrets import mask_text
 
 log = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ def summarise(plan: Plan) -> int:
         return 0
     if multirun.is_file():  # Hydra saves values as they came; a key given on the command line must not stay on disk
         write_text(multirun, mask_text(multirun.read_text(encoding="utf-8")))
-    write_csv(plan.folder / "results.csv", rows)
+    write_text(plan.folder / "results.csv", as_csv(rows))
     write_text(plan.folder / "results.md", f"# {plan.folder.name}\n\n{as_text(rows, ranking)}\n")
     try:
         write_page(plan, rows, ranking)
@@ -184,14 +185,21 @@ def columns(rows: Sequence[Row], ranking: Ranking) -> list[str]:
     return monitor + [name for name in names if name.startswith(splits) and name != ranking.monitor]
 
 
-def write_csv(path: Path, rows: Sequence[Row]) -> None:
+def as_csv(rows: Sequence[Row]) -> str:
+    """A row a job, with every figure in full precision."""
     metrics = sorted({name for row in rows for name in row.metrics})
-    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["job", *rows[0].changed, "status", *metrics, "why"])
-        for row in rows:
-            figures = [row.metrics.get(name, "") for name in metrics]
-            writer.writerow([row.number, *row.changed.values(), row.state, *figures, row.why or ""])
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["job", *rows[0].changed, "status", *metrics, "why"])
+    for row in rows:
+        figures = [row.metrics.get(name, "") for name in metrics]
+        writer.writerow([row.number, *row.changed.values(), row.state, *figures, row.why or ""])
+    return file.getvalue()
+
+
+def as_latex(rows: Sequence[Row], ranking: Ranking) -> str:
+    """The tables of ``as_text`` for the package booktabs."""
+    return tables(rows, ranking, columns(rows, ranking)[:SHOWN_METRICS], latex)
 
 
 def as_text(rows: Sequence[Row], ranking: Ranking, width: int | None = None) -> str:
@@ -210,16 +218,16 @@ def reason(row: Row) -> str:
     return f"job {row.number}: {' '.join((row.why or row.state).split())}{where}"
 
 
-def tables(rows: Sequence[Row], ranking: Ranking, metrics: Sequence[str]) -> str:
+def tables(rows: Sequence[Row], ranking: Ranking, metrics: Sequence[str], write: Callable[..., str] = markdown) -> str:
     """One row a job and, where only seeds differ, one row for their mean."""
     head = ["job", *rows[0].changed, "status", *metrics]
     lines = [
         [str(row.number), *row.changed.values(), row.state, *(figure(row.metrics.get(name)) for name in metrics)]
         for row in rows
     ]
-    text = markdown(head, lines)
+    text = write(head, lines)
     if seeds := over_seeds(rows, metrics, ranking):
-        text += "\n\n" + markdown(
+        text += "\n\n" + write(
             ["over seeds", *(key for key in rows[0].changed if key != "seed"), "runs", *metrics], seeds
         )
     return text

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,15 +16,13 @@ from groundup.metrics.estimate import Estimate, base_name
 from groundup.metrics.sections import Cell, Content, Section, Table
 from groundup.report.page import environment
 from groundup.report.results import split_results
-from groundup.report.table import best_rows, main_metrics, markdown, side_by_side
+from groundup.report.table import best_rows, latex, main_metrics, markdown, side_by_side
 from groundup.system.files import write_text
 
 Format = Literal["md", "latex", "csv"]
 FORMATS: dict[str, Format] = {".md": "md", ".tex": "latex", ".csv": "csv"}
 _FOLDED = 8  # examples shown at once on the page
 _WORD = 40  # characters of an answer that needs no column for long texts
-_SPECIAL = re.compile(r"[&%$#_{}]")
-_LETTERS = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "<": "$<$"}
 
 
 @dataclass
@@ -71,7 +68,7 @@ def in_format(comparison: Comparison, form: Format, metrics: Sequence[str] = ())
         return _csv(comparison)
     names = [name if "/" in name else f"{comparison.split}/{name}" for name in metrics]
     names = names or main_metrics(comparison.known)
-    write = _latex if form == "latex" else markdown
+    write = latex if form == "latex" else markdown
     strong = r"\textbf{%s}" if form == "latex" else "**%s**"
     wide = form == "latex" or not sys.stdout.isatty()
     width = 10_000 if wide else shutil.get_terminal_size().columns
@@ -150,21 +147,6 @@ def _made(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     """What differs in how the systems were made; a column each."""
     names = list(next(iter(comparison.differs.values())))
     return ["what differs", *names], [[key, *values.values()] for key, values in comparison.differs.items()]
-
-
-def _latex(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A table for ``\\usepackage{booktabs}``."""
-    rows = [" & ".join(map(_escaped, line)) + r" \\" for line in (head, *lines)]
-    body = [rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", r"\toprule", rows[0], r"\midrule", *rows[1:]]
-    return "\n".join([*body, r"\bottomrule", r"\end{tabular}"])
-
-
-def _escaped(cell: str) -> str:
-    strong = re.fullmatch(r"\\textbf\{(.*)\}", cell)
-    if strong:
-        return rf"\textbf{{{_escaped(strong[1])}}}"
-    text = "".join(_LETTERS.get(letter, letter) for letter in _SPECIAL.sub(lambda found: "\0" + found[0], cell))
-    return re.sub(r"(?<![\w.])-(?=\d)", "$-$", text.replace("\0", "\\"))
 
 
 def _csv(comparison: Comparison) -> str:

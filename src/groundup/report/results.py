@@ -56,6 +56,25 @@ def results_of(run: RunFolder) -> list[SplitResults]:
     return [found for split in _SPLITS if (found := split_results(known, split))]
 
 
+def figures_of(run: RunFolder) -> tuple[str, dict[str, dict[str, Estimate]]] | None:
+    """A split, and system -> its figures, baselines first: of test, or of the first split there is. None without figures."""
+    ours = run.read_json("metrics.json", {})
+    rows = (
+        {**run.read_json("baselines.json", {}), run.path.resolve().name: ours}
+        if ours
+        else run.read_json("results.json", {})
+    )
+    known = {label: estimates(results) for label, results in rows.items()}
+    for split in _SPLITS:
+        found = {
+            label: {name: one for name, one in row.items() if name.startswith(f"{split}/")}
+            for label, row in known.items()
+        }
+        if found := {label: row for label, row in found.items() if row}:
+            return split, found
+    return None
+
+
 def all_metrics(run: RunFolder) -> dict[str, tuple[Figure, int]]:
     """Every metric of ``metrics.json``, and on how many things it was measured."""
     found = estimates(run.read_json("metrics.json", {}))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 
 from groundup.metrics.estimate import Estimate
 from groundup.system.streams import visible
 
 Results = Mapping[str, Estimate | Mapping]  # metric name -> estimate, or its dict from metrics.json
+
+_SPECIAL = re.compile(r"[&%$#_{}]")
+_LETTERS = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "<": "$<$"}
 
 
 def show_table(rows: Mapping[str, Results], metrics: Sequence[str] | None = None, title: str | None = None) -> str:
@@ -96,6 +100,21 @@ def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in cells
     ]
     return "\n".join([rows[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *rows[1:]])
+
+
+def latex(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table for ``\\usepackage{booktabs}``."""
+    rows = [" & ".join(map(_escaped, line)) + r" \\" for line in (head, *lines)]
+    body = [rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", r"\toprule", rows[0], r"\midrule", *rows[1:]]
+    return "\n".join([*body, r"\bottomrule", r"\end{tabular}"])
+
+
+def _escaped(cell: str) -> str:
+    strong = re.fullmatch(r"\\textbf\{(.*)\}", cell)
+    if strong:
+        return rf"\textbf{{{_escaped(strong[1])}}}"
+    text = "".join(_LETTERS.get(letter, letter) for letter in _SPECIAL.sub(lambda found: "\0" + found[0], cell))
+    return re.sub(r"(?<![\w.])-(?=\d)", "$-$", text.replace("\0", "\\"))
 
 
 def _cell(results: Mapping[str, Estimate], name: str) -> str:

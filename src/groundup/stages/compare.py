@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 def run(cfg: Config, job: Job) -> None:
     """Prints the comparison in ``format``, and writes it to ``output`` in that of its suffix. No model is loaded."""
+    if cfg.format == "html":
+        raise UserError("format=html is written to a file. Try output=compare.html")
     systems = find_systems(cfg.runs, Path(cfg.paths.logs))
     kinds = {system.name: task_of(system.runs[0]) for system in systems}
     first = systems[0].name
