@@ -34,6 +34,23 @@ def test_failed_jobs_do_not_stop_the_others(toy, capsys):
     )
 
 
+def test_a_job_is_composed_once(toy, monkeypatch):
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+
+    compose, composed = ConfigLoaderImpl.load_sweep_config, []
+
+    def count(self, master_config, sweep_overrides):
+        composed.append(list(sweep_overrides))
+        return compose(self, master_config, sweep_overrides)
+
+    monkeypatch.setattr(ConfigLoaderImpl, "load_sweep_config", count)
+    assert toy.groundup("pretrain", "-m", "seed=1,2", "model=small,big", "hydra.sweep.dir=sweep") == 0
+    assert len(composed) == 4 == len({tuple(words) for words in composed})
+    widths = [job.config["model"]["width"] for job in Plan.read(toy.root / "sweep").jobs.values()]
+    assert widths == [16, 64, 16, 64]
+    assert [row.changed["seed"] for row in read(Plan.read(toy.root / "sweep"))[0]] == ["1", "2", "1", "2"]
+
+
 def test_budgets_in_one_word_are_swept(toy, capsys):
     assert toy.groundup("pretrain", "-m", "budget=7steps,2e6tokens,0.5epochs") == 0
     folder = sweep_of(toy)

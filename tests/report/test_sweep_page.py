@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import re
+import subprocess
+import sys
 
 import pytest
 from report_page import Page
@@ -81,3 +83,9 @@ def test_a_sweep_without_a_score_has_its_jobs_alone(tmp_path):
     failed = [job(0, None, "failed", "no memory", lr="1"), job(1, None, "failed", "no memory", lr="2")]
     html = write_sweep(tmp_path / "report.html", {"title": "s"}, "validation/loss", True, failed, []).read_text("utf-8")
     assert list(Page(html).sections)[1:] == ["Jobs"]
+
+
+def test_reports_are_written_without_torch():
+    """A pool has not imported it, and five seconds at the end of a sweep are long."""
+    look = "import sys, groundup.report.sweep_page, groundup.report.live; print(sorted({'torch', 'lightning'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from groundup.errors import UserError
+from groundup.runs.csv_logger import CsvLogger
 from groundup.runs.folder import RunFolder
-from groundup.runs.history import CsvLogger, MetricsCsv, read_metrics
+from groundup.runs.history import MetricsCsv, read_metrics
 
 
 def test_every_value_is_on_disk_when_it_is_logged(tmp_path):

@@ -21,8 +21,8 @@ from groundup.errors import UserError
 from groundup.metrics.sections import Curves, Matrix, Scatter, Table
 from groundup.runs.about import choices_of, facts_of, name_of
 from groundup.runs.checkpoints import BEST
+from groundup.runs.csv_logger import CsvLogger
 from groundup.runs.folder import RunFolder
-from groundup.runs.history import CsvLogger
 from groundup.system.files import write_text
 
 log = logging.getLogger(__name__)
