@@ -72,6 +72,8 @@ def test_what_does_not_fit_is_refused_in_one_line(groundup, data_overrides, fine
 
     odd = [*data_overrides, "data.train=odd.csv", "data.validation=null", "data.test=null", f"teacher={finetuned}"]
     assert "the class 'ocean', and the teacher does not" in refused(*odd)
-    assert "task=multilabel does not" in refused(*data_overrides, f"teacher={finetuned}", "task=multilabel")
+    assert "task=multilabel does not" in refused(
+        *data_overrides, f"teacher={finetuned}", "task=multilabel", "monitor=validation/loss"
+    )
     assert "run nowhere: does not exist" in refused(*data_overrides, "teacher=nowhere")
     assert "the class 'garden', and the teacher does not" in refused(*data_overrides, f"teacher={pretrained}")

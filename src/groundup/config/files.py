@@ -25,6 +25,7 @@ STAGES: dict[str, tuple[str, str]] = {
     "evaluate": ("groundup.stages.evaluate", "score a finished run, on its own data or on other"),
     "predict": ("groundup.stages.predict", "answer for each row of a file: input=FILE output=FILE"),
     "compare": ("groundup.stages.compare", "runs side by side, with paired tests: compare RUN RUN"),
+    "export": ("groundup.stages.export", "a finished run for other programs: run=RUN format=onnx output=model.onnx"),
     "generate": ("groundup.stages.generate", "continue a prompt: run=RUN prompt=TEXT"),
     "resume": ("groundup.jobs.resume", "go on with an interrupted run or sweep: run=RUN, sweep=DIR"),
     "rerun": ("groundup.jobs.rerun", "a finished run once more, and whether its figures are the same: run=RUN"),
@@ -40,6 +41,7 @@ STAGES: dict[str, tuple[str, str]] = {
 
 WITHOUT_FOLDER = (
     "predict",
+    "export",
     "compare",
     "generate",
     "resume",

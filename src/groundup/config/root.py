@@ -120,8 +120,8 @@ class Root(Strict):
     run_name: str | None = None
     # Learning from a finished run.
     teacher: str | None = None
-    alpha: Share = 0.5
-    temperature: Positive = 2.0
+    alpha: Share = 0.9
+    temperature: Positive = 4.0
     # Making a finished run smaller.
     method: Literal["quantize", "prune"] | None = None
     amount: Annotated[float, Field(gt=0, lt=1)] = 0.5
@@ -157,7 +157,7 @@ class Root(Strict):
     members: list[str] = []
     # Comparing runs.
     runs: list[str] | None = None
-    format: Literal["md", "latex", "csv", "html"] = "md"
+    format: Literal["md", "latex", "csv", "html", "onnx"] = "md"
     # Planning a training.
     verb: Literal["pretrain", "finetune"] | None = None
     # Uploading.

@@ -21,7 +21,12 @@ from groundup.runs.systems import find_systems
 from groundup.stages.outputs import check_input, check_output
 from groundup.system.hardware import check_hardware
 
-OUTPUTS = {"predict": (".jsonl", ".txt"), "compare": (".html", ".md", ".tex", ".csv")}  # suffixes
+OUTPUTS = {"predict": (".jsonl", ".txt"), "export": (".onnx",), "compare": (".html", ".md", ".tex", ".csv")}  # suffixes
+FORMATS = {  # of those that the key knows
+    "compare": ("md", "latex", "csv", "html"),
+    "report": ("html", "md", "latex", "csv"),
+    "export": ("onnx",),
+}
 
 
 def preflight(
@@ -53,6 +58,7 @@ def preflight(
         check_bound(plain.get("budget") or {})
     elif "budget" in plain:
         one_unit(plain["budget"])
+    check_format(stage, plain)
     check_files(stage, plain)
     if not resuming:
         check_runs(stage, plain, later)
@@ -107,6 +113,13 @@ def check_choices(stage: str, overrides: Sequence[str]) -> None:
             raise UserError(unknown_choice(f"{group}/{name}", "", known[group], stage, overrides))
 
 
+def check_format(stage: str, plain: Mapping) -> None:
+    """Raises UserError for a format that the verb does not write."""
+    known = FORMATS.get(stage, ())
+    if known and plain.get("format") not in known:
+        raise UserError(f"format={plain.get('format')}: must be one of {', '.join(known)}. Try format={known[0]}")
+
+
 def check_files(stage: str, plain: Mapping) -> None:
     """Raises UserError for an input that is not there, or an output that cannot be."""
     source = Path(plain["input"]) if plain.get("input") else None
@@ -158,7 +171,7 @@ def config_of_run(stage: str, plain: Mapping) -> Mapping:
 def named_runs(stage: str, plain: Mapping) -> Iterator[tuple[str, str, Use]]:
     """(key, reference, use) of each run that a configuration names."""
     if plain.get("run"):
-        use = "evaluate" if stage == "compress" else stage
+        use = "evaluate" if stage in ("compress", "export") else stage
         yield "run", str(plain["run"]), cast(Use, use if use in get_args(Use) else "read")
     for member in plain.get("members") or []:
         yield "members", str(member), "evaluate"

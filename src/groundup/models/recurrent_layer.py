@@ -128,7 +128,7 @@ class Ragged(NamedTuple):
             attention_mask = torch.ones_like(document_ids, dtype=torch.bool)
         real, (B, T), device = attention_mask, attention_mask.shape, attention_mask.device
         if document_ids is None:
-            row, column = torch.arange(B, device=device)[:, None].expand(B, T), real.cumsum(1) - 1
+            row, column = torch.arange(B, device=device)[:, None].expand(B, T), real.long().cumsum(1) - 1
             rows, columns = B, T
         else:
             # Compare with the document of the last real token, so that a hole does not split a document.
@@ -145,7 +145,7 @@ class Ragged(NamedTuple):
             rows = max(rows, 1)
         slots = torch.where(real, row * columns + column, rows * columns).flatten()
         tokens = slots.new_zeros(rows * columns + 1).scatter_(0, slots, torch.arange(B * T, device=device))
-        lengths = slots.new_zeros(rows + 1).index_add_(0, slots // columns, torch.ones_like(slots))[:-1]
+        lengths = slots.new_zeros(rows + 1).scatter_add_(0, slots // columns, torch.ones_like(slots))[:-1]
         step = torch.arange(columns, device=device)
         turned = torch.where(step < lengths[:, None], lengths[:, None] - 1 - step, step)
         backwards = (turned + torch.arange(rows, device=device)[:, None] * columns).flatten()

@@ -128,6 +128,14 @@ class Task(LightningModule):
         """One plain dict an example, for ``groundup predict``."""
         raise NotImplementedError
 
+    graph_inputs: ClassVar[tuple[str, ...]] = ("input_ids", "attention_mask")  # what ``graph`` reads, each (B, T)
+
+    def graph(self, batch: dict[str, Tensor]) -> Tensor:
+        """What an exported graph of it computes of a batch, float32. Raises UserError where it has none."""
+        raise UserError(
+            f"a run of {type(self).__name__} cannot be exported as onnx. Use one of an encoder or a decoder"
+        )
+
     def probabilities(self, batch: dict[str, Tensor]) -> Tensor:
         """Of every class for each row (B, C). Raises UserError where a row has no class."""
         raise UserError(f"{type(self).__name__} tells no probabilities of classes. Use a run of task=classification")

@@ -96,6 +96,9 @@ class Classification(Task):
         """Class scores (B, C)."""
         return self.head(self.vectors(batch)).float()
 
+    def graph(self, batch: dict[str, Tensor]) -> Tensor:
+        return self.logits(batch)
+
     def probabilities(self, batch: dict[str, Tensor]) -> Tensor:
         return self.logits(batch).softmax(-1)
 

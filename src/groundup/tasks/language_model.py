@@ -61,6 +61,10 @@ class LanguageModel(Task):
         chosen = labels != IGNORE
         return self.head(hidden[chosen]).float(), labels[chosen], chosen
 
+    def graph(self, batch: dict[str, Tensor]) -> Tensor:
+        """Scores of the vocabulary at each position (B, T, V), of whole texts: a decoder's has no cache."""
+        return self.head(self.hidden_states(batch)).float()
+
     def loss(self, batch: dict[str, Tensor]) -> Loss:
         logits, targets, chosen = self.scored(batch)
         return Loss(F.cross_entropy(logits, targets, reduction="sum"), chosen.sum().float())

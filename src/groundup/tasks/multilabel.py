@@ -125,6 +125,9 @@ class MultiLabel(Task):
         """Scores of the labels (B, C)."""
         return self.head(self.pooling(self.hidden_states(batch), batch.get("attention_mask"))).float()
 
+    def graph(self, batch: dict[str, Tensor]) -> Tensor:
+        return self.logits(batch)
+
     def loss(self, batch: dict[str, Tensor]) -> Loss:
         logits = self.logits({**batch, "input_ids": self.word_dropout(batch["input_ids"])})
         total = F.binary_cross_entropy_with_logits(logits, batch["labels"].float(), reduction="sum")

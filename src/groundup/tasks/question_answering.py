@@ -98,6 +98,11 @@ class QuestionAnswering(Task):
         possible[:, 0] = True
         return self.head(hidden).float().masked_fill(~possible[..., None], float("-inf"))
 
+    graph_inputs = ("input_ids", "attention_mask", "token_type_ids")
+
+    def graph(self, batch: dict[str, Tensor]) -> Tensor:
+        return self.logits(batch)
+
     def nll(self, logits: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Nats of first and last token together (B,), and how many of the two are scored (B,)."""
         targets = torch.stack([batch["start_positions"], batch["end_positions"]], dim=1)  # (B, 2)

@@ -146,6 +146,14 @@ class Regression(Task):
             return self.head(hidden, self.pooling(hidden, mask), mask).float()
         return self.head(self.pooling(hidden, mask)).squeeze(-1).float()
 
+    def graph(self, batch: dict[str, Tensor]) -> Tensor:
+        """Predictions in the unit of the data (B,). Raises UserError for pairs that are read apart."""
+        if self.apart:
+            raise UserError("two texts that are read apart are no one graph. Use a run of task.pair=joint")
+        mean, deviation, low, high = self.facts.scale  # type: ignore[misc]  # see check_facts
+        scores = self.standardised(batch) * deviation + mean
+        return scores.clamp(low, high) if self.clip else scores
+
     def loss(self, batch: dict[str, Tensor]) -> Loss:
         batch = {**batch, "input_ids": self.word_dropout(batch["input_ids"])}
         total = self.criterion(self.standardised(batch), batch["labels"], reduction="sum")

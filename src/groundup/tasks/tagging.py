@@ -102,6 +102,16 @@ class Tagging(Task):
         logits = self.head(self.hidden_states(batch)[first]).float()
         return logits.new_zeros(*mask.shape, logits.shape[-1]).masked_scatter(mask[:, :, None], logits), mask
 
+    def graph(self, batch: dict[str, Tensor]) -> Tensor:
+        """Scores of the tags at each token (B, T, C); those of a word stand at its first token.
+
+        Raises UserError where the tags of a text hang on each other, or on the spelling of words.
+        """
+        if self.chain is not None or self.model.reads_characters:
+            what = "task.crf=true" if self.chain is not None else "model.characters"
+            raise UserError(f"{what} is not part of a graph. Use a run without it")
+        return self.head(self.hidden_states(batch)).float()
+
     def gold(self, batch: dict[str, Tensor], mask: Tensor) -> Tensor:
         """The tags that the data has, (B, W); -100 for one that training lacks, and where no word is."""
         tags = torch.full(mask.shape, IGNORE, device=mask.device)

@@ -1,0 +1,107 @@
+"""``groundup export format=onnx``: a graph that answers as torch does, or no file at all."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from groundup.stages import onnx
+from groundup.stages.loading import load_network
+
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+
+@pytest.fixture(scope="module")
+def bilstm(groundup, data_overrides):
+    words = [*data_overrides, "data.label=subject", "wandb.mode=disabled", "threads=1", "budget.steps=2"]
+    return groundup("finetune", *words, "size=nano", "model=bilstm_encoder", "tokenizer.vocab_size=300")
+
+
+@pytest.fixture(scope="module")
+def exported(groundup, finetuned, bilstm, language_model, tmp_path_factory):
+    """Run -> its graph."""
+    found = {}
+    for name, run in {"transformer": finetuned, "bilstm": bilstm, "decoder": language_model}.items():
+        output = tmp_path_factory.mktemp(name) / "model.onnx"
+        from groundup import cli
+
+        assert cli.run(["export", f"run={run}", "format=onnx", f"output={output}", "threads=1"]) == 0
+        found[name] = run, output
+    return found
+
+
+@pytest.mark.parametrize("name", ["transformer", "bilstm", "decoder"])
+def test_a_graph_answers_as_the_run_does_for_any_batch_and_length(name, exported):
+    run, output = exported[name]
+    task = load_network(run, use="evaluate").task
+    session = onnxruntime.InferenceSession(str(output), providers=["CPUExecutionProvider"])
+    generator = np.random.default_rng(3)
+    for rows, length in ((1, 1), (1, 40), (7, 1), (5, 23)):
+        ids = generator.integers(0, task.facts.vocab_size, (rows, length))
+        mask = (np.arange(length) < generator.integers(1, length + 1, (rows, 1))).astype(np.int64)
+        (theirs,) = session.run(None, {"input_ids": ids, "attention_mask": mask})
+        with torch.inference_mode():
+            ours = task.graph(
+                {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask) == 1}
+            ).numpy()
+        keep = mask == 1 if ours.ndim > 2 else slice(None)
+        assert np.abs(ours - theirs)[keep].max() <= 1e-4
+
+
+def test_tokenizer_and_labels_lie_beside_it(exported, finetuned):
+    _, output = exported["transformer"]
+    for name in ("tokenizer.json", "labels.json"):
+        assert (output.parent / name).read_text(encoding="utf-8") == (finetuned / name).read_text(encoding="utf-8")
+    assert sorted(file.name for file in output.parent.iterdir()) == ["labels.json", "model.onnx", "tokenizer.json"]
+
+
+def test_a_graph_that_answers_otherwise_leaves_no_file(finetuned, tmp_path, capsys, monkeypatch):
+    from groundup import cli
+
+    monkeypatch.setattr(onnx, "write", lambda graph, file, limit: wrong(graph, file))
+    output = tmp_path / "deep" / "model.onnx"
+    assert cli.run(["export", f"run={finetuned}", "format=onnx", f"output={output}", "threads=1"]) == 2
+    assert "onnxruntime and torch differ" in capsys.readouterr().err
+    assert not [file for file in tmp_path.rglob("*") if file.is_file()]
+
+
+def wrong(graph, file):
+    """A graph of the right shape that says 1 to everything."""
+    import onnx as format
+
+    helper, kind = format.helper, format.TensorProto
+    ids, mask = (helper.make_tensor_value_info(name, kind.INT64, ["B", "T"]) for name in graph.task.graph_inputs)
+    out = helper.make_tensor_value_info("logits", kind.FLOAT, ["B", "C"])
+    classes = len(graph.task.facts.labels)
+    nodes = [
+        helper.make_node("ReduceSum", ["input_ids", "axis"], ["sum"], keepdims=1),
+        helper.make_node("Cast", ["sum"], ["real"], to=kind.FLOAT),
+        helper.make_node("Mul", ["real", "zeros"], ["none"]),
+        helper.make_node("Add", ["none", "ones"], ["logits"]),
+    ]
+    fixed = [
+        helper.make_tensor("axis", kind.INT64, [1], [1]),
+        helper.make_tensor("zeros", kind.FLOAT, [classes], [0.0] * classes),
+        helper.make_tensor("ones", kind.FLOAT, [classes], [1.0] * classes),
+    ]
+    made = helper.make_graph(nodes, "wrong", [ids, mask], [out], fixed)
+    format.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), str(file))
+
+
+def test_what_cannot_be_exported_is_refused_in_one_line(exported, finetuned, groundup, tmp_path, capsys):
+    from groundup import cli
+
+    def refused(*words: str) -> str:
+        assert cli.run(["export", *words]) == 2
+        return capsys.readouterr().err.strip().splitlines()[-1]
+
+    (tmp_path / "labels.json").write_text(json.dumps(["mine"]), encoding="utf-8")
+    assert "belongs to something else" in refused(f"run={finetuned}", f"output={tmp_path / 'model.onnx'}")
+    assert "write a .onnx" in refused(f"run={finetuned}", f"output={tmp_path / 'model.pt'}")
+    assert "must be one of onnx" in refused(f"run={finetuned}", f"output={tmp_path / 'm.onnx'}", "format=latex")
+    quantized = groundup("compress", f"run={finetuned}", "method=quantize", "threads=1")
+    assert "is quantized" in refused(f"run={quantized}", f"output={tmp_path / 'x' / 'm.onnx'}")
