@@ -283,3 +283,25 @@ def test_figures_of_an_axis_fit_beside_it():
     assert [short(value) for value in (0, 0.25, 800, 1500, 25_000, 1_500_000, 2.5e9)] == [
         "0", "0.25", "800", "1500", "25k", "1.5M", "2.5G",
     ]  # fmt: skip
+
+
+def test_steps_of_a_pipeline_are_linked_and_their_curves_share_a_picture_and_colours(tmp_path, fabricated):
+    pipeline = RunFolder(tmp_path)
+    one, other = fabricated(), fabricated("failed")
+    write_report(one)
+    pipeline.set_status("done", stage="pipeline")
+    outside = tmp_path.parent / f"{tmp_path.name}_outside"
+    outside.mkdir()
+    places = {"<b>one": one.path.name, "other": other.path.name, "up": f"../{outside.name}", "itself": ".", "none": "x"}
+    pipeline.write_json("steps.json", places)
+    html = write_report(pipeline).read_text(encoding="utf-8")
+    assert f'<a href="{one.path.name}/report.html">&lt;b&gt;one</a>' in html
+    assert html.count("<a href") == 1 and "<th>other</th>" in html and "outside" not in html and "itself" not in html
+    charts = re.findall(r"<figure.*?</figure>", html, re.DOTALL)
+    assert charts and all("&lt;b&gt;one</span>" in chart for chart in charts)
+    assert len({re.search(r'key (\w+)">&lt;b', chart)[1] for chart in charts}) == 1
+    assert (
+        re.findall(r"<b>(.*?)</b>", charts[0]) == ["loss on validation"] and charts[0].count('<path class="line') >= 2
+    )
+    (tmp_path / "steps.json").write_text('{"a": 1, "b": null, "c": "no\\u0000where"}')
+    assert "<h2>Steps</h2>" not in write_report(pipeline).read_text(encoding="utf-8")

@@ -163,6 +163,24 @@ def test_learning_curve_draws_each_label_over_the_rows_it_learned_from(curve):
     assert "labelled rows, logarithmic" in (curve / "report.html").read_text()
 
 
+def test_learning_curve_takes_columns_with_usual_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = "".join(f"{'good' if i % 2 else 'bad'} film {i},{'pos' if i % 2 else 'neg'}\n" for i in range(60))
+    (tmp_path / "own.csv").write_text("review,category\n" + rows)
+    words = ["data=files", "data.train=own.csv", "data.validation_share=0.5"]
+    step = f"{{stage: baseline, label: counts, overrides: {as_yaml(words)}}}"
+    own = tmp_path / "conf"
+    (own / "experiment").mkdir(parents=True)
+    (own / "experiment" / "c.yaml").write_text(
+        f"# @package _global_\nsteps: {{a: {step}}}\n{METRICS}\nlearning_curve: [10]\n"
+    )
+    assert pipeline(tmp_path / "run", own, "c") == 0
+    assert (tmp_path / "run" / "labelled_10" / "a" / "metrics.json").is_file()
+    assert json.loads((tmp_path / "run" / "steps.json").read_text()) == {"a": "a", "labelled_10/a": "labelled_10/a"}
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert '<a href="a/report.html">a</a>' in page and '<a href="labelled_10/a/report.html">' in page
+
+
 def test_learning_curve_goes_on_where_it_stopped(curve, tmp_path, capsys):
     folder = Path(shutil.copytree(curve, tmp_path / "run"))
     expected = {name: (folder / name).read_text() for name in ("sections.json", "results.md")}

@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 
 from groundup.config.build import instantiate
 from groundup.config.tree import Config
+from groundup.data.precheck import check_data
 from groundup.data.sources.few_labels import FewLabels
 from groundup.jobs.resume import complete
 from groundup.jobs.steps import LEARNERS, Step, at_sizes, changed, compose_steps
 from groundup.report.learning_curve import show_learning_curve
+from groundup.report.pipeline_page import note
 from groundup.report.table import estimates, main_metrics, results_as_markdown, show_table
 from groundup.runs.folder import RunFolder
 from groundup.runs.job import Job
@@ -28,6 +30,7 @@ def run(cfg: Config, job: Job) -> None:
     rows, sizes = sizes_there_are(cfg.get("learning_curve") or [], own)
     again = at_sizes(nodes, own, sizes, job.folder.path, cfg.paths)
     steps = own | again
+    note(job.folder, {name: step.folder for name, step in steps.items()})
     minutes = (cfg.get("budget") or {}).get("minutes")
     begun = time.monotonic() - (job.folder.status().get("seconds") or 0)
     ran = set()
@@ -59,7 +62,10 @@ def sizes_there_are(sizes: Sequence[int | str], steps: Mapping[str, Step]) -> tu
     learners = {name: step for name, step in steps.items() if step.stage in LEARNERS}
     if not sizes or not learners:
         return 0, []
-    source = instantiate({**next(iter(learners.values())).config.data, "labelled": None}, "data")
+    first = next(iter(learners.values()))
+    plain = {**first.config, "data": {**first.config.data, "labelled": None}}
+    check_data(plain, first.stage)  # finds the columns with usual names
+    source = instantiate(plain["data"], "data")
     rows = sum(1 for _ in source.rows("train"))
     small = [size for size in sizes if size == "all" or int(size) <= rows]
     if large := [str(size) for size in sizes if size not in small]:

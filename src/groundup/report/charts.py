@@ -112,10 +112,12 @@ def line_chart(
     """One line a split; None where no value is a number.
 
     Args:
-        lines: split -> points, steps rising. Long lines are averaged over neighbours, above their faint raw values.
+        lines: split -> points, steps rising. Long lines are averaged over neighbours, above their faint raw values. One
+            without points is not drawn, and keeps its colour for other charts.
         span: first and last step of the axis, the same for all charts of a run.
         best: "min" or "max" marks the best point of the last line.
     """
+    colours = _colours(lines)
     lines = {name: [p for p in points if math.isfinite(p[1])] for name, points in lines.items()}
     lines = {name: points for name, points in lines.items() if points}
     if not lines:
@@ -130,7 +132,7 @@ def line_chart(
     grid = [(place((first, tick))[1], short(round(tick, 12))) for tick in ticks]
     steps = [tick for tick in _scale([first, last])[2] if first <= tick <= last and tick == int(tick)]
     labels = [f"{step:,.0f}{' steps' if i == 0 and step > 0 else ''}" for i, step in enumerate(steps)]
-    colours, last_line = _colours(lines), list(lines)[-1]
+    last_line = list(lines)[-1]
     data = {
         "lines": [
             {"name": name, "colour": colours[name], "points": [[x, float(f"{y:.6g}")] for x, y in thin(points)]}

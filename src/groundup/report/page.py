@@ -19,6 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from groundup.metrics.estimate import LOSS, Metric
 from groundup.report.charts import LineChart, heat_map, line_chart, number, scatter_chart, share_chart, trend_chart
+from groundup.report.pipeline_page import shared_curves, steps_of
 from groundup.report.results import OURS, all_metrics, results_of
 from groundup.runs.folder import RunFolder
 from groundup.runs.history import read_metrics
@@ -44,7 +45,8 @@ def write_report(run: RunFolder) -> Path:
         "results": results_of(run),
         "ours": OURS,
         "all_metrics": all_metrics(run),
-        "curves": _curves(run),
+        "steps": (steps := steps_of(run)),
+        "curves": shared_curves(steps) if steps else _curves(run),
         "sections": run.read_sections(),
         "samples": _samples(run),
         **_provenance(run),
