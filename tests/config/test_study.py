@@ -72,6 +72,8 @@ def test_a_study_proposes_from_the_space_and_keeps_every_trial(place, capsys):
     assert cli.run(["report", "s", "format=latex"]) == 0
     told = capsys.readouterr().out
     assert told.count(r" \\") == 6 and r"validation/loss" in told
+    (place / "s").rename(place / "moved")
+    assert cli.run(["resume", "sweep=moved"]) == 0 and len(trials(place / "moved")) == 5
 
 
 def test_one_seed_proposes_the_same_and_another_otherwise(place):
@@ -131,7 +133,7 @@ def test_a_hopeless_trial_ends_early_and_is_pruned(place, monkeypatch, capsys):
 
 
 def test_a_job_reports_its_validations_to_its_own_trial(place):
-    file = StudyFile("finetune", "s", [], {}, "validation/loss", "min", pruner="median")
+    file = StudyFile("finetune", "s", [], {}, "validation/loss", "min", pruner="median", sweep=place.name)
     file.save(place)
     study = file.open(place)
     for number in range(5):

@@ -19,7 +19,7 @@ from groundup.jobs import sweep
 from groundup.jobs.launchers import CarryOut, Launcher, launcher_of, run
 from groundup.jobs.sweep_plan import FINISHED, Plan, PlannedJob
 from groundup.metrics.estimate import direction
-from groundup.runs.trial import FILE, JOB, StudyFile, job_name
+from groundup.runs.trial import FILE, JOB, StudyFile
 from groundup.system.secrets import mask_text
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,7 @@ def begin(
         space,
         config.monitor,
         better,
+        sweep=plan.folder.name,
         **{key: options[key] for key in OPTIONS},
     )  # type: ignore[arg-type]
     plan.folder.mkdir(parents=True, exist_ok=True)
@@ -71,7 +72,7 @@ def go_on(plan: Plan, launcher: Launcher, carry_out: CarryOut) -> None:
     proposals = distributions(file.space)
     for trial in study.get_trials(deepcopy=False):
         sweep_name, _, job = str(trial.user_attrs.get(JOB, "")).rpartition("/")
-        if not trial.state.is_finished() and sweep_name == plan.folder.name and int(job) not in plan.jobs:
+        if not trial.state.is_finished() and sweep_name == file.sweep and int(job) not in plan.jobs:
             study.tell(trial.number, state=TrialState.FAIL)  # killed between the proposal and the plan
     for number in plan.jobs:
         if plan.outcome(number).state in FINISHED:
@@ -93,7 +94,7 @@ def propose(plan: Plan, file: StudyFile, study: Any, proposals: Mapping[str, Any
     """A new job with the settings of a new trial."""
     number = max(plan.jobs, default=-1) + 1
     trial = study.ask(fixed_distributions=dict(proposals))
-    trial.set_user_attr(JOB, job_name(plan.folder, number))
+    trial.set_user_attr(JOB, file.job(number))
     words = [*file.words, *(f"{key}={written(value)}" for key, value in trial.params.items())]
     config, choices = compose_with_choices(file.stage, words)
     plan.add(PlannedJob(number, str(number), words, choices, json.loads(json.dumps(config))))  # plain dicts, not Config
@@ -104,7 +105,7 @@ def tell(plan: Plan, file: StudyFile, study: Any, number: int) -> None:
     """The study learns how a job has ended."""
     from optuna.trial import TrialState
 
-    trial = next(t for t in study.get_trials(deepcopy=False) if t.user_attrs.get(JOB) == job_name(plan.folder, number))
+    trial = next(t for t in study.get_trials(deepcopy=False) if t.user_attrs.get(JOB) == file.job(number))
     if trial.state.is_finished():
         return
     state, metrics = plan.outcome(number).state, plan.run(number).read_json("metrics.json", {})

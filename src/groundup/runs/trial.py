@@ -25,7 +25,7 @@ class StudyFile:
     """What ``study.json`` holds.
 
     ``words``: of the command, without what is swept; ``space``: key -> what may be proposed, in Hydra's words.
-    ``storage``: a URL; None: ``study.db`` beside this file, which may be moved with it.
+    ``storage``: a URL; None: ``study.db`` beside this file, which may be moved with it. ``sweep``: name of its folder at the beginning.
     """
 
     stage: str
@@ -39,6 +39,7 @@ class StudyFile:
     pruner: Literal["median", "halving", "none"] = "median"
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
     storage: str | None = None
+    sweep: str = ""
 
     def save(self, sweep: Path) -> None:
         write_text(sweep / FILE, TypeAdapter(StudyFile).dump_json(self, indent=2).decode() + "\n")
@@ -50,6 +51,10 @@ class StudyFile:
             return TypeAdapter(cls).validate_json(read_text(sweep / FILE), strict=True)
         except ValidationError as error:
             raise damaged(sweep / FILE, f"{error.errors()[0]['loc']}: {error.errors()[0]['msg']}") from None
+
+    def job(self, number: int) -> str:
+        """Tells the jobs of sweeps apart that share a study, wherever their folders are by now."""
+        return f"{self.sweep}/{number}"
 
     def open(self, sweep: Path) -> Any:
         """The study, an ``optuna.Study``; made if it is not there. Raises UserError where Optuna is not installed."""
@@ -103,12 +108,5 @@ def trial_of(sweep: Path | None, job_num: int | None) -> Trial | None:
     import optuna
 
     study = file.open(sweep)
-    found = [
-        trial for trial in study.get_trials(deepcopy=False) if trial.user_attrs.get(JOB) == job_name(sweep, job_num)
-    ]
+    found = [trial for trial in study.get_trials(deepcopy=False) if trial.user_attrs.get(JOB) == file.job(job_num)]
     return Trial(optuna.trial.Trial(study, found[0]._trial_id)) if found else None
-
-
-def job_name(sweep: Path, number: int) -> str:
-    """Tells the jobs of sweeps apart that share a study."""
-    return f"{sweep.name}/{number}"
