@@ -4,11 +4,17 @@
 
 For DataLoader workers 0 and 2 and gradient accumulation 1 and 4: the sha256 of the final weights and the loss of every
 step must be equal, bit for bit.
+
+    python benchmarks/resume.py --moments 30
+
+kills one run at random moments of the clock instead: in its first seconds, in a step, while it saves. After each kill
+every checkpoint must be a whole file.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import hashlib
 import os
@@ -18,12 +24,17 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import torch
 from once import groundup
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from child import Child
+
 STEPS = 60
+MOMENTS = ("first seconds", "step", "save")  # when --moments kills, in turn
 
 
 def settings(workers: int, accumulate: int, extra: list[str]) -> list[str]:
@@ -77,6 +88,69 @@ def run_and_kill(command: list[str], run: Path, step: int) -> int:
     return max(losses(run)["train/loss"])
 
 
+def kill_at(moment: str, command: list[str], run: Path, draw: random.Random) -> bool:
+    """Starts a command and SIGKILLs it at such a moment. Returns False if it was done before.
+
+    Raises:
+        SystemExit: it ended by itself with an error, or the kill has left a checkpoint that is not whole.
+    """
+    before = max(losses(run)["train/loss"], default=0)
+    child = Child(command, run.parent / f"{run.name}.child")
+    begun = time.monotonic()
+    pause = draw.uniform(0, {"first seconds": 3, "step": 0.5, "save": 0.004}[moment])
+
+    def came() -> bool:
+        if moment == "save":
+            return any((run / "checkpoints").glob(".*.tmp"))
+        return moment == "first seconds" or max(losses(run)["train/loss"], default=0) > before
+
+    while child.returncode is None and not came():
+        time.sleep(0.0005 if moment == "save" else 0.01)
+    time.sleep(pause)
+    if child.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+    if child.wait() not in (0, -signal.SIGKILL):
+        raise SystemExit(f"ended with exit code {child.returncode}: {child.errors()}")
+    for file in (run / "checkpoints").glob("*.ckpt"):
+        if zipfile.ZipFile(file).testzip() is not None:
+            raise SystemExit(f"{file} is half-written")
+    half, last = len(list((run / "checkpoints").glob(".*.tmp"))), run / "checkpoints" / "last.ckpt"
+    saved = torch.load(last, weights_only=True)["global_step"] if last.exists() else 0
+    print(
+        f"{moment}, {time.monotonic() - begun:.2f} s after the start: saved at step {saved}, {half} half-written beside it",
+        file=sys.stderr,
+        flush=True,
+    )
+    return child.returncode != 0
+
+
+def at_moments(arguments: argparse.Namespace, draw: random.Random) -> bool:
+    """``--moments``: prints a row of the table; whether the run that was killed ended as the other."""
+    overrides = settings(0, 1, [f"budget.steps={arguments.steps}", "checkpoint_every=2", *arguments.overrides])
+    whole, broken = (arguments.logs / f"moments-{kind}" for kind in ("whole", "killed"))
+    for run in (whole, broken):
+        shutil.rmtree(run, ignore_errors=True)
+    groundup("pretrain", *overrides, f"hydra.run.dir={whole}")
+    first = ["pretrain", *overrides, f"hydra.run.dir={broken}"]
+    kills = anew = 0
+    while kills < arguments.moments:
+        if not (broken / "config.yaml").exists():  # killed before there was a run
+            anew += kills > 0
+            shutil.rmtree(broken, ignore_errors=True)
+            command = first
+        else:
+            command = ["resume", f"run={broken}"]
+        if not kill_at(MOMENTS[kills % len(MOMENTS)], command, broken, draw):
+            raise SystemExit(f"done after {kills} kills. Try --steps {2 * arguments.steps}")
+        kills += 1
+    groundup("resume", f"run={broken}")
+    cells, same = compare(whole, broken)
+    print("| kills | begun anew | weights (sha256) | train losses | validation losses |\n|---|---|---|---|---|")
+    print(f"| {kills} | {anew} | {cells} |", flush=True)
+    return same
+
+
 def compare(whole: Path, broken: Path) -> tuple[str, bool]:
     """Cells of the table, and whether everything is equal and there was something to compare."""
     sums, (expected, found) = (weights(whole), weights(broken)), (losses(whole), losses(broken))
@@ -94,9 +168,13 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 2])
     parser.add_argument("--accumulate", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--seed", type=int, default=0, help="for the steps at which to kill")
+    parser.add_argument("--moments", type=int, default=0, help="kill at so many random moments of the clock instead")
+    parser.add_argument("--steps", type=int, default=1200, help="of the run that --moments kills")
     parser.add_argument("--logs", type=Path, default=Path("logs/benchmarks/resume"))
     arguments = parser.parse_intermixed_args()
     draw, wrong = random.Random(arguments.seed), 0
+    if arguments.moments:
+        sys.exit(0 if at_moments(arguments, draw) else 1)
 
     print(
         "| workers | accumulate | killed at steps | weights (sha256) | train losses | validation losses |\n|---|---|---|---|---|---|"

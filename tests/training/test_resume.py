@@ -72,6 +72,23 @@ def test_two_processes_resume_exactly(tmp_path: Path) -> None:
     assert 0.8 * 768 < next(row for key, row in theirs.items() if key[0] == 8 and "tokens" in row)["tokens"] < 768
 
 
+def test_another_number_of_processes_goes_on_with_the_same_rows(tmp_path: Path, monkeypatch) -> None:
+    """Two processes, then one with twice the accumulation, and back: equal but for rounding where nothing is random."""
+    monkeypatch.setattr(torch.nn, "Dropout", lambda _: torch.nn.Identity())
+    settings = {"steps": 9, "every": 3, "validate_every": 5}
+    one, two = {"accumulate": 2}, {"strategy": "ddp_fork", "devices": 2}
+    assert in_child(lambda: train(tmp_path / "whole", **settings, **one)) == 0
+    assert in_child(lambda: train(tmp_path / "run", **settings, **two, more=(StopAt(3),))) == 0
+    assert in_child(lambda: train(tmp_path / "run", **settings, **one, more=(StopAt(6),), resume=True)) == 0
+    assert in_child(lambda: train(tmp_path / "run", **settings, **two, resume=True)) == 0
+    saved = [torch.load(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("whole", "run")]
+    assert [state["callbacks"]["ExactResume"]["batches"] for state in saved] == [18, 9]
+    for name, value in saved[0]["state_dict"].items():
+        torch.testing.assert_close(saved[1]["state_dict"][name], value, rtol=1e-3, atol=1e-4)
+    theirs, ours = Journal(tmp_path / "whole").rows(), Journal(tmp_path / "run").rows()
+    assert all(ours[key] == pytest.approx(row, rel=1e-2) for key, row in theirs.items())  # a stop adds validations
+
+
 class StopAt(Callback):
     def __init__(self, step: int):
         self.step = step

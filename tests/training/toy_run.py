@@ -231,7 +231,7 @@ def train(
     trainer = make_trainer(build, run, ORDER, checkpoints, callbacks, [Journal(run)], steps, validate_every, seed)
     last = run / "checkpoints" / "last.ckpt" if resume is True else resume
     last = last if last and last.exists() else None
-    start = saved_batches(last) if last else 0
+    start = saved_batches(last, accumulate) if last else 0
     fit(trainer, task, ToyData(steps * accumulate, start, num_workers=workers), last)
     return task, trainer
 

@@ -26,6 +26,7 @@ from groundup.system.secrets import mask_text
 from groundup.system.signals import Interrupted, ending_in_order
 from groundup.system.streams import visible
 
+CHANGEABLE = ("budget", "scheduler", "num_workers", "trainer")  # where a run goes on
 FULL_ERROR = "HYDRA_FULL_ERROR"
 FLAGS = {
     "--remove-failed": "remove_failed=true",
@@ -145,6 +146,13 @@ def for_plan(arguments: list[str]) -> list[str]:
     return [f"verb={arguments[0]}", f"overrides=[{','.join(literal(word) for word in theirs)}]", *rest]
 
 
+def for_resume(arguments: list[str]) -> list[str]:
+    """``resume run=RUN budget=2000steps`` as keys of the verb, and the list of what is changed where the run goes on."""
+    theirs = [word for word in arguments if word.partition("=")[0].lstrip("+~").partition(".")[0] in CHANGEABLE]
+    listed = [f"overrides=[{','.join(literal(word) for word in theirs)}]"] if theirs else []
+    return [word for word in arguments if word not in theirs] + listed
+
+
 def for_several_sets(arguments: list[str]) -> list[str]:
     """``evaluate data=one,other`` as a multirun: a folder and a row of the table for each set."""
     several = any(word.startswith("data=") and len(parted(word)) > 1 and "'" not in word for word in arguments)
@@ -159,6 +167,7 @@ AS_KEYS = {
     "evaluate": for_several_sets,
     "runs": for_runs,
     "plan": for_plan,
+    "resume": for_resume,
 }
 
 

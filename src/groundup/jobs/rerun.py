@@ -12,6 +12,7 @@ from groundup.config.hydra import run_time
 from groundup.config.quoting import inert
 from groundup.config.tree import Config
 from groundup.errors import UserError
+from groundup.jobs.changes import changes_of
 from groundup.jobs.job import run_job
 from groundup.report.table import markdown
 from groundup.runs.differences import differences
@@ -45,6 +46,10 @@ def run(cfg: Config, job: Job) -> None:
         config |= {key: today[key] for key in FILLED_IN if key in today}
     folder = RunFolder(Path(cfg.paths.logs) / stage / old.path.resolve().parent.name / f"{run_time()}_rerun")
     log.info("%s again, in %s", old.path, folder.path)
+    for line in changes_of(old):
+        log.warning(
+            "%s was changed under way, at %s. This rerun has its last settings from the first step on", old.path, line
+        )
     choices = status.get("choices")
     try:
         run_job(stage, {**config, "paths": cfg.paths}, folder.path, overrides, choices=choices or {})
@@ -69,6 +74,8 @@ def same(old: RunFolder, new: RunFolder, logs: Path) -> bool:
     if lines:
         more = f"\n{len(lines) - MOST} more" if len(lines) > MOST else ""
         print(markdown(["figure", "then", "now", "difference"], lines[:MOST]) + more + "\n")
+    for line in changes_of(old):
+        print(f"changed under way, at {line}\n")
     found = differences([System("then", (old,)), System("now", (new,))], logs) | machines(old, new)
     if found:
         print(markdown(["what differs", "then", "now"], [[key, *values.values()] for key, values in found.items()]))

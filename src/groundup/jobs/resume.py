@@ -19,15 +19,17 @@ from groundup.config.tree import Config, leaves
 from groundup.data.roles import ROLES
 from groundup.errors import UserError
 from groundup.jobs import launchers, study, sweep
+from groundup.jobs.changes import keep, with_changes
 from groundup.jobs.failure import report_failure
 from groundup.jobs.forks import GRACE
 from groundup.jobs.job import call_without_folder, run_job
+from groundup.jobs.preflight import preflight
 from groundup.jobs.ranks import rank
 from groundup.jobs.sweep_plan import Plan, find_sweep
 from groundup.runs.folder import RunFolder
 from groundup.runs.job import Job
 from groundup.runs.lock import check_unlocked, written_by
-from groundup.runs.reference import RESUMABLE, open_run, unfit, was_saved
+from groundup.runs.reference import RESUMABLE, last_checkpoint, open_run, unfit, was_saved
 from groundup.system.files import damaged, require_own_files
 from groundup.system.signals import ending_in_order
 
@@ -37,6 +39,8 @@ log = logging.getLogger(__name__)
 def run(cfg: Config, job: Job) -> float | None:
     """Runs the stage of the folder again, in the folder, with the config that was saved there; or a sweep's jobs."""
     if cfg.sweep:
+        if cfg.overrides:
+            raise UserError(f"{cfg.overrides[0]}: the jobs of a sweep go on as they began. Try run=RUN for one of them")
         resume_sweep(cfg)
         return None
     folder = open_run(cfg.run, Path(cfg.paths.logs), "resume")
@@ -44,11 +48,11 @@ def run(cfg: Config, job: Job) -> float | None:
     stage = status.get("stage")
     if stage not in RESUMABLE:
         raise UserError(f"{folder.path} {unfit(folder, 'resume')}")
-    if status["state"] == "done":
+    if status["state"] == "done" and not cfg.overrides:
         log.info("%s is done already; nothing to resume. See %s", folder.path, folder.report)
         return None
     check_unlocked(folder.path)
-    return resume_folder(folder, stage, cfg.paths)
+    return resume_folder(folder, stage, cfg.paths, words=cfg.overrides)
 
 
 def carry_out(plan: Plan, number: int, full_error: bool = False) -> None:
@@ -178,26 +182,40 @@ def complete(
 
 
 def resume_folder(
-    folder: RunFolder, stage: str, paths: Config, quiet: bool = False, group: str | None = None
+    folder: RunFolder,
+    stage: str,
+    paths: Config,
+    quiet: bool = False,
+    group: str | None = None,
+    words: Sequence[str] = (),
 ) -> float | None:
     """Resumes one folder; says which keys of today's configuration differ from the saved ones, unless ``quiet``.
 
     Args:
         paths: where logs and cached data are today; those of the folder may be of another machine.
         group: as for ``run_job``.
+        words: overrides from here on (see ``changes.with_changes``).
 
     Raises:
-        UserError: the folder holds links or anything but files, which would be written through.
+        UserError: the folder holds links or anything but files, which would be written through; see also ``with_changes``.
     """
     require_own_files(folder.path)
     for inner in (folder.checkpoints, folder.samples):
         if inner.is_file():
             raise damaged(inner, "a file where a folder belongs")
-    saved = folder.read_config() | {"paths": paths}
+    saved: Mapping = folder.read_config() | {"paths": paths}
     overrides = [word for word in folder.status().get("overrides") or [] if isinstance(word, str)]
-    for line in () if quiet else drift(saved, stage, overrides):
+    told = None
+    if words:
+        saved, overrides = with_changes(folder, stage, overrides, words)
+        saved = {**saved, "paths": paths}
+        told = preflight(stage, saved, overrides, {}, resuming=True)
+        from groundup.training.resume import saved_step  # imports torch
+
+        told += keep(folder, saved, saved_step(last_checkpoint(folder)))
+    for line in () if quiet or words else drift(saved, stage, overrides):
         log.warning("%s (the saved value is used)", line)
-    return run_job(stage, saved, folder.path, overrides, resuming=True, group=group)
+    return run_job(stage, saved, folder.path, overrides, resuming=True, group=group, told=told)
 
 
 def drift(saved: Mapping, stage: str, overrides: list[str]) -> list[str]:

@@ -198,7 +198,7 @@ def run_training(
     if checkpoint:
         log.info("resuming at step %d", saved_step(checkpoint))
     total = steps * trainer.accumulate_grad_batches
-    start = saved_batches(checkpoint) if checkpoint else 0
+    start = saved_batches(checkpoint, trainer.accumulate_grad_batches) if checkpoint else 0
     batches = batches_of(cfg, data, task, total, start)
     begun = time.perf_counter()
     fit(trainer, task, batches, checkpoint)

@@ -18,6 +18,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch.optim.lr_scheduler import LambdaLR
 
 from groundup.data.seeding import mix, seed_step
 from groundup.errors import UserError
@@ -35,7 +36,7 @@ class ExactResume(Callback):
         seed: of the run.
 
     Raises:
-        UserError: the checkpoint was made with another seed, data, batching, accumulation or number of processes.
+        UserError: the checkpoint was made with another seed, data or batching, or each step would have another number of batches.
     """
 
     def __init__(self, order: str, seed: int):
@@ -59,6 +60,26 @@ class ExactResume(Callback):
     ) -> None:
         self.batches += 1
 
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Lightning's count of micro-batches, too, is that of the ranks there are now."""
+        before = checkpoint["callbacks"][ExactResume.__name__]["accumulate"]
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        for counts in (progress["total"], progress["current"]):
+            counts |= {name: count * trainer.accumulate_grad_batches // before for name, count in counts.items()}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The rate of the next step is that of the schedule there is now, not the one that was saved."""
+        for config in trainer.lr_scheduler_configs:
+            schedule = config.scheduler
+            if isinstance(schedule, LambdaLR):
+                rates = [
+                    base * f(schedule.last_epoch)
+                    for base, f in zip(schedule.base_lrs, schedule.lr_lambdas, strict=True)
+                ]
+                for group, rate in zip(schedule.optimizer.param_groups, rates, strict=True):
+                    group["lr"] = rate
+                schedule._last_lr = rates
+
     @staticmethod
     def _align_logger_step(trainer: Trainer) -> None:
         # Lightning logs a validation after step n under n - 1, and drifts by one when a finished run is extended
@@ -69,22 +90,34 @@ class ExactResume(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         stream = self._stream()
+        then, now = (one["accumulate"] * one["world"] for one in (state_dict, stream))
+        if then != now:
+            raise UserError(
+                f"resuming would change the order of the data: {then} batches a step before, and {now} with accumulation "
+                f"{stream['accumulate']} on {stream['world']} processes. {_processes(then, stream['world'])}"
+            )
         changed = [
-            f"{name} {state_dict.get(name)!s:.16} -> {value!s:.16}"
-            for name, value in stream.items()
-            if state_dict.get(name) != value
+            f"{name} {state_dict.get(name)!s:.16} -> {stream[name]!s:.16}"
+            for name in ("seed", "order")
+            if state_dict.get(name) != stream[name]
         ]
         if changed:
             raise UserError(
-                f"resuming would change the order of the data ({', '.join(changed)}). Resume with the saved config on "
-                f"as many processes, or start a new run with init_from=RUN"
+                f"resuming would change the order of the data ({', '.join(changed)}). Resume with the saved "
+                "config, or start a new run with init_from=RUN"
+            )
+        if state_dict["world"] != stream["world"]:
+            log.warning(
+                "resume: %d processes in the place of %d. Each step has the same rows; random numbers (dropout) are others",
+                stream["world"],
+                state_dict["world"],
             )
         if state_dict["threads"] != torch.get_num_threads():
             log.info("resume: %d CPU threads, as before (another number changes the last bits)", state_dict["threads"])
             torch.set_num_threads(state_dict["threads"])
-        self.batches = state_dict["batches"]
+        self.batches = state_dict["batches"] * stream["accumulate"] // state_dict["accumulate"]
 
-    def _stream(self) -> dict[str, int | str]:
+    def _stream(self) -> dict[str, Any]:
         trainer = self._trainer
         if trainer is None:
             raise RuntimeError("ExactResume is used through Trainer(callbacks=...)")
@@ -138,9 +171,17 @@ def saved_step(path: str | Path) -> int:
     return load_checkpoint(path, mmap=True)["global_step"]
 
 
-def saved_batches(path: str | Path) -> int:
-    """Micro-batches that each rank had seen when ``last.ckpt`` was saved."""
-    return load_checkpoint(path, mmap=True)["callbacks"][ExactResume.__name__]["batches"]
+def saved_batches(path: str | Path, accumulate: int) -> int:
+    """Micro-batches that each rank had seen when ``last.ckpt`` was saved, if each step had ``accumulate`` of them."""
+    saved = load_checkpoint(path, mmap=True)["callbacks"][ExactResume.__name__]
+    return saved["batches"] * accumulate // saved["accumulate"]
+
+
+def _processes(batches: int, world: int) -> str:
+    """How the same ``batches`` a step are had, on ``world`` processes if they can be shared."""
+    if batches % world:
+        return f"Try trainer.devices=1 trainer.accumulate_grad_batches={batches}"
+    return f"Try trainer.accumulate_grad_batches={batches // world}"
 
 
 def _keep_previous(last: Path) -> None:
