@@ -5,14 +5,16 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+import random
 import tracemalloc
 import zipfile
 
 import pytest
 import torch
+from seed import SEED
 
 from groundup.errors import UserError
-from groundup.runs.checkpoints import load_checkpoint
+from groundup.runs.checkpoints import damage, load_checkpoint
 from groundup.training.resume import AtomicIO, saved_step
 
 
@@ -180,3 +182,24 @@ def test_what_optimizers_and_loops_keep_comes_back(tmp_path):
     loaded = load_checkpoint(tmp_path / "good.ckpt")
     assert loaded["groups"] == content["groups"] and loaded["size"] == (2, 3) and loaded["bytes"] == b"abc"
     assert torch.equal(loaded["view"], torch.arange(2, 5)) and loaded["big"] == 2**70
+
+
+def test_a_damaged_checkpoint_is_never_read_as_another(tmp_path):
+    """Whatever is wrong with the file: it is found damaged, so that the one before is used, or its content is unharmed."""
+    path, chance = tmp_path / "last.ckpt", random.Random(SEED)
+    content = {"state_dict": {f"layer.{i}": torch.randn(9) for i in range(4)}, "global_step": 7}
+    torch.save(content, path)
+    whole = path.read_bytes()
+    for number in range(400):
+        changed, place = bytearray(whole), chance.randrange(len(whole))
+        if number % 3 == 0:
+            changed[place] ^= 1 << chance.randrange(8)
+        elif number % 3 == 1:
+            del changed[place:]
+        else:
+            changed[place : place + 16] = chance.randbytes(len(changed[place : place + 16]))
+        path.write_bytes(changed)
+        if damage(path) is None:
+            found = load_checkpoint(path)
+            assert found["global_step"] == 7
+            assert all(torch.equal(value, found["state_dict"][name]) for name, value in content["state_dict"].items())

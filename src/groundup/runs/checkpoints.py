@@ -38,7 +38,18 @@ def damage(path: Path) -> str | None:
         return str(error)
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         return f"it is not a complete checkpoint ({str(error) or type(error).__name__})"
-    return f"its part {broken} is damaged" if broken else None
+    return f"its part {broken} is damaged" if broken else _unreadable(path)
+
+
+def _unreadable(path: Path) -> str | None:
+    """What torch's own reader, which is stricter about the list of parts than Python's, says of the file."""
+    import torch
+
+    try:
+        torch._C.PyTorchFileReader(str(path))
+    except RuntimeError as error:
+        return f"it is not a complete checkpoint ({_reason(error)})"
+    return None
 
 
 def load_checkpoint(path: str | os.PathLike[str], map_location: Any = "cpu", mmap: bool = False) -> dict:
