@@ -13,9 +13,8 @@ from groundup.config.compose import compose
 from groundup.config.quoting import inert
 from groundup.config.tree import Config, leaves
 from groundup.errors import UserError
-from groundup.jobs.launch import CHANGEABLE
 from groundup.runs.folder import RunFolder
-from groundup.runs.reference import last_checkpoint, was_saved
+from groundup.runs.reference import CHANGEABLE, last_checkpoint, was_saved
 
 
 def with_changes(

@@ -22,11 +22,11 @@ from groundup.jobs import gate, sweep
 from groundup.jobs.failure import report_failure
 from groundup.jobs.ranks import is_spawned_rank
 from groundup.jobs.sweep_plan import Plan
+from groundup.runs.reference import CHANGEABLE
 from groundup.system.secrets import mask_text
 from groundup.system.signals import Interrupted, ending_in_order
 from groundup.system.streams import visible
 
-CHANGEABLE = ("budget", "scheduler", "num_workers", "trainer")  # where a run goes on
 FULL_ERROR = "HYDRA_FULL_ERROR"
 FLAGS = {
     "--remove-failed": "remove_failed=true",

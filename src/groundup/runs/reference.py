@@ -24,6 +24,7 @@ RESUMABLE = (
     "evaluate",
     "pipeline",
 )  # stages that can go on where they stopped
+CHANGEABLE = ("budget", "scheduler", "num_workers", "trainer")  # what may be another where a training goes on
 CHECKPOINTS = (BEST, LAST, PREVIOUS)
 MEMBERS = "members.json"  # runs inside a run that answer together, with their weights
 CLASSIFIERS = (MEMBERS, "baseline.npz")  # what answers in a run without a network
