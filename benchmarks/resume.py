@@ -100,7 +100,7 @@ def kill_at(moment: str, command: list[str], run: Path, draw: random.Random) -> 
     pause = draw.uniform(0, {"first seconds": 3, "step": 0.5, "save": 0.004}[moment])
 
     def came() -> bool:
-        if moment == "save":
+        if moment == "save" and time.monotonic() < begun + 12:  # a save is short: it may be missed
             return any((run / "checkpoints").glob(".*.tmp"))
         return moment == "first seconds" or max(losses(run)["train/loss"], default=0) > before
 
