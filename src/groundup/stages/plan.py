@@ -13,7 +13,6 @@ from torch import Tensor
 from groundup.config.build import instantiate
 from groundup.config.tree import Config
 from groundup.data.text_data import UNLABELLED
-from groundup.models.heads import LanguageModelHead
 from groundup.stages.build import (
     build_data,
     build_optimization,
@@ -30,6 +29,7 @@ from groundup.system.hardware import memory_limit
 from groundup.tasks.base import Task
 from groundup.training.budget import measure_seconds_per_step
 from groundup.training.fit import count_processes
+from groundup.training.flops import flops_per_token
 from groundup.training.groups import parameter_groups
 
 TOKENS_PER_PARAMETER = 20  # of compute-optimal training (Hoffmann et al. 2022)
@@ -137,19 +137,8 @@ def plan(cfg: Config, overrides: tuple[str, ...]) -> Plan:
     micro_batches = cfg.trainer.accumulate_grad_batches * processes.world
     tokens = data.tokens_per_batch * micro_batches
     steps, said = count_steps(cfg, data, processes.world, mean_teacher(cfg))
-    flops = flops_of(shapes, counts) * tokens
+    flops = flops_per_token(shapes) * tokens
     return Plan(type(shapes.model).__name__, counts, tokens, flops, memory, processes.world, steps, said, seconds)
-
-
-def flops_of(task: Task, counts: dict[str, int]) -> float:
-    """Operations for a token, forward and backward: 6 for each number of a matrix that it meets.
-
-    Source: Kaplan et al. 2020. The products of queries and keys are left out; they are length / (6 x width) of the rest.
-    """
-    met = counts.get("matrix", 0) + counts.get("head", 0)
-    if any(isinstance(part, LanguageModelHead) and part.tied for part in task.modules()):
-        met += counts.get("embedding", 0)
-    return 6.0 * met
 
 
 def make_steps(cfg: Config, data: Any, memory: Memory) -> tuple[Memory, float]:

@@ -37,7 +37,7 @@ def parameter_groups(module: nn.Module, lr: float, weight_decay: float = 0.0, la
     Raises:
         UserError: no parameter is trainable. RuntimeError: a parameter is in no group or in two.
     """
-    kinds, splits = _kinds(module), _splits(module)
+    kinds, splits = kinds_of(module), _splits(module)
     levels, top = _levels(module)
     groups: dict[tuple, dict] = {}
     for name, parameter in module.named_parameters():  # a tied weight is named once
@@ -76,7 +76,7 @@ def table(groups: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def _kinds(module: nn.Module) -> dict[int, str]:
+def kinds_of(module: nn.Module) -> dict[int, str]:
     """id of a parameter -> kind. A weight with two owners takes the first of: embedding, head, matrix."""
     kinds: dict[int, str] = {}
     in_heads = {part for head in module.modules() if isinstance(head, Head) for part in head.modules()}

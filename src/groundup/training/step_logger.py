@@ -14,6 +14,8 @@ from torch import Tensor
 
 from groundup.metrics.estimate import Metric
 from groundup.ranges import Count
+from groundup.system.peaks import peak_flops
+from groundup.training.flops import flops_per_token
 from groundup.training.updates import Updates
 
 KINDS = {
@@ -26,13 +28,15 @@ FIGURES = (
     Metric("learning_rate", title="learning rate"),
     *(Metric(f"learning_rate/{kind}", title=words) for kind, words in KINDS.items()),
     Metric("tokens_per_second", title="tokens a second"),
+    Metric("tflops", title="TFLOP a second, forward and backward"),
+    Metric("mfu", title="share of the GPU's peak"),
     Metric("padding_share", title="share of padding"),
     Metric("grad_norm", title="norm of the gradient"),
     Metric("update_ratio", title="update / weight by level"),
     Metric("memory_gb", title="memory at its peak, GB"),
     Metric("tokens", title="tokens read"),
 )
-OF_MACHINE = ("train/tokens_per_second", "train/memory_gb")  # what no resume can repeat
+OF_MACHINE = ("train/tokens_per_second", "train/tflops", "train/mfu", "train/memory_gb")  # what no resume can repeat
 SUMS = ("loss", "count", "real", "positions")
 
 
@@ -41,7 +45,10 @@ class StepLogger(Callback):
     tokens seen so far.
 
     ``train/loss`` is the mean over all tokens scored since the last row, on all ranks. ``train/tokens_per_second``
-    counts real tokens (no padding) and leaves out the time of validations. ``self.log`` is not used: it costs 0.3 ms a
+    counts real tokens (no padding) and leaves out the time of validations. ``train/tflops`` are the operations that these
+    tokens need (``flops.py``), of all ranks together, and ``train/mfu`` their share of what GPUs of a known kind can do
+    (``system/peaks.py``; Chowdhery et al. 2022). An encoder-decoder has neither: its two halves read different tokens.
+    ``self.log`` is not used: it costs 0.3 ms a
     metric and step. The partial sums are part of the checkpoint, so a resumed run logs the same rows (speed aside).
 
     Args:
@@ -58,6 +65,8 @@ class StepLogger(Callback):
         self._positions = 0
         self._seconds, self._mark = 0.0, 0.0
         self._rates: dict[str, float] = {}
+        self._flops = 0.0  # of a token
+        self._peak: float | None = None  # of all devices in a second, where that is known
         self._moved: Updates | None = None
         self._task: Any = None
         self._trainer: Trainer | None = None
@@ -71,6 +80,7 @@ class StepLogger(Callback):
         self._mark = self.clock()
         self._seconds = 0.0
         self._moved = Updates(pl_module) if self.updates else None
+        self._flops, self._peak = flops_per_token(pl_module), peak_of(trainer, pl_module.device)
         self._carried = self._loaded["real"] if self._loaded is not None else 0.0
         if self._loaded is not None and trainer.is_global_zero:  # the sums are of all ranks: one of them carries on
             self._real, self._positions = int(self._loaded["real"]), int(self._loaded["positions"])
@@ -96,14 +106,19 @@ class StepLogger(Callback):
         self._seconds += self.clock() - self._mark
         seconds = max(self._seconds, 1e-9)
         self.tokens += int(sums["real"])
+        speed = (sums["real"] - self._carried) / seconds
         row = {
             "train/loss": sums["loss"] / max(sums["count"], 1e-9),
             **self._rates,
-            "train/tokens_per_second": (sums["real"] - self._carried) / seconds,
+            "train/tokens_per_second": speed,
             "train/padding_share": 1 - sums["real"] / max(sums["positions"], 1),
             "train/memory_gb": peak_memory(self._task.device) / 1e9,
             "tokens": self.tokens,
         }
+        if "decoder_input_ids" not in batch:
+            row["train/tflops"] = self._flops * speed / 1e12
+            if self._peak is not None:
+                row["train/mfu"] = self._flops * speed / self._peak
         if self._moved is not None:
             row |= {f"train/update_ratio/{level}": ratio for level, ratio in self._moved.ratios().items()}
         if self._task.grad_norm is not None:
@@ -151,6 +166,15 @@ def peak_memory(device: torch.device) -> int:
         return 0
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
+
+
+def peak_of(trainer: Trainer, device: torch.device) -> float | None:
+    """FLOP/s of all devices of a training; None on a CPU, and where the kind of GPU is not known."""
+    if torch.device(device).type != "cuda":
+        return None
+    tf32 = torch.get_float32_matmul_precision() != "highest"
+    peak = peak_flops(torch.cuda.get_device_name(device), str(trainer.precision), tf32)
+    return None if peak is None else peak * trainer.world_size
 
 
 def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
