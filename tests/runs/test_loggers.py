@@ -346,14 +346,15 @@ def test_sync_uploads_what_was_logged_offline_once(described, monkeypatch, capsy
     sent = []
 
     def upload(command, **more):  # in the place of wandb's own command, which would need a server
-        sent.append((command[1:6], more["cwd"]))
+        sent.append(command[1:6])
+        assert not list(Path(more["cwd"]).iterdir())  # a folder of its own: W&B reads settings there, and leaves a log
         (file,) = folder.glob("*.wandb")
         file.with_name(file.name + ".synced").touch()
         return SimpleNamespace(returncode=0)
 
     monkeypatch.setattr(sync.subprocess, "run", upload)
     assert cli.run(words) == 0 and "1 of 1 uploaded" in capsys.readouterr().out
-    assert sent == [(["-m", "wandb", "sync", "--yes", str(folder)], Path(sync.__file__).parent)]
+    assert sent == [["-m", "wandb", "sync", "--yes", str(folder)]]
     assert cli.run(words) == 0 and "nothing to upload" in capsys.readouterr().out
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from groundup.config.tree import Config
@@ -30,8 +31,9 @@ def run(cfg: Config, job: Job) -> None:
         raise UserError(f"{len(folders)} to upload, and there is no API key. Try wandb login, or WANDB_API_KEY in .env")
     words = ["--dry-run"] if cfg.dry_run else ["--yes"]
     command = [sys.executable, "-m", "wandb", "sync", *words, *(str(folder.absolute()) for folder in folders)]
-    # Not from the current folder: W&B obeys a wandb/settings there, which may be a stranger's.
-    done = subprocess.run(command, cwd=Path(__file__).parent, stdin=subprocess.DEVNULL)
+    # Not from the current folder: W&B obeys a wandb/settings there, which may be a stranger's, and leaves a log behind.
+    with tempfile.TemporaryDirectory() as elsewhere:
+        done = subprocess.run(command, cwd=elsewhere, stdin=subprocess.DEVNULL)
     left = 0 if cfg.dry_run else len(waiting(logs))
     print(f"{len(folders) - left} of {len(folders)} uploaded" if not cfg.dry_run else f"{len(folders)} to upload")
     if done.returncode or left:
