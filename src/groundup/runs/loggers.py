@@ -19,7 +19,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from groundup.errors import UserError
 from groundup.metrics.sections import Curves, Matrix, Scatter, Table
-from groundup.runs.about import choices_of, facts_of, name_of
+from groundup.runs.about import all_choices, facts_of, judged, name_of
 from groundup.runs.checkpoints import BEST
 from groundup.runs.csv_logger import CsvLogger
 from groundup.runs.folder import RunFolder
@@ -54,6 +54,11 @@ class TensorBoard:
             return TensorBoardLogger(save_dir=str(run.path), name="", version="tensorboard")
         except ModuleNotFoundError:
             raise UserError("logger=tensorboard needs TensorBoard. Run: pip install tensorboard") from None
+
+
+def was_logged(run: RunFolder) -> bool:
+    """Whether W&B knows the run, here or on its server."""
+    return _saved_id(run) is not None
 
 
 def close_loggers(loggers: list[Logger], exit_code: int = 0) -> None:
@@ -117,7 +122,7 @@ class Wandb:
         status = run.status()
         stage = status.get("stage")
         named = [stage] if isinstance(stage, str) else []
-        tags = dict.fromkeys([*self.tags, *named, *choices_of(status).values()])
+        tags = dict.fromkeys([*self.tags, *named, *all_choices(run).values()])
         about = {
             **asdict(self),
             "name": self.name or name_of(run),
@@ -148,7 +153,12 @@ def _start(wandb, run: RunFolder, mode: str, about: dict, checkpoints: bool) -> 
     # W&B obeys a wandb/settings in the current folder, which may be a stranger's run: another server, say.
     with contextlib.chdir(Path(__file__).parent):
         wandb.setup()
-    config = {**run.read_config(), **facts_of(run)}
+    parents = _parents(run)
+    config = {
+        **run.read_config(),
+        **facts_of(run),
+        "began_with_id": [known for one in parents if (known := _saved_id(one))],
+    }
     experiment = wandb.init(
         dir=str(run.path), id=_run_id(run), resume="allow", config=config, settings=settings, **about
     )
@@ -157,7 +167,7 @@ def _start(wandb, run: RunFolder, mode: str, about: dict, checkpoints: bool) -> 
     experiment.define_metric("tokens")  # the other x axis: runs with batches of unequal size compare by it
     logger = _Logger(run=run, experiment=experiment, checkpoints=checkpoints)
     if mode == "online":
-        logger.attempt(lambda: _use_parents(config.get("began_with"), experiment))
+        logger.attempt(lambda: _use_parents(parents, experiment))
     return logger
 
 
@@ -256,10 +266,18 @@ def _log_checkpoint(run: RunFolder, experiment) -> None:
     experiment.log_artifact(artifact, aliases=["best"])
 
 
-def _use_parents(began_with: object, experiment) -> None:
+def _parents(run: RunFolder) -> list[RunFolder]:
+    """The runs that this one began with, or judges."""
+    if model := judged(run):
+        return [model]
+    named = run.read_config().get("init_from")
+    paths = named.values() if isinstance(named, Mapping) else [named]
+    return [RunFolder(path) for path in paths if isinstance(path, str)]
+
+
+def _use_parents(parents: Sequence[RunFolder], experiment) -> None:
     """Says online which runs' artifacts this one began with, of those that were kept as such."""
-    folders = began_with.values() if isinstance(began_with, Mapping) else [began_with]
-    for folder in [RunFolder(path) for path in folders if isinstance(path, str)]:
+    for folder in parents:
         if known := _saved_id(folder):
             try:
                 experiment.use_artifact(f"{_artifact_name(known)}:best")

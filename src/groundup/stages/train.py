@@ -38,6 +38,7 @@ from groundup.stages.build import (
 )
 from groundup.stages.evaluation import NetworkScorer, compare_with_baselines, limit_of, print_results, write_results
 from groundup.stages.inheritance import adopt_weights, inherit, inherited_tokenizers, open_parents
+from groundup.stages.logged import wanted_loggers
 from groundup.stages.self_training import check_self_training, mean_teacher
 from groundup.stages.stored import check_stored
 from groundup.stages.teacher import check_student, distillation
@@ -159,16 +160,6 @@ def describe(cfg: Config, folder: RunFolder, data: TextData, task: Task) -> None
     log.info(
         "model: %s, %s parameters%s; task: %s", type(task.model).__name__, f"{parameters:,}", share, type(task).__name__
     )
-
-
-def wanted_loggers(cfg: Config, job: Job) -> dict:
-    """Loggers by name, as functions of the run folder; the runs of a sweep share its group in W&B."""
-    wanted = {}
-    chosen = {name: node for name, node in (cfg.logger or {}).items() if node}  # logger.wandb=null: none
-    for name, node in chosen.items():
-        grouped = {"group": job.group} if name == "wandb" and job.group and node.get("group") is None else {}
-        wanted[name] = instantiate(node, f"logger.{name}", **grouped)
-    return wanted
 
 
 def run_training(
