@@ -423,6 +423,8 @@ def test_tokens_of_before_a_resume_do_not_count_as_speed() -> None:
         grad_norm=None,
         count_tokens=lambda batch: 10,
         count_positions=lambda batch: 20,
+        modules=lambda: iter(()),
+        parameters=lambda: iter(()),
     )
     task.reset_statistics = partial(ToyTask.reset_statistics, task)
     logger.setup(trainer, task, "fit")
