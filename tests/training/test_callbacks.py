@@ -429,6 +429,6 @@ def test_tokens_of_before_a_resume_do_not_count_as_speed() -> None:
     task.reset_statistics = partial(ToyTask.reset_statistics, task)
     logger.setup(trainer, task, "fit")
     logger.on_train_start(trainer, task)
-    logger.on_train_batch_end(trainer, task, None, None, 0)
+    logger.on_train_batch_end(trainer, task, None, {}, 0)
     assert logger.latest["train/tokens_per_second"] == 10 / 2
     assert logger.latest["tokens"] == 150 and logger.latest["train/padding_share"] == 1 - 100 / 120
