@@ -316,18 +316,22 @@ def test_a_checkpoint_is_kept_as_an_artifact_when_asked_for(described, monkeypat
 
 
 def test_a_run_that_begins_with_another_says_so_online(described, run, monkeypatch):
-    from groundup.runs.loggers import _use_parents
+    from groundup.runs.loggers import _parents, _use_parents
 
     parent = RunFolder(run.path.parent / "parent")
     parent.path.mkdir()
+    parent.write_config({"seed": 1})
     (parent.path / "wandb_id").write_text("p4rent")
-    used = []
-    _use_parents(str(parent.path), SimpleNamespace(use_artifact=used.append))
-    _use_parents({"encoder": str(parent.path), "decoder": None}, SimpleNamespace(use_artifact=used.append))
-    assert used == ["run-p4rent:best"] * 2
+    used: list[str] = []
+    begun = [{"init_from": str(parent.path)}, {"init_from": {"encoder": str(parent.path), "decoder": None}}]
+    begun += [{"run": str(parent.path)}, {"run": str(parent.checkpoints / "best.ckpt")}]  # evaluations
+    for config in begun:
+        run.write_config(config)
+        _use_parents(_parents(run), SimpleNamespace(use_artifact=used.append))
+    assert used == ["run-p4rent:best"] * len(begun)
     (parent.path / "wandb_id").write_text("../../elsewhere")
-    _use_parents(str(parent.path), SimpleNamespace(use_artifact=used.append))
-    assert len(used) == 2 and (parent.path / "wandb_id").read_text() == "../../elsewhere"
+    _use_parents(_parents(run), SimpleNamespace(use_artifact=used.append))
+    assert len(used) == len(begun) and (parent.path / "wandb_id").read_text() == "../../elsewhere"
 
 
 def test_sync_uploads_what_was_logged_offline_once(described, monkeypatch, capsys):
