@@ -18,7 +18,7 @@ FLOORS = (
     ("errors", "ranges"),
     ("system",),
     ("config", "models", "text"),
-    ("data", "decoding", "metrics"),
+    ("data", "decoding", "exchange", "metrics"),
     ("baselines", "runs"),
     ("tasks",),
     ("training",),

@@ -43,7 +43,7 @@ def test_a_tied_head_adds_no_parameters_unless_widths_differ():
     head = LanguageModelHead(narrow)
     assert [p.shape for p in head.parameters()] == [(6, 16)]
     assert head(torch.randn(2, 3, 16)).shape == (2, 3, 20)
-    assert len(list(LanguageModelHead(decoder, transform=True).parameters())) == 2
+    assert len(list(LanguageModelHead(decoder, transform="rms").parameters())) == 2
 
 
 def test_a_tied_head_trains_the_embedding():

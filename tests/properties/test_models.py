@@ -37,7 +37,7 @@ def test_loss_at_init_is_that_of_a_uniform_guess(name):
     for head in (
         LanguageModelHead(model),
         LanguageModelHead(model, tied=False),
-        LanguageModelHead(model, transform=True),
+        LanguageModelHead(model, transform="rms"),
     ):
         loss = F.cross_entropy(head(read(model, ids)).flatten(0, 1), random_ids(64, T, seed=2).flatten())
         assert abs(loss - math.log(V)) < 0.15

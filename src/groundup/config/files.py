@@ -27,6 +27,7 @@ STAGES: dict[str, tuple[str, str]] = {
     "compare": ("groundup.stages.compare", "runs side by side, with paired tests: compare RUN RUN"),
     "export": ("groundup.stages.export", "a finished run for other programs: run=RUN format=onnx output=model.onnx"),
     "generate": ("groundup.stages.generate", "continue a prompt: run=RUN prompt=TEXT"),
+    "import": ("groundup.stages.importing", "weights that others trained, as a run: path=FOLDER"),
     "resume": ("groundup.jobs.resume", "go on with an interrupted run or sweep: run=RUN, sweep=DIR"),
     "rerun": ("groundup.jobs.rerun", "a finished run once more, and whether its figures are the same: run=RUN"),
     "promote": ("groundup.jobs.promote", "the best as an experiment: sweep=SWEEP name=NAME"),

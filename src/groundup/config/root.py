@@ -157,7 +157,10 @@ class Root(Strict):
     members: list[str] = []
     # Comparing runs.
     runs: list[str] | None = None
-    format: Literal["md", "latex", "csv", "html", "onnx"] = "md"
+    format: Literal["md", "latex", "csv", "html", "onnx", "hf"] = "md"
+    # In and out.
+    path: str | None = None
+    license: Annotated[str, Field(pattern=r"^[\w.-]{1,60}$")] | None = None
     # Planning a training.
     verb: Literal["pretrain", "finetune"] | None = None
     # Uploading.

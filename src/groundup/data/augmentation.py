@@ -73,6 +73,10 @@ class Words:
     """Where words begin in rows of token ids: at a blank or a mark, before and after a character like 海, at special tokens."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
+        if tokenizer.kind == "foreign":
+            raise UserError(
+                "words cannot be changed in what the tokenizer of an imported run made. Try augmentation=cut_off"
+            )
         every = range(tokenizer.vocab_size)
         if tokenizer.kind in ("word", "wordpiece"):  # blanks are no tokens
             self._opens = np.array([not token.startswith("##") for token in tokenizer.tokens(every)])

@@ -25,7 +25,7 @@ OUTPUTS = {"predict": (".jsonl", ".txt"), "export": (".onnx",), "compare": (".ht
 FORMATS = {  # of those that the key knows
     "compare": ("md", "latex", "csv", "html"),
     "report": ("html", "md", "latex", "csv"),
-    "export": ("onnx",),
+    "export": ("onnx", "hf"),
 }
 
 
@@ -125,7 +125,11 @@ def check_files(stage: str, plain: Mapping) -> None:
     source = Path(plain["input"]) if plain.get("input") else None
     if source is not None:
         check_input(source)
-    if plain.get("output"):
+    if stage == "import":
+        from groundup.stages.importing import look  # imports torch
+
+        look(Path(plain["path"]))
+    if plain.get("output") and plain.get("format") != "hf":  # a folder, which is looked at when it is written
         check_output(Path(plain["output"]), OUTPUTS.get(stage, (".jsonl",)), source)
 
 

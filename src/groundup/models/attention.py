@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from groundup.errors import ArgumentError
 from groundup.models.kernels import Mask, attention, attention_weights, masked_softmax
-from groundup.models.layers import Dropout, FusedLinear, RMSNorm
+from groundup.models.layers import Bias, Dropout, FusedLinear, RMSNorm
 from groundup.models.position import rotate
 
 Score = Literal["dot", "general", "additive"]
@@ -71,7 +71,8 @@ class SelfAttention(nn.Module):
     """Multi-head attention of a sequence to itself; ``kv_heads < heads`` shares keys and values (Ainslie et al. 2023).
 
     ``qk_norm`` normalises queries and keys head by head, which keeps the logits from growing (Henry et al. 2020).
-    ``dropout``: on what comes out. ``head_width``: features of a head, d; None: as many as all heads together have D.
+    ``dropout``: on what comes out; ``bias``: see ``layers.Bias``. ``head_width``: features of a head, d; None: as many as
+    all heads together have D.
     Shapes: x (B, T, D) -> (B, T, D). Source: Vaswani et al. 2017.
     """
 
@@ -83,13 +84,14 @@ class SelfAttention(nn.Module):
         qk_norm: bool = False,
         dropout: float = 0.0,
         head_width: int | None = None,
+        bias: Bias = "none",
     ):
         super().__init__()
         self.heads, self.kv_heads = heads, kv_heads or heads
         self.head_dim = split_heads(width, heads, self.kv_heads, head_width)
-        inner = heads * self.head_dim
-        self.qkv = FusedLinear(width, (inner, self.kv_heads * self.head_dim, self.kv_heads * self.head_dim))
-        self.out = nn.Linear(inner, width, bias=False)
+        inner, shared = heads * self.head_dim, self.kv_heads * self.head_dim
+        self.qkv = FusedLinear(width, (inner, shared, shared), bias != "none")
+        self.out = nn.Linear(inner, width, bias=bias == "all")
         # One gain for both: only the product of the two enters the logits.
         self.qk_norm = RMSNorm(self.head_dim) if qk_norm else None
         self.dropout = Dropout(dropout)

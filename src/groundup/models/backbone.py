@@ -29,6 +29,7 @@ class Backbone(nn.Module):
     embedding: nn.Embedding  # V rows of any width; a tied head multiplies by them
     blocks: Sequence[nn.Module]  # its layers, from the input to the output; FSDP spreads each by itself
     max_length: int | None = None  # the most tokens that it has positions for; None: no limit
+    norm_eps: float | None = None  # of its norms, for a head that has one; None: the norm's own
     reads_both_ways: bool = False  # whether the first hidden vector knows the whole text
     reads_characters: bool = False  # whether forward takes how words are spelled, too: ``characters`` (B, T, L)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,10 @@ from groundup.errors import ArgumentError
 from groundup.models.attention import make_mask
 from groundup.models.backbone import Backbone
 from groundup.models.kernels import masked_softmax
-from groundup.models.layers import RMSNorm, embedding_std
+from groundup.models.layers import RMSNorm, embedding_std, make_norm
 from groundup.ranges import Rate
+
+Transform = Literal["none", "rms", "bert"]
 
 
 class Head(nn.Module):
@@ -25,19 +27,22 @@ class LanguageModelHead(Head):
 
     ``tied``: the matrix is the backbone's embedding (Press and Wolf 2017); it is looked up there, not registered here,
     so there is one copy in every state_dict and the tie cannot break. Where the hidden width is not the embedding's, a
-    linear map lies between. ``transform``: a dense layer, GELU and a norm first, as BERT
-    has it for masked tokens.
+    linear map lies between. ``transform``: a dense layer, GELU and a norm first, as BERT has it for masked tokens: ``rms``
+    with our norm and no biases; ``bert`` with a LayerNorm and biases, also of the output, as in its weights.
     """
 
-    def __init__(self, backbone: Backbone, tied: bool = True, transform: bool = False):
+    def __init__(self, backbone: Backbone, tied: bool = True, transform: Transform = "none"):
         super().__init__()
         self.tied = tied
         width = backbone.embedding.embedding_dim if tied else backbone.width
         self.transform = None
-        if transform or width != backbone.width:
-            dense = nn.Linear(backbone.width, width, bias=False)
+        bert = transform == "bert"
+        self.bias = nn.Parameter(torch.zeros(backbone.vocab_size)) if bert else None
+        if transform != "none" or width != backbone.width:
+            dense = nn.Linear(backbone.width, width, bias=bert)
             nn.init.normal_(dense.weight, std=backbone.width**-0.5)
-            self.transform = nn.Sequential(dense, nn.GELU(), RMSNorm(width)) if transform else dense
+            norm = make_norm("layer", width, backbone.norm_eps) if bert else RMSNorm(width)
+            self.transform = dense if transform == "none" else nn.Sequential(dense, nn.GELU(), norm)
         if tied:
             self._tied_to: tuple[Backbone] = (backbone,)  # a tuple hides it from state_dict and parameters
         else:
@@ -53,7 +58,7 @@ class LanguageModelHead(Head):
         return hidden if self.transform is None else self.transform(hidden)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return F.linear(self.features(hidden), self.matrix)
+        return F.linear(self.features(hidden), self.matrix, self.bias)
 
 
 class ClassificationHead(Head):
@@ -70,14 +75,14 @@ class ClassificationHead(Head):
         return self.linear(self.dropout(hidden))
 
 
-PoolingKind = Literal["cls", "mean", "max", "last", "attention"]
+PoolingKind = Literal["cls", "mean", "max", "last", "attention", "pooler"]
 
 
 def pooling_for(kind: PoolingKind, model: Backbone) -> Pooling:
     """Raises ArgumentError for the first position of a model that has not read the whole text there."""
-    if kind == "cls" and not model.reads_both_ways:
+    if kind in ("cls", "pooler") and not model.reads_both_ways:
         raise ArgumentError(
-            f"pooling=cls takes the first position, and there a {type(model).__name__} has not seen the whole text",
+            f"pooling={kind} takes the first position, and there a {type(model).__name__} has not seen the whole text",
             "pooling=mean",
         )
     return Pooling(kind, model.width)
@@ -85,25 +90,31 @@ def pooling_for(kind: PoolingKind, model: Backbone) -> Pooling:
 
 class Pooling(nn.Module):
     """``cls``: first real token. ``last``: last real token. ``mean``, ``max``: over real tokens. ``attention``: a mean
-    with learned weights (Yang et al. 2016). A row without real tokens gives zeros, or its first token.
+    with learned weights (Yang et al. 2016). ``pooler``: a dense layer and tanh on top of ``cls``, as BERT
+    has it. A row without real tokens gives zeros, or its first token.
 
     Shapes: hidden (B, T, D), attention_mask (B, T) bool or None -> (B, D).
     """
 
     def __init__(self, kind: PoolingKind, width: int):
         super().__init__()
-        if kind not in ("cls", "mean", "max", "last", "attention"):
-            raise ValueError(f"pooling {kind!r}: choose cls, mean, max, last or attention")
+        if kind not in get_args(PoolingKind):
+            raise ValueError(f"pooling {kind!r}: choose {', '.join(get_args(PoolingKind))}")
         self.kind = kind
         self.score = nn.Linear(width, 1, bias=False) if kind == "attention" else None
+        self.dense = nn.Linear(width, width) if kind == "pooler" else None
+        if self.dense is not None:
+            nn.init.normal_(self.dense.weight, std=width**-0.5)
+            nn.init.zeros_(self.dense.bias)
 
     def forward(self, hidden: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         if attention_mask is None:
             attention_mask = torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
-        if self.kind in ("cls", "last"):
+        if self.kind in ("cls", "last", "pooler"):
             order = torch.arange(hidden.shape[1], device=hidden.device) + 1
             at = (attention_mask * (order if self.kind == "last" else order.flip(0))).argmax(-1)
-            return hidden[torch.arange(len(hidden), device=hidden.device), at]
+            chosen = hidden[torch.arange(len(hidden), device=hidden.device), at]
+            return chosen if self.dense is None else self.dense(chosen).tanh()
         real = attention_mask.unsqueeze(-1)
         if self.kind == "max":
             return hidden.masked_fill(~real, float("-inf")).amax(1).masked_fill(~real.any(1), 0.0)

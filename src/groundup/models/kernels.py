@@ -17,34 +17,34 @@ from torch.nn.functional import scaled_dot_product_attention
 # Root mean square norm
 
 EPS = 1e-6  # added to the mean square
-_EPS = torch.tensor(EPS)  # a number would be made into a tensor at every call
+_as_tensor = cache(torch.tensor)  # a number would be made into a tensor at every call
 
 
-def plain_rms_norm(x: Tensor, weight: Tensor) -> Tensor:
+def plain_rms_norm(x: Tensor, weight: Tensor, eps: float = EPS) -> Tensor:
     """``weight * x / sqrt(mean(x^2) + eps)`` over the last dimension: x (..., D), weight (D,) -> (..., D)."""
-    return weight * x * (x.square().mean(-1, keepdim=True) + EPS).rsqrt()
+    return weight * x * (x.square().mean(-1, keepdim=True) + eps).rsqrt()
 
 
-def rms_norm(x: Tensor, weight: Tensor) -> Tensor:
+def rms_norm(x: Tensor, weight: Tensor, eps: float = EPS) -> Tensor:
     """``plain_rms_norm``, on a CPU in half the kernels and with its gradient by hand: twice as fast in training."""
     if not x.is_cpu or torch.compiler.is_compiling():
-        return nn.functional.rms_norm(x, weight.shape, weight, EPS)
+        return nn.functional.rms_norm(x, weight.shape, weight, eps)
     if torch.is_grad_enabled():
-        return _ScaleByRms.apply(x, weight)
-    return _unit(x)[0].mul_(weight)
+        return _ScaleByRms.apply(x, weight, eps)
+    return _unit(x, eps)[0].mul_(weight)
 
 
-def _unit(x: Tensor) -> tuple[Tensor, Tensor]:
+def _unit(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """``x / rms(x)`` and ``1 / rms(x)``, in four kernels where PyTorch composes its RMSNorm from seven."""
     norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    inverse = torch.addcmul(_EPS, norm, norm, value=1 / x.shape[-1]).rsqrt_()
+    inverse = torch.addcmul(_as_tensor(eps), norm, norm, value=1 / x.shape[-1]).rsqrt_()
     return x * inverse, inverse
 
 
 class _ScaleByRms(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, weight):
-        unit, inverse = _unit(x)
+    def forward(ctx, x, weight, eps):
+        unit, inverse = _unit(x, eps)
         ctx.save_for_backward(unit, inverse, weight)
         return unit * weight
 
@@ -56,7 +56,7 @@ class _ScaleByRms(torch.autograd.Function):
         for_unit = gradient * weight
         # The part of the gradient along ``unit`` only changes the length, which the norm takes away again.
         along = torch.linalg.vecdot(for_unit, unit).unsqueeze(-1) / unit.shape[-1]
-        return torch.addcmul(for_unit, unit, along, value=-1).mul_(inverse), for_weight
+        return torch.addcmul(for_unit, unit, along, value=-1).mul_(inverse), for_weight, None
 
 
 # Attention

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from groundup.models.kernels import rms_norm
+from groundup.models.kernels import EPS, rms_norm
 from groundup.models.position import Rotary, SinusoidalPosition
 
 Norm = Literal["rms", "layer"]
-Activation = Literal["gelu", "relu2", "swiglu"]
+Activation = Literal["gelu", "gelu_tanh", "relu2", "swiglu"]
+Bias = Literal["none", "qkv", "all"]  # which linear maps of a block add a vector: none, queries, keys and values, all
 RESIDUAL = ("attention.out", "feed_forward.down", "cross_attention.out")  # names of the last matrix of a branch
 
 
@@ -40,47 +41,52 @@ class RMSNorm(nn.Module):
     Shapes: x (..., D) -> (..., D).
     """
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, eps: float = EPS):
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
+        self.weight, self.eps = nn.Parameter(torch.ones(width)), eps
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight
-        return rms_norm(x if x.dtype == weight.dtype else x.to(weight.dtype), weight)
+        return rms_norm(x if x.dtype == weight.dtype else x.to(weight.dtype), weight, self.eps)
 
 
-def make_norm(kind: Norm, width: int) -> nn.Module:
-    """The layer behind a word: ``rms`` or ``layer`` (Ba et al. 2016)."""
+def make_norm(kind: Norm, width: int, eps: float | None = None) -> nn.Module:
+    """The layer behind a word: ``rms`` or ``layer`` (Ba et al. 2016). ``eps``: None: 1e-6 for rms, 1e-5 for layer."""
     if kind == "rms":
-        return RMSNorm(width)
+        return RMSNorm(width, EPS if eps is None else eps)
     if kind == "layer":
-        return nn.LayerNorm(width)
+        return nn.LayerNorm(width, 1e-5 if eps is None else eps)
     raise ValueError(f"norm {kind!r}: choose rms or layer")
 
 
 class FeedForward(nn.Module):
     """Two matrices with a non-linearity between them; dropout on what comes out.
 
-    ``gelu`` (Hendrycks and Gimpel 2016), ``relu2`` = relu squared (So et al. 2021), ``swiglu`` = silu(gate) * up
-    (Shazeer 2020), whose default inner width is 8/3 of ``width`` instead of 4 so that all three cost the same.
+    ``gelu`` (Hendrycks and Gimpel 2016), ``gelu_tanh``, its approximation in GPT-2, ``relu2`` = relu squared
+    (So et al. 2021), ``swiglu`` = silu(gate) * up
+    (Shazeer 2020), whose default inner width is 8/3 of ``width`` instead of 4 so that all cost the same.
     Shapes: x (..., D) -> (..., D).
     """
 
-    def __init__(self, width: int, kind: Activation, inner: int | None = None, dropout: float = 0.0):
+    def __init__(
+        self, width: int, kind: Activation, inner: int | None = None, dropout: float = 0.0, bias: bool = False
+    ):
         super().__init__()
-        if kind not in ("gelu", "relu2", "swiglu"):
-            raise ValueError(f"feed_forward {kind!r}: choose gelu, relu2 or swiglu")
+        if kind not in get_args(Activation):
+            raise ValueError(f"feed_forward {kind!r}: choose {', '.join(get_args(Activation))}")
         self.kind = kind
         gated = kind == "swiglu"
         inner = inner or (-(-8 * width // 24) * 8 if gated else 4 * width)
-        self.up = FusedLinear(width, (inner, inner) if gated else (inner,))
-        self.down = nn.Linear(inner, width, bias=False)
+        self.up = FusedLinear(width, (inner, inner) if gated else (inner,), bias)
+        self.down = nn.Linear(inner, width, bias=bias)
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.up(x)
         if self.kind == "gelu":
             x = F.gelu(x)
+        elif self.kind == "gelu_tanh":
+            x = F.gelu(x, approximate="tanh")
         elif self.kind == "relu2":
             x = x.relu().square()
         else:
@@ -137,6 +143,8 @@ def initialize(model: nn.Module, residuals: int, zero: bool) -> None:
             if name.endswith(RESIDUAL):
                 std *= 0.0 if zero else residuals**-0.5
             nn.init.normal_(module.weight, std=std)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
         elif isinstance(module, (RMSNorm, nn.LayerNorm)):
             nn.init.ones_(module.weight)
         elif isinstance(module, (Rotary, SinusoidalPosition)) or not list(module.parameters(recurse=False)):

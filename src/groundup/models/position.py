@@ -39,13 +39,13 @@ class Rotary(nn.Module):
     cos: Tensor
     sin: Tensor
 
-    def __init__(self, head_dim: int, max_length: int):
+    def __init__(self, head_dim: int, max_length: int, base: float = 10_000.0):
         super().__init__()
         if head_dim % 2:
             raise ArgumentError(
                 f"position=rope turns features in pairs, but a head has {head_dim}. Make width / heads even"
             )
-        angle = angles(max_length, head_dim)
+        angle = angles(max_length, head_dim, base)
         cos, sin = torch.cat((angle.cos(), angle.cos()), -1), torch.cat((-angle.sin(), angle.sin()), -1)
         self.register_buffer("cos", cos.float().unsqueeze(-2), persistent=False)
         self.register_buffer("sin", sin.float().unsqueeze(-2), persistent=False)
@@ -65,6 +65,23 @@ class LearnedPosition(nn.Embedding):
 
     def forward(self, x: Tensor, position_ids: Tensor | None, start: int) -> Tensor:
         return x + _look_up(self.weight, position_ids, start, x.shape[1])
+
+
+class Segments(nn.Embedding):
+    """A vector for tokens of the first text of a pair, and one for those of the second. Source: Devlin et al. 2019.
+
+    A pair is a row with the token ``separator`` twice, behind each of its texts; other rows are first texts.
+    Shapes: ids (B, T) -> (B, T, D).
+    """
+
+    def __init__(self, separator: int, width: int):
+        super().__init__(2, width)
+        self.separator = separator
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        ends = input_ids == self.separator
+        before = ends.cumsum(-1) - ends.long()  # separators in front of each token
+        return super().forward(((ends.sum(-1, keepdim=True) == 2) & (before == 1)).long())
 
 
 class SinusoidalPosition(nn.Module):

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from groundup.errors import ArgumentError
@@ -15,9 +16,23 @@ from groundup.models.backbone import Backbone, DecoderBackbone, EncoderBackbone
 from groundup.models.cache import KeyValueCache, Memory
 from groundup.models.characters import CharacterFeatures, Characters
 from groundup.models.kernels import Mask
-from groundup.models.layers import Activation, Dropout, FeedForward, Norm, embedding_std, initialize, make_norm, plus
-from groundup.models.position import LearnedPosition, Position, Rotary, SinusoidalPosition, alibi_slopes
+from groundup.models.layers import (
+    Activation,
+    Bias,
+    Dropout,
+    FeedForward,
+    Norm,
+    embedding_std,
+    initialize,
+    make_norm,
+    plus,
+)
+from groundup.models.position import LearnedPosition, Position, Rotary, Segments, SinusoidalPosition, alibi_slopes
 from groundup.ranges import Count, Rate
+
+Epsilon = Annotated[float, Field(gt=0, le=0.1)]
+Theta = Annotated[float, Field(gt=1)]
+Id = Annotated[int, Field(ge=0)]
 
 
 class Block(nn.Module):
@@ -25,7 +40,8 @@ class Block(nn.Module):
 
     With ``cross_attention``, one more branch between the two looks at a memory: its keys, values and mask.
     ``kv_heads``: heads of keys and values; None: as many as ``heads``. ``qk_norm``, ``head_width``: see ``SelfAttention``.
-    ``feed_forward_width``: None: 4 x width (swiglu: 8/3). ``dropout``: on each branch, never inside attention.
+    ``feed_forward_width``: None: 4 x width (swiglu: 8/3). ``bias``: which of its linear maps add a vector; those of a
+    cross-attention do not. ``dropout``: on each branch, never inside attention.
     Shapes: x (B, T, D) -> (B, T, D). Source: Xiong et al. 2020.
     """
 
@@ -36,21 +52,23 @@ class Block(nn.Module):
         norm: Norm,
         dropout: float,
         cross_attention: bool,
+        norm_eps: float | None = None,
         *,
         kv_heads: Count | None = None,
         head_width: Count | None = None,
         qk_norm: bool = True,
         feed_forward: Activation = "relu2",
         feed_forward_width: Count | None = None,
+        bias: Bias = "none",
     ):
         super().__init__()
-        self.attention_norm = make_norm(norm, width)
-        self.attention = SelfAttention(width, heads, kv_heads, qk_norm, dropout, head_width)
+        self.attention_norm = make_norm(norm, width, norm_eps)
+        self.attention = SelfAttention(width, heads, kv_heads, qk_norm, dropout, head_width, bias)
         if cross_attention:
-            self.cross_attention_norm = make_norm(norm, width)
+            self.cross_attention_norm = make_norm(norm, width, norm_eps)
             self.cross_attention = CrossAttention(width, heads, kv_heads, dropout, head_width)
-        self.feed_forward_norm = make_norm(norm, width)
-        self.feed_forward = FeedForward(width, feed_forward, feed_forward_width, dropout)
+        self.feed_forward_norm = make_norm(norm, width, norm_eps)
+        self.feed_forward = FeedForward(width, feed_forward, feed_forward_width, dropout, bias == "all")
 
     def forward(self, x: Tensor, mask: Mask, rotary=None, cache=None, memory=None) -> Tensor:
         x = x + self.attention(self.attention_norm(x), mask, rotary, cache)
@@ -74,7 +92,10 @@ class Transformer(Backbone):
 
     ``norm_order``: ``pre`` for ``Block``, ``post`` for ``PostNormBlock``; ``block``: the options of a block.
     ``max_length``: positions in the tables, no limit for ``alibi`` and ``none``. ``dropout``: on the embeddings and in
-    the blocks. ``zero_init``: every branch starts at zero, so a fresh model is its embeddings. ``characters``, of an
+    the blocks. ``norm_eps``: None: as ``make_norm``. ``embedding_norm``: whether a norm follows the embeddings.
+    ``rope_theta``: the base of the angles of ``rope``. ``separator``, of an encoder: the token behind each text of a pair,
+    of which the second then gets a vector of its own (see ``Segments``). ``zero_init``: every branch starts at zero,
+    so a fresh model is its embeddings. ``characters``, of an
     encoder: what each word is made of, read by a network of its own; its vector is added to the embedding.
 
     Raises ArgumentError for numbers that do not fit together.
@@ -90,7 +111,11 @@ class Transformer(Backbone):
         heads: Count = 4,
         norm: Norm = "rms",
         norm_order: Literal["pre", "post"] = "pre",
+        norm_eps: Epsilon | None = None,
+        embedding_norm: bool = True,
         position: Position = "rope",
+        rope_theta: Theta = 10_000.0,
+        separator: Id | None = None,
         max_length: Count = 1024,
         zero_init: bool = True,
         dropout: Rate = 0.1,
@@ -102,13 +127,15 @@ class Transformer(Backbone):
         super().__init__()
         if characters is not None and self.kind != "encoder":
             raise ArgumentError("the spelling of words is read by encoders. Leave characters out")
+        if separator is not None and self.kind != "encoder":
+            raise ArgumentError("the two texts of a pair are told apart by encoders", "separator=null")
         if cross_attention and self.kind == "encoder":
             raise ArgumentError("cross_attention is a decoder's look at an encoder; an encoder has none. Leave it out")
         self.vocab_size, self.width, self.cross_attention = vocab_size, width, cross_attention
         self.embedding = nn.Embedding(vocab_size, width)
         self.rotary: Rotary | None = None
         if position == "rope":
-            self.rotary = Rotary(split_heads(width, heads, head_width=head_width), max_length)
+            self.rotary = Rotary(split_heads(width, heads, head_width=head_width), max_length, rope_theta)
         self.position: nn.Module | None = None
         if position == "learned":
             self.position = LearnedPosition(max_length, width)
@@ -117,20 +144,23 @@ class Transformer(Backbone):
         self.max_length = max_length if self.rotary is not None or self.position is not None else None
         self.register_buffer("slopes", alibi_slopes(heads) if position == "alibi" else None, persistent=False)
         # Brings the small embeddings to unit size, so that their own size is free to suit the tied head.
-        self.embedding_norm = make_norm(norm, width)
+        self.embedding_norm = make_norm(norm, width, norm_eps) if embedding_norm else nn.Identity()
+        self.segments = None if separator is None else Segments(separator, width)
+        self.norm_eps = norm_eps
         self.dropout = Dropout(dropout)
         kind = Block if norm_order == "pre" else PostNormBlock
         self.blocks: Any = nn.ModuleList(
-            kind(width, heads, norm, dropout, cross_attention, head_width=head_width, **block) for _ in range(layers)
+            kind(width, heads, norm, dropout, cross_attention, norm_eps, head_width=head_width, **block)
+            for _ in range(layers)
         )
-        self.final_norm = make_norm(norm, width) if norm_order == "pre" else nn.Identity()
+        self.final_norm = make_norm(norm, width, norm_eps) if norm_order == "pre" else nn.Identity()
         initialize(self, residuals=layers * (3 if cross_attention else 2), zero=zero_init)
         self.reads_characters = characters is not None
         self.characters = CharacterFeatures(characters, width, embedding_std(width)) if characters else None
 
     def levels(self) -> list[list[nn.Module]]:
         embedding, *blocks = super().levels()
-        beside = [part for part in (self.position, self.characters) if part is not None]
+        beside = [part for part in (self.position, self.segments, self.characters) if part is not None]
         return [[*embedding, *beside, self.embedding_norm], *blocks]
 
     def embed(self, input_ids: Tensor, position_ids: Tensor | None, start: int, *added: Tensor | None):
@@ -158,7 +188,8 @@ class TransformerEncoder(Transformer, EncoderBackbone):
     ) -> Tensor:
         T = input_ids.shape[1]
         spelling = None if self.characters is None else self.characters(input_ids, characters)
-        x, rotary = self.embed(input_ids, position_ids, 0, spelling, features)
+        segments = None if self.segments is None else self.segments(input_ids)
+        x, rotary = self.embed(input_ids, position_ids, 0, spelling, features, segments)
         mask = make_mask(T, T, False, attention_mask, document_ids, self.slopes, input_ids.device)
         for block in self.blocks:
             x = block(x, mask, rotary)

@@ -57,17 +57,13 @@ def check_stored(
     for key, number in _numbers(cfg.model, "model"):
         if number > max(total, SPARE_NUMBER):
             raise UserError(f"{path} holds {total:,} numbers, but config.yaml beside it says {key}={number}. {_ADVICE}")
-    try:
-        with _no_more_than(total, len(theirs)), torch.device("meta"):
-            ours = {
-                name: value
-                for name, value in build_task(cfg, facts, target or tokenizer).state_dict().items()
-                if value.dim()
-            }
-    except _TooLargeError as large:
-        raise UserError(
-            f"{path} holds {total:,} numbers, but config.yaml beside it asks for {large}. {_ADVICE}"
-        ) from None
+    said = f"{path} holds {total:,} numbers, but config.yaml beside it"
+    with no_more_than(total, len(theirs), said), torch.device("meta"):
+        ours = {
+            name: value
+            for name, value in build_task(cfg, facts, target or tokenizer).state_dict().items()
+            if value.dim()
+        }
     for name in sorted(ours.keys() | theirs.keys()):
         one, other = (tuple(side[name].shape) if name in side else "nothing" for side in (ours, theirs))
         if one != other:
@@ -118,8 +114,11 @@ def _numbers(value: object, key: str) -> Iterator[tuple[str, int]]:
 
 
 @contextmanager
-def _no_more_than(numbers: int, tensors: int) -> Iterator[None]:
-    """While the block runs, modules may register ``numbers`` parameters in ``tensors`` tensors, and little else."""
+def no_more_than(numbers: int, tensors: int, said: str) -> Iterator[None]:
+    """While the block runs, modules may register ``numbers`` parameters in ``tensors`` tensors, and little else.
+
+    Raises UserError that begins with ``said``.
+    """
     seen: set[int] = set()
     made = {"parameters": 0, "bytes of tables": 0, "modules": 0}
     limits = {
@@ -149,6 +148,8 @@ def _no_more_than(numbers: int, tensors: int) -> Iterator[None]:
     )
     try:
         yield
+    except _TooLargeError as large:
+        raise UserError(f"{said} asks for {large}. {_ADVICE}") from None
     finally:
         for handle in handles:
             handle.remove()

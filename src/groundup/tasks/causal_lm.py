@@ -11,14 +11,16 @@ from torch import Tensor
 
 from groundup.baselines.language import KneserNey
 from groundup.data.collate import IGNORE, CausalCollator
+from groundup.data.facts import Facts
 from groundup.data.loading import Collate
 from groundup.decoding.decoding import Decoding
 from groundup.decoding.generate import spelled, stream
 from groundup.decoding.sampling import Sampler
 from groundup.errors import UserError
-from groundup.models.backbone import DecoderBackbone
-from groundup.tasks.base import Loss, Read
+from groundup.models.backbone import Backbone, DecoderBackbone
+from groundup.tasks.base import Loss, Optimize, Read
 from groundup.tasks.language_model import LanguageModel
+from groundup.text.tokenizer import Tokenizer
 
 
 class CausalLM(LanguageModel):
@@ -32,6 +34,16 @@ class CausalLM(LanguageModel):
     writes = "continuation"
     answers = ("loss", "perplexity", "tokens")
     scored_at = 1
+
+    def __init__(
+        self,
+        model: Backbone,
+        facts: Facts,
+        tokenizer: Tokenizer,
+        tied: bool = True,
+        optimize: Optimize | None = None,
+    ) -> None:
+        super().__init__(model, facts, tokenizer, tied, optimize)
 
     def collator(self) -> Collate:
         return CausalCollator(self.facts)
@@ -66,8 +78,9 @@ class CausalLM(LanguageModel):
     def continuation(self, prompt: str, sampler: Sampler, seed: int) -> Iterator[str]:
         """What comes after ``prompt``, in pieces: a piece ends where no later token can change it."""
         tokenizer = self.tokenizer
-        start = [self.facts.eos_id, *tokenizer.encode(prompt)]  # training saw each document begin after <eos>
-        read = len(tokenizer.decode(start[1:]))
+        begin = tokenizer.begin  # what stands before every document
+        start = [*begin, *tokenizer.encode(prompt)] or [self.facts.eos_id]
+        read = len(tokenizer.decode(start))
         tokens = stream(
             self.model,
             self.head,
@@ -78,10 +91,11 @@ class CausalLM(LanguageModel):
             forbidden_ids=self.unwritten,
             seed=seed,
         )
-        yield from spelled(tokens, lambda written: tokenizer.decode([*start[1:], *written])[read:], [])
+        yield from spelled(tokens, lambda written: tokenizer.decode([*start, *written])[read:], [])
 
     @property
     def unwritten(self) -> tuple[int, ...]:
         """Special tokens, which a text never holds."""
         facts = self.facts
-        return (facts.pad_id, facts.unk_id, facts.bos_id, facts.sep_id, facts.mask_id, facts.cls_id)
+        special = (facts.pad_id, facts.unk_id, facts.bos_id, facts.sep_id, facts.mask_id, facts.cls_id)
+        return tuple(number for number in special if number != facts.eos_id)  # one of others' may be all of them

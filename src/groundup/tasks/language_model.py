@@ -18,7 +18,7 @@ from groundup.data.passages import Passages
 from groundup.metrics.estimate import Estimate, Metric
 from groundup.metrics.language import LANGUAGE, PER_TOKEN, judge_passages, language_metrics
 from groundup.models.backbone import Backbone
-from groundup.models.heads import LanguageModelHead
+from groundup.models.heads import LanguageModelHead, Transform
 from groundup.tasks.base import Loss, Optimize, Task
 from groundup.tasks.evaluation import Split
 from groundup.text.tokenizer import Tokenizer
@@ -35,7 +35,6 @@ class LanguageModel(Task):
     """
 
     examples = PackedText
-    transform: ClassVar[bool] = False  # of hidden vectors before the output matrix, see ``LanguageModelHead``
     reports: tuple[Metric, ...] = LANGUAGE
     per_token = PER_TOKEN
     scored_at: ClassVar[int | None] = None  # 0: the label of a position is its own token; 1: the next; None: neither
@@ -48,9 +47,10 @@ class LanguageModel(Task):
         tokenizer: Tokenizer,
         tied: bool = True,
         optimize: Optimize | None = None,
+        transform: Transform = "none",
     ) -> None:
         super().__init__(model, facts, tokenizer, optimize)
-        self.head = LanguageModelHead(model, tied=tied, transform=self.transform)
+        self.head = LanguageModelHead(model, tied=tied, transform=transform)
 
     def scored(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Logits (N, V) and targets (N,) of the N scored tokens, and which they are (B, T).

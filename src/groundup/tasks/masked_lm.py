@@ -11,6 +11,7 @@ from groundup.data.facts import Facts
 from groundup.data.loading import Collate
 from groundup.metrics.language import MISSING_PARTS
 from groundup.models.backbone import Backbone
+from groundup.models.heads import Transform
 from groundup.tasks.base import Optimize
 from groundup.tasks.evaluation import Split
 from groundup.tasks.language_model import LanguageModel
@@ -21,12 +22,12 @@ class MaskedLM(LanguageModel):
     """BERT's objective: of the chosen tokens 80 % become ``<mask>``, 10 % a random token, 10 % stay.
 
     Which tokens are chosen follows from (seed, epoch, row), and is fixed in evaluation. Source: Devlin et al. 2019.
+    ``transform``: what lies between hidden vectors and the output matrix, see ``LanguageModelHead``.
     Metrics: loss (nats a chosen token), perplexity, accuracy. Bits per byte would not mean anything here.
     """
 
     reports = MISSING_PARTS
     accepts = ("encoder",)
-    transform = True  # as BERT
     scored_at = 0
 
     def __init__(
@@ -36,9 +37,10 @@ class MaskedLM(LanguageModel):
         tokenizer: Tokenizer,
         mask_rate: Annotated[float, Field(gt=0, lt=1)] = 0.15,
         tied: bool = False,
+        transform: Transform = "rms",
         optimize: Optimize | None = None,
     ) -> None:
-        super().__init__(model, facts, tokenizer, tied, optimize)
+        super().__init__(model, facts, tokenizer, tied, optimize, transform)
         self.mask_rate = mask_rate
 
     def collator(self) -> Collate:

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import tokenizers
 from pydantic import Field
@@ -19,6 +19,7 @@ from groundup.ranges import Count
 from groundup.system.cache import Cache, code_version
 from groundup.system.files import write_text
 from groundup.text.clean import valid_unicode
+from groundup.text.foreign_file import KEY, Foreign, check_foreign
 from groundup.text.learn import learn
 from groundup.text.pieces import Sample, cut
 from groundup.text.tokenizer_file import LARGEST, SPECIALS, Kind, backend, check, in_word, pipeline, read
@@ -54,7 +55,8 @@ class Tokenizer:
     ``byte_bpe`` decodes to exactly what was encoded, for any text; so does ``char`` for every character of its training
     texts, ``unigram`` with a space for each ``▁``, ``word`` and ``wordpiece`` with one space for each run of blanks.
     What a vocabulary lacks becomes ``unk_id``; nothing raises. Time is linear in the text. The file that ``save`` writes
-    is a plain ``tokenizer.json``.
+    is a plain ``tokenizer.json``. One that others made has its special tokens where they put them (see ``foreign_file``), and
+    is of the kind ``foreign``.
 
     Raises UserError for a content that is not of a file of ours.
     """
@@ -62,9 +64,17 @@ class Tokenizer:
     pad_id, unk_id, bos_id, eos_id, sep_id, mask_id, cls_id = range(len(SPECIALS))
 
     def __init__(self, content: dict[str, Any]):
-        self.kind, self.lowercase, self.split_digits = check(content)
+        self.kind: Kind | Literal["foreign"]
         self._content = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
         self.fingerprint = hashlib.sha256(self._content.encode()).hexdigest()
+        self.vocab_size: int
+        self._characters: dict[str, int] | None = None
+        self._special: dict[int, str] = dict(enumerate(SPECIALS))
+        self.begin: tuple[int, ...] = (self.eos_id,)  # what stands before every document that a decoder reads
+        if KEY in content:
+            self._take_over(check_foreign(content))
+            return
+        self.kind, self.lowercase, self.split_digits = check(content)
         # Python lowers the text, in training and in use: the library has another rule for some letters ("ΟΔΟΣ").
         model = content["model"]
         ours = {**content, "normalizer": pipeline(self.kind, False, self.split_digits)["normalizer"]}
@@ -74,7 +84,19 @@ class Tokenizer:
             self._continuing = backend(ours)
         self.vocab_size = len(model["vocab"])
         # A dict is 30 times faster than the backend's regex on one row of a megabyte, and gives the same ids.
-        self._characters: dict[str, int] | None = model["vocab"] if self.kind == "char" else None
+        self._characters = model["vocab"] if self.kind == "char" else None
+
+    def _take_over(self, others: Foreign) -> None:
+        """A tokenizer that others made: special tokens are where it has them."""
+        self.kind, self.lowercase, self.split_digits = "foreign", False, False
+        self._backend = self._continuing = backend(others.library)
+        self.vocab_size, self.begin = others.vocab_size, others.begin
+        self.pad_id, self.unk_id, self.bos_id, self.eos_id = (
+            others.special[one] for one in ("pad", "unk", "bos", "eos")
+        )
+        self.sep_id, self.mask_id, self.cls_id = (others.special[one] for one in ("sep", "mask", "cls"))
+        names = {number: self._backend.id_to_token(number) or "" for number in others.special.values()}
+        self._special = {**names, **others.names}
 
     @classmethod
     def train(
@@ -127,6 +149,11 @@ class Tokenizer:
 
     def save(self, path: Path | str) -> None:
         write_text(Path(path), self._content)
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The JSON of its file."""
+        return json.loads(self._content)
 
     def encode(self, text: str) -> list[int]:
         """Ids of the text alone; no special token is added."""
@@ -205,7 +232,7 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of the ids; special tokens are left out."""
-        kept = [int(token) for token in ids if token >= len(SPECIALS)]
+        kept = [int(token) for token in ids if int(token) not in self._special]
         if self.kind == "char":
             return "".join(self.tokens(kept))
         if self.kind in ("word", "wordpiece"):
@@ -227,7 +254,7 @@ class Tokenizer:
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
         """The vocabulary's entry of each id, as it is stored (``Ġthe``, ``##ing``, ``▁the``)."""
-        return [self._backend.id_to_token(int(token)) or "" for token in ids]
+        return [self._backend.id_to_token(int(token)) or self._special.get(int(token), "") for token in ids]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,145 @@
+"""``export format=hf``: a folder that Transformers loads, with the tokenizer and a model card."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from groundup import __version__
+from groundup.config.signatures import parameters_of
+from groundup.errors import UserError
+from groundup.exchange.family import Family, Head, Weight, parted, unrolled
+from groundup.exchange.folder import FAMILIES, HEAD, MODEL
+from groundup.exchange.vocabulary import written
+from groundup.exchange.weights import write
+from groundup.stages.build import task_word
+from groundup.stages.model_card import model_card
+from groundup.stages.network import NetworkRun
+from groundup.system.files import full_disk, new_beside
+
+PIPELINES = {
+    "masked_lm": "fill-mask",
+    "causal_lm": "text-generation",
+    "classification": "text-classification",
+    "tagging": "token-classification",
+}
+
+
+def export_hf(run: NetworkRun, output: Path, license: str | None) -> None:
+    """Writes the folder under another name and renames it. Raises UserError that names what is in the way."""
+    if output.is_symlink() or (output.exists() and (not output.is_dir() or any(output.iterdir()))):
+        raise UserError(f"output={output} is there already, and is no empty folder. Try output={output}_2")
+    family, name, settings = shape_of(run)
+    tensors = dict(tensors_of(run, family, family.heads[name]))
+    settings |= {
+        "architectures": [name],
+        "vocab_size": run.facts.vocab_size,
+        "torch_dtype": "float32",
+        "groundup_version": __version__,
+        **{f"{role}_token_id": getattr(run.facts, f"{role}_id") for role in ("pad", "bos", "eos")},
+    }
+    if run.facts.labels:
+        settings["id2label"] = {str(number): label for number, label in enumerate(run.facts.labels)}
+        settings["label2id"] = {label: number for number, label in enumerate(run.facts.labels)}
+    texts = {
+        "config.json": json.dumps(settings, ensure_ascii=False, indent=2) + "\n",
+        **written(run.tokenizer, run.task.model.reads_both_ways, run.task.model.max_length),
+        "README.md": model_card(run, PIPELINES[task_word(type(run.task))], license),
+    }
+    output.parent.mkdir(parents=True, exist_ok=True)
+    staged = new_beside(output.absolute())
+    staged.mkdir()
+    try:
+        for file, text in texts.items():
+            (staged / file).write_text(text, encoding="utf-8", newline="")
+        shapes = {name: (torch.float32, tuple(value.shape)) for name, value in tensors.items()}
+        write(staged / "model.safetensors", shapes, tensors.__getitem__)
+        os.replace(staged, output)  # onto an empty folder, or nothing
+    except BaseException as error:
+        shutil.rmtree(staged, ignore_errors=True)
+        if isinstance(error, OSError) and (said := full_disk(error, output)):
+            raise said from error
+        raise
+
+
+def shape_of(run: NetworkRun) -> tuple[Family, str, dict[str, Any]]:
+    """The family that the run is one of, the name of its class there, and its settings there.
+
+    Raises UserError that names the options which are in the way of the nearest.
+    """
+    model, word = run.task.model, task_word(type(run.task))
+    heads = [(family, name, head) for family in FAMILIES.values() for name, head in family.heads.items()]
+    fitting = [one for one in heads if one[2].task == word and one[0].model == f"transformer_{model.kind}"]
+    options = options_of(run)
+    if not fitting or options is None:
+        words = ", ".join(dict.fromkeys(f"task={head.task}" for *_, head in heads))
+        raise UserError(
+            f"{run.folder.path} is a {type(model).__name__} for task={word}; Transformers has shapes for {words} of "
+            "transformer_encoder and transformer_decoder. Choose such a run"
+        )
+    refusals: list[str] = []
+    for family, name, head in fitting:
+        wrong = [f"task.{key}={value}" for key, value in head.options.items() if run.config.task.get(key) != value]
+        try:
+            found = family.settings(options)
+        except UserError as error:
+            refusals.append(str(error))
+            continue
+        if wrong:
+            raise UserError(
+                f"as {name}, exports need {' '.join(wrong)}. Train it so: groundup finetune {' '.join(wrong)}"
+            )
+        found["tie_word_embeddings"] = bool(run.config.task.get("tied", False))
+        if family.segments is not None:
+            found["type_vocab_size"] = 2 if family.name == "bert" else 1
+        if "rope_theta" in found:
+            found["rope_parameters"] = {"rope_type": "default", "rope_theta": found["rope_theta"]}
+        return family, name, found
+    raise UserError(min(refusals, key=len))
+
+
+def options_of(run: NetworkRun) -> dict[str, Any] | None:
+    """Every option of the model, with what the constructor fills in; None for a model that is no Transformer."""
+    model: Any = run.task.model
+    parameters = parameters_of(type(model))
+    if not hasattr(model, "blocks") or not hasattr(model.blocks[0], "feed_forward") or parameters is None:
+        return None
+    options = {name: one.default for name, one in parameters[0].items()} | dict(run.config.model)
+    block = model.blocks[0]
+    norm = block.attention_norm
+    return options | {
+        "feed_forward_width": block.feed_forward.down.in_features,
+        "norm_eps": norm.eps,
+        "kv_heads": None if block.attention.kv_heads == block.attention.heads else block.attention.kv_heads,
+        "head_width": None
+        if block.attention.head_dim * block.attention.heads == model.width
+        else block.attention.head_dim,
+    }
+
+
+def tensors_of(run: NetworkRun, family: Family, head: Head) -> dict[str, Tensor]:
+    """Theirs by name, from the tensors of the task."""
+    ours: Mapping[str, Tensor] = run.task.state_dict()
+    model: Any = run.task.model
+    queries = model.blocks[0].attention.heads * model.blocks[0].attention.head_dim
+    rows = [(MODEL, family.prefix, one) for one in unrolled(family.body, len(model.blocks))]
+    rows += [(HEAD if one.ours.split(".")[0] != "pooling" else "", "", one) for one in head.weights]
+    if head.tied and not run.config.task.get("tied", False):
+        rows.append((HEAD, "", Weight("weight", (head.tied,))))
+    found: dict[str, Tensor] = {}
+    for home, prefix, weight in rows:
+        parts = parted(weight, ours[home + weight.ours].float(), queries)
+        found |= {prefix + name: part for name, part in zip(weight.theirs, parts, strict=True)}
+    if family.segments is not None:
+        (name,) = family.segments.theirs
+        kinds = 2 if family.name == "bert" else 1
+        stored = ours.get(MODEL + family.segments.ours)
+        found[family.prefix + name] = torch.zeros(kinds, model.width) if stored is None else stored.float()
+    return found
