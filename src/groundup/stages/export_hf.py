@@ -23,6 +23,7 @@ from groundup.stages.build import task_word
 from groundup.stages.model_card import model_card
 from groundup.stages.network import NetworkRun
 from groundup.system.files import full_disk, new_beside
+from groundup.text.foreign_file import LETTERS
 
 PIPELINES = {
     "masked_lm": "fill-mask",
@@ -92,6 +93,11 @@ def shape_of(run: NetworkRun) -> tuple[Family, str, dict[str, Any]]:
         except UserError as error:
             refusals.append(str(error))
             continue
+        if family.name == "qwen2" and json.dumps(LETTERS) not in json.dumps(run.tokenizer.content):
+            raise UserError(
+                "as qwen2, Transformers parts words in Qwen2's own way, and this run's tokenizer in another. "
+                "Train it as a llama: groundup pretrain model.bias=none"
+            )
         if wrong:
             raise UserError(
                 f"as {name}, exports need {' '.join(wrong)}. Train it so: groundup finetune {' '.join(wrong)}"

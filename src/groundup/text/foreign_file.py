@@ -23,11 +23,20 @@ _PARTS = {
     "model": "WordPiece BPE WordLevel",
 }
 _LISTS = ("normalizers", "pretokenizers", "decoders", "processors")
-_LETTERS = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+# How Qwen2 parts words; Llama 3 has up to three digits a piece.
+LETTERS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 # Patterns whose time is known to be linear: any other could take hours for a line.
-_PATTERNS = {_LETTERS % "", _LETTERS % "{1,3}", r"\s+", CHARACTERS, MARKS, words(False), words(True)}
+_PATTERNS = {
+    LETTERS,
+    LETTERS.replace(r"|\p{N}|", r"|\p{N}{1,3}|"),
+    r"\s+",
+    CHARACTERS,
+    MARKS,
+    words(False),
+    words(True),
+}
 
 
 class Foreign(NamedTuple):
