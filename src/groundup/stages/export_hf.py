@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from groundup.stages.network import NetworkRun
 from groundup.system.files import full_disk, new_beside
 from groundup.text.foreign_file import LETTERS
 
+log = logging.getLogger(__name__)
 PIPELINES = {
     "masked_lm": "fill-mask",
     "causal_lm": "text-generation",
@@ -63,6 +65,7 @@ def export_hf(run: NetworkRun, output: Path, license: str | None) -> None:
         shapes = {name: (torch.float32, tuple(value.shape)) for name, value in tensors.items()}
         write(staged / "model.safetensors", shapes, tensors.__getitem__)
         os.replace(staged, output)  # onto an empty folder, or nothing
+        log.info("%s: a %s for Transformers, %s tensors", output, name, f"{len(tensors):,}")
     except BaseException as error:
         shutil.rmtree(staged, ignore_errors=True)
         if isinstance(error, OSError) and (said := full_disk(error, output)):

@@ -50,7 +50,7 @@ def figures(run: NetworkRun) -> list[str]:
     rows = []
     for name, told in run.folder.read_json("metrics.json", {}).items():
         told = told if isinstance(told, dict) else {"value": told}
-        value, low, high = (told.get(key) for key in ("value", "low", "high"))
+        value, (low, high) = told.get("value"), told.get("ci95") or (None, None)
         if isinstance(value, int | float):
             interval = (
                 f" [{low:.4g}, {high:.4g}]" if isinstance(low, int | float) and isinstance(high, int | float) else ""

@@ -60,6 +60,10 @@ def check_foreign(content: Mapping[str, Any]) -> Foreign:
         "post_processor",
     }:
         raise refused(f"what stands under {KEY} is none of ours")
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise refused("an entry of its vocabulary is no text") from None
     library = {name: value for name, value in content.items() if name != KEY}
     for name, kinds in _PARTS.items():
         _check_part(added["post_processor"] if name == "post_processor" else library.get(name), name, kinds.split())

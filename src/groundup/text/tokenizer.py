@@ -64,19 +64,20 @@ class Tokenizer:
     pad_id, unk_id, bos_id, eos_id, sep_id, mask_id, cls_id = range(len(SPECIALS))
 
     def __init__(self, content: dict[str, Any]):
+        others = check_foreign(content) if KEY in content else None
         self.kind: Kind | Literal["foreign"]
+        self.kind, self.lowercase, self.split_digits = ("foreign", False, False) if others else check(content)
         self._content = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
         self.fingerprint = hashlib.sha256(self._content.encode()).hexdigest()
         self.vocab_size: int
         self._characters: dict[str, int] | None = None
         self._special: dict[int, str] = dict(enumerate(SPECIALS))
         self.begin: tuple[int, ...] = (self.eos_id,)  # what stands before every document that a decoder reads
-        if KEY in content:
-            self._take_over(check_foreign(content))
+        if others is not None:
+            self._take_over(others)
             return
-        self.kind, self.lowercase, self.split_digits = check(content)
-        # Python lowers the text, in training and in use: the library has another rule for some letters ("ΟΔΟΣ").
         model = content["model"]
+        # Python lowers the text, in training and in use: the library has another rule for some letters ("ΟΔΟΣ").
         ours = {**content, "normalizer": pipeline(self.kind, False, self.split_digits)["normalizer"]}
         self._backend = self._continuing = backend(ours)
         if self.kind == "unigram":  # it puts a space before a text, but not before what goes on with one
@@ -88,7 +89,6 @@ class Tokenizer:
 
     def _take_over(self, others: Foreign) -> None:
         """A tokenizer that others made: special tokens are where it has them."""
-        self.kind, self.lowercase, self.split_digits = "foreign", False, False
         self._backend = self._continuing = backend(others.library)
         self.vocab_size, self.begin = others.vocab_size, others.begin
         self.pad_id, self.unk_id, self.bos_id, self.eos_id = (
