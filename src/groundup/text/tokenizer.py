@@ -66,7 +66,10 @@ class Tokenizer:
     def __init__(self, content: dict[str, Any]):
         others = check_foreign(content) if KEY in content else None
         self.kind: Kind | Literal["foreign"]
-        self.kind, self.lowercase, self.split_digits = ("foreign", False, False) if others else check(content)
+        self.kind, self.lowercase, self.split_digits = ("foreign", False, False)
+        if others is None:
+            kind, self.lowercase, self.split_digits = check(content)
+            self.kind = kind
         self._content = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
         self.fingerprint = hashlib.sha256(self._content.encode()).hexdigest()
         self.vocab_size: int
@@ -78,7 +81,7 @@ class Tokenizer:
             return
         model = content["model"]
         # Python lowers the text, in training and in use: the library has another rule for some letters ("ΟΔΟΣ").
-        ours = {**content, "normalizer": pipeline(self.kind, False, self.split_digits)["normalizer"]}
+        ours = {**content, "normalizer": pipeline(kind, False, self.split_digits)["normalizer"]}
         self._backend = self._continuing = backend(ours)
         if self.kind == "unigram":  # it puts a space before a text, but not before what goes on with one
             ours["pre_tokenizer"] = json.loads(json.dumps(ours["pre_tokenizer"]).replace('"first"', '"never"'))
