@@ -95,13 +95,14 @@ def kill_at(moment: str, command: list[str], run: Path, draw: random.Random) -> 
         SystemExit: it ended by itself with an error, or the kill has left a checkpoint that is not whole.
     """
     before = max(losses(run)["train/loss"], default=0)
+    left = set((run / "checkpoints").glob(".*.tmp"))  # by the kill before this one
     child = Child(command, run.parent / f"{run.name}.child")
     begun = time.monotonic()
     pause = draw.uniform(0, {"first seconds": 3, "step": 0.5, "save": 0.004}[moment])
 
     def came() -> bool:
         if moment == "save" and time.monotonic() < begun + 12:  # a save is short: it may be missed
-            return any((run / "checkpoints").glob(".*.tmp"))
+            return bool(set((run / "checkpoints").glob(".*.tmp")) - left)
         return moment == "first seconds" or max(losses(run)["train/loss"], default=0) > before
 
     while child.returncode is None and not came():
@@ -110,6 +111,7 @@ def kill_at(moment: str, command: list[str], run: Path, draw: random.Random) -> 
     if child.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
+        child.kill()  # it may have no group yet
     if child.wait() not in (0, -signal.SIGKILL):
         raise SystemExit(f"ended with exit code {child.returncode}: {child.errors()}")
     for file in (run / "checkpoints").glob("*.ckpt"):
