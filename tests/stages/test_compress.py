@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 
+from groundup import cli
 from groundup.runs.checkpoints import load_checkpoint
 
 
@@ -107,3 +108,12 @@ def test_a_language_model_is_pruned_with_its_output_tied(pretrained, groundup):
 def test_heads_of_a_model_without_any_are_refused_in_one_line(language_model, groundup, capsys):
     groundup("compress", f"run={language_model}", "method=prune", code=2)
     assert "RecurrentDecoder has none. Try structured=false" in capsys.readouterr().err
+
+
+def test_what_is_no_network_is_said_so(groundup, data_overrides, capsys):
+    counts = groundup("baseline", *data_overrides, "data.label=subject")
+    for command in (["compress", "method=quantize"], ["export", "output=out.onnx"]):
+        assert cli.run([command[0], f"run={counts}", *command[1:]]) == 2
+        assert "is a run of `groundup baseline` and holds no network" in capsys.readouterr().err
+    assert cli.run(["export", f"run={counts}", "output=out.txt"]) == 2
+    assert "Try output=out.onnx" in capsys.readouterr().err

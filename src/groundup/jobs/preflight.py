@@ -175,7 +175,7 @@ def config_of_run(stage: str, plain: Mapping) -> Mapping:
 def named_runs(stage: str, plain: Mapping) -> Iterator[tuple[str, str, Use]]:
     """(key, reference, use) of each run that a configuration names."""
     if plain.get("run"):
-        use = "evaluate" if stage in ("compress", "export") else stage
+        use = "init_from" if stage in ("compress", "export") else stage  # a network
         yield "run", str(plain["run"]), cast(Use, use if use in get_args(Use) else "read")
     for member in plain.get("members") or []:
         yield "members", str(member), "evaluate"

@@ -46,16 +46,17 @@ def check_input(source: Path) -> None:
 
 def check_output(output: Path, suffixes: Collection[str], source: Path | None = None) -> None:
     """Raises UserError for a file of another kind, for what is no file, and for the ``source`` itself."""
-    jsonl = output.with_name(f"{output.name.split('.')[0].strip('-') or 'out'}.jsonl")
+    suffix = next(iter(suffixes))
+    fitting = output.with_name(f"{output.name.split('.')[0].strip('-') or 'out'}{suffix}")
     if output.is_dir():
-        raise UserError(f"output={output} is a folder. Try output={output / 'out.jsonl'}")
+        raise UserError(f"output={output} is a folder. Try output={output / f'out{suffix}'}")
     if output.suffix not in suffixes:
-        raise UserError(f"output={output}: write a {' or a '.join(suffixes)}. Try output={jsonl}")
+        raise UserError(f"output={output}: write a {' or a '.join(suffixes)}. Try output={fitting}")
     if not output.exists():
         above = next(folder for folder in output.absolute().parents if folder.exists())
         if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
             what = "may not be written in" if above.is_dir() else "is a file"
-            raise UserError(f"output={output} cannot be: {above} {what}. Try output={jsonl.name}")
+            raise UserError(f"output={output} cannot be: {above} {what}. Try output={fitting.name}")
         return
     if source is not None and source.exists() and output.samefile(source):
         other = output.with_name(f"{output.stem}.out{output.suffix}")
