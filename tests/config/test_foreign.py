@@ -87,14 +87,6 @@ def test_a_newcomer_is_led_on_before_a_folder_exists(words, capsys, tmp_path):
     assert not (tmp_path / "logs").exists()
 
 
-def test_a_run_goes_on_as_it_was_begun(capsys):
-    assert cli.run(["resume", "run=last", "budget.steps=50"]) == 2
-    assert capsys.readouterr().err == (
-        "error: budget.steps=50: no key or group 'budget.steps': a run goes on with its own configuration; "
-        "groundup pretrain or finetune with init_from=RUN starts a new one\n"
-    )
-
-
 def test_the_beginning_of_a_choice_is_that_choice(capsys):
     assert cli.run(["evaluate", "run=last", "split=val"]) == 2
     assert capsys.readouterr().err.endswith("or null. Try split=validation\n")
