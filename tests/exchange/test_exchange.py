@@ -102,7 +102,8 @@ def theirs(family: str):
         if family == "llama":
             config = transformers.LlamaConfig(vocab_size=len(tokenizer), rope_theta=50_000.0, **sizes)
             model = transformers.LlamaForCausalLM(config)
-        else:  # an embedding of more rows than the vocabulary has entries, and one matrix for both ends
+        else:  # more rows than the vocabulary has entries, one matrix for both ends, and as many key-value heads as heads
+            sizes["num_key_value_heads"] = 4
             config = transformers.Qwen2Config(vocab_size=len(tokenizer) + 8, tie_word_embeddings=True, **sizes)
             model = transformers.Qwen2ForCausalLM(config)
     for name, parameter in model.named_parameters():  # biases and gains, too, which start at zero and one

@@ -66,9 +66,10 @@ def _place(file: Path, start: int, size: int, name: str, entry: Mapping) -> Plac
     return Place(file, start + begin, TYPES[code], tuple(shape))
 
 
-def read(place: Place) -> Tensor:
-    """One tensor, in its own dtype. Raises UserError where the file ends too early."""
-    numbers = torch.empty(math.prod(place.shape), dtype=place.dtype)
+def read(place: Place, into: Tensor | None = None) -> Tensor:
+    """One tensor, in its own dtype, or ``into`` a contiguous one of its size. Raises UserError where the file ends too early."""
+    numbers = torch.empty(math.prod(place.shape), dtype=place.dtype) if into is None else into.view(-1)
+    assert numbers.dtype == place.dtype and numbers.numel() == math.prod(place.shape)
     if numbers.numel():
         with open(place.file, "rb", opener=no_link) as opened:
             opened.seek(place.begin)

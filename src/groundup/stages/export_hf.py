@@ -109,6 +109,7 @@ def shape_of(run: NetworkRun) -> tuple[Family, str, dict[str, Any]]:
         if family.segments is not None:
             found["type_vocab_size"] = 2 if family.name == "bert" else 1
         if "rope_theta" in found:
+            found.setdefault("num_key_value_heads", options["heads"])  # a qwen2 that does not say it has 32
             found["rope_parameters"] = {"rope_type": "default", "rope_theta": found["rope_theta"]}
         return family, name, found
     raise UserError(min(refusals, key=len))

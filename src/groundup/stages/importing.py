@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from groundup.config.compose import compose
 from groundup.config.tree import Config
@@ -40,7 +41,7 @@ def run(cfg: Config, job: Job) -> None:
     tokenizer.save(job.folder.tokenizer)
     job.folder.write_json("facts.json", facts.as_dict())
     job.folder.write_json("labels.json", list(facts.labels))
-    weights = {name: joined(weight, [read(place) for place in places]) for name, (weight, places) in made_of.items()}
+    weights = {name: made(weight, places) for name, (weight, places) in made_of.items()}
     for name, value in weights.items():
         if not torch.isfinite(value).all():
             raise UserError(f"{opened.path}: {name} holds NaN or infinity. Get a whole copy of the folder")
@@ -56,6 +57,17 @@ def run(cfg: Config, job: Job) -> None:
         "left behind: %s", ", ".join(left[:4]) + (f" and {len(left) - 4} more" if len(left) > 4 else "") or "nothing"
     )
     log.info("run=%s", job.folder.path)
+
+
+def made(weight: Weight, places: list[Place]) -> Tensor:
+    """A tensor of ours. Parts that lie below each other are read to where they belong, so that none is in memory twice."""
+    first = places[0]
+    if len(places) == 1 or weight.transposed or any(place.dtype != first.dtype for place in places):
+        return joined(weight, [read(place) for place in places])
+    whole = torch.empty(sum(place.shape[0] for place in places), *first.shape[1:], dtype=first.dtype)
+    for place, part in zip(places, whole.split([place.shape[0] for place in places]), strict=True):
+        read(place, part)
+    return whole
 
 
 def names_of(opened: Opened, places: list[Place]) -> list[str]:
