@@ -69,6 +69,7 @@ def test_a_longer_budget_keeps_the_steps_before_and_follows_the_schedule_that_is
 @pytest.mark.parametrize(
     ("words", "line"),
     [
+        (["model.dropout=0.2"], "a run goes on with its own configuration"),
         (["budget=14steps"], "try scheduler=constant"),
         (["budget=5steps", "scheduler=constant"], "has made 8 steps. Try budget=16steps"),
         (["budget=2epochs", "scheduler=constant"], "Try budget=16steps"),
