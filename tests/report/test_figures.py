@@ -84,3 +84,15 @@ def test_what_has_no_figures_yet_says_so(run, fabricated, capsys):
     shutil.copytree("run_done", "other")
     assert cli.run(["compare", "run_done", "other", "format=html"]) == 2
     assert "output=compare.html" in capsys.readouterr().err
+
+
+def test_pictures_that_cannot_be_are_one_line(run, capsys):
+    (run.path / "figures").touch()
+    for words, said in (
+        (["--figures"], "figures is a file"),
+        (["--figures", "format=md"], "Leave one out"),
+        (["format=pdf"], "one of html, md, latex, csv. Try format=html"),
+    ):
+        assert cli.run(["report", "run_done", *words]) != 0
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and said in error and error.count("\n") == 1

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from groundup.errors import UserError
+from groundup.jobs.gate import check_free
 from groundup.runs.folder import FORMAT, RunFolder
-from groundup.runs.reference import best_checkpoint, last_checkpoint, newest_runs, open_run, unfit
+from groundup.runs.reference import best_checkpoint, find_run, last_checkpoint, newest_runs, open_run, unfit
 
 
 def make(folder, started, stage="pretrain", state="done", weights=True, task="CausalLM"):
@@ -221,3 +222,39 @@ def test_a_named_checkpoint_is_never_swapped_for_another(tmp_path):
 def test_an_unreadable_status_does_not_hide_the_other_runs(logs):
     (logs / "pretrain/default/b/status.json").write_text("{half")
     assert len(newest_runs(logs)) == 5
+
+
+def test_last_for_a_network_passes_a_classical_model_by(tmp_path, caplog):
+    make(tmp_path / "network", 1, "finetune")
+    classical = make(tmp_path / "classical", 2, "baseline", weights=False)
+    classical.write_config({"baseline": {"C": 1}})
+    (classical.path / "baseline.npz").touch()
+    with caplog.at_level("INFO"):
+        assert open_run("last", tmp_path, "evaluate").path.name == "classical"
+        assert open_run("last", tmp_path, "network").path.name == "network"
+    assert caplog.messages[1].startswith(f"run=last is {tmp_path / 'network'}; the newer {classical.path} is a run of")
+
+
+def test_a_folder_of_runs_names_the_first_of_them(tmp_path):
+    make(tmp_path / "logs" / "sweep" / "0", 1)
+    make(tmp_path / "logs" / "sweep" / "1", 2)
+    for name in ("sweep", str(tmp_path / "logs" / "sweep")):
+        with pytest.raises(UserError, match=r"is no run, and holds 2\. Try .*sweep/0$"):
+            find_run(name, tmp_path / "logs", "evaluate")
+
+
+@pytest.mark.parametrize(
+    ("stage", "state", "goes_on"),
+    [
+        ("compress", "done", False),
+        ("compress", "interrupted", False),
+        ("finetune", "done", False),
+        ("finetune", "interrupted", True),
+    ],
+)
+def test_a_folder_in_use_is_gone_on_with_only_where_resume_would(tmp_path, stage, state, goes_on):
+    run = make(tmp_path / "run", 1, stage, state=state)
+    with pytest.raises(UserError, match="another folder") as refused:
+        check_free(run.path, "hydra.run.dir")
+    assert ("groundup resume" in str(refused.value)) == goes_on
+    assert (unfit(run, "resume") is None) == goes_on

@@ -26,6 +26,13 @@ def test_a_quantized_run_has_its_origin_beside_it(quantized, finetuned, read_jso
     assert "Beside the run it came from" in (quantized / "report.html").read_text(encoding="utf-8")
 
 
+def test_it_keeps_which_rows_it_was_made_and_scored_on(quantized, finetuned, read_json):
+    before, after = (read_json(run / "provenance.json")["data"] for run in (finetuned, quantized))
+    assert {split: about["fingerprint"] for split, about in after.items()} == {
+        split: about["fingerprint"] for split, about in before.items()
+    }
+
+
 def test_its_checkpoint_holds_tensors_and_plain_values_and_its_linear_maps_are_small(quantized, finetuned):
     before, after = (load_checkpoint(run / "checkpoints" / "best.ckpt")["state_dict"] for run in (finetuned, quantized))
     small = [name for name, value in after.items() if value.dtype == torch.int8]

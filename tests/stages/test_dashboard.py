@@ -200,3 +200,14 @@ def test_a_panel_that_says_something_else_is_one_line(panel, told, capsys):
     assert cli.run(["dashboard", "dashboard=[sweep]", f"dashboard.sweep.sections.scores=[{panel}]"]) == 2
     line = capsys.readouterr().err
     assert line.startswith("error: dashboard.sweep.sections: ") and told in line and line.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [("dashboard=[]", "nothing to show. Try"), ("folder=taken", "taken is a file")]
+)
+def test_what_cannot_be_written_is_one_line(words, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").touch()
+    assert cli.run(["dashboard", words]) != 0
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and said in error and error.count("\n") == 1

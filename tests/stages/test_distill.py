@@ -62,6 +62,13 @@ def test_a_resumed_student_needs_no_teacher_and_ends_the_same(student, tmp_path,
     assert whole.keys() == again.keys() and all(torch.equal(whole[name], again[name]) for name in whole)
 
 
+def test_a_student_goes_on_with_a_longer_budget(student, tmp_path, groundup, read_json):
+    longer = shutil.copytree(student, tmp_path / "longer")
+    groundup("resume", f"run={longer}", "budget=9steps", "scheduler=constant")
+    assert load_checkpoint(longer / "checkpoints" / "last.ckpt")["global_step"] == 9
+    assert read_json(longer / "beside.json")["rows"][1]["path"] == str(longer)
+
+
 def test_what_does_not_fit_is_refused_in_one_line(groundup, data_overrides, finetuned, pretrained, capsys, reviews):
     text = (reviews / "train.csv").read_text(encoding="utf-8")
     (reviews / "odd.csv").write_text(text.replace(",sea", ",ocean"), encoding="utf-8")
@@ -72,8 +79,7 @@ def test_what_does_not_fit_is_refused_in_one_line(groundup, data_overrides, fine
 
     odd = [*data_overrides, "data.train=odd.csv", "data.validation=null", "data.test=null", f"teacher={finetuned}"]
     assert "the class 'ocean', and the teacher does not" in refused(*odd)
-    assert "task=multilabel does not" in refused(
-        *data_overrides, f"teacher={finetuned}", "task=multilabel", "monitor=validation/loss"
-    )
+    assert "task=multilabel does not" in refused(*data_overrides, f"teacher={finetuned}", "task=multilabel")
+    assert "at most 1000" in refused(*data_overrides, f"teacher={finetuned}", "temperature=inf")
     assert "run nowhere: does not exist" in refused(*data_overrides, "teacher=nowhere")
     assert "the class 'garden', and the teacher does not" in refused(*data_overrides, f"teacher={pretrained}")

@@ -22,6 +22,8 @@ from groundup.config.suggest import forget, instead_of_key
 from groundup.config.values import EMPTY, MISSING, Parameter, fits, misfit, shown
 from groundup.errors import UserError
 
+USUAL = {"run": "last", "teacher": "last", "method": "quantize"}  # what to type for a value that is due
+
 
 @dataclass(frozen=True)
 class Mistake:
@@ -114,7 +116,7 @@ def missing_values(value: Any, path: str = "") -> Iterator[Mistake]:
         for key, item in value.items():
             yield from missing_values(item, join(path, key))
     elif value == MISSING:
-        yield Mistake(path, "no value", f"{path}=last" if path == "run" else f"{path}=...")
+        yield Mistake(path, "no value", f"{path}={USUAL.get(path, '...')}")
 
 
 def model_mistakes(values: Mapping, model: type[BaseModel], path: str = "") -> Iterator[Mistake]:

@@ -51,6 +51,8 @@ def explain(error: BaseException, stage: str, overrides: Sequence[str]) -> str |
         return omegaconf(error, stage, overrides)
     if isinstance(error, OSError) and error.errno in ENVIRONMENT and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
+    if isinstance(error, FileExistsError) and error.filename is not None and Path(error.filename).is_file():
+        return f"{error.filename} is a file where a folder is due. Move it, or name another folder"
     if isinstance(error, ValueError) and "Config group override must be a string" in str(error):
         return number_as_choice(stage, overrides)
     return None

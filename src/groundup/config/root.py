@@ -121,7 +121,7 @@ class Root(Strict):
     # Learning from a finished run.
     teacher: str | None = None
     alpha: Share = 0.9
-    temperature: Positive = 4.0
+    temperature: Annotated[float, Field(gt=0, le=1000)] = 4.0
     # Making a finished run smaller.
     method: Literal["quantize", "prune"] | None = None
     amount: Annotated[float, Field(gt=0, lt=1)] = 0.5

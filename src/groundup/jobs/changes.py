@@ -33,7 +33,7 @@ def with_changes(
                 f"{word}: a run goes on with what it began with, but for {', '.join(CHANGEABLE)}. "
                 f"Try a new one: groundup {stage} init_from={folder.path} {word}"
             )
-    if stage not in ("pretrain", "finetune") or saved.get("folds") or not was_saved(folder):
+    if stage not in ("pretrain", "finetune", "distill") or saved.get("folds") or not was_saved(folder):
         raise UserError(
             f"{folder.path} has no checkpoint of one training to go on from with {words[0]}. Try it without"
         )

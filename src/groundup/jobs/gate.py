@@ -16,6 +16,7 @@ from groundup.config.hydra import hydra_config
 from groundup.errors import UserError
 from groundup.jobs.ranks import rank
 from groundup.runs.folder import RunFolder
+from groundup.runs.reference import unfit
 
 OURS = "hydra_plugins.groundup_launchers."  # where our launchers are
 # The configuration that was checked and has not run yet, and the lines to log about it.
@@ -73,10 +74,11 @@ def check_free(folder: Path, key: str) -> None:
         raise UserError(f"{key}={folder} is a file. Name a new folder")
     names = sorted(entry.name for entry in folder.iterdir())
     if "status.json" in names:
-        status = RunFolder(folder).status()
+        run = RunFolder(folder)
+        status = run.status()
+        advice = "Name" if unfit(run, "resume") else f"Go on with it: groundup resume run={folder}; or name"
         raise UserError(
-            f"{key}={folder} holds a run of `groundup {status.get('stage')}` ({status.get('state')}). "
-            f"Go on with it: groundup resume run={folder}; or name another folder"
+            f"{key}={folder} holds a run of `groundup {status.get('stage')}` ({status.get('state')}). {advice} another folder"
         )
     if names:
         some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -51,6 +51,7 @@ def preflight(
         UserError: the first mistake; nothing was written.
     """
     check_choices(stage, overrides)
+    check_format(stage, plain)
     if "budget" in plain:
         plain["budget"] = budget_of(plain["budget"], overrides)
     check_keys(plain, stage, overrides, choices)
@@ -58,7 +59,6 @@ def preflight(
         check_bound(plain.get("budget") or {})
     elif "budget" in plain:
         one_unit(plain["budget"])
-    check_format(stage, plain)
     check_files(stage, plain)
     if not resuming:
         check_runs(stage, plain, later)
@@ -76,6 +76,10 @@ def preflight(
     skipped = resuming or made_later  # a run that goes on has its data in the cache
     told = [] if skipped else check_data(plain, stage, config_of_run(stage, plain))
     check(plain, stage, overrides, choices)  # imports what the configuration names, torch with it: keep it last
+    if plain.get("teacher"):
+        from groundup.stages.teacher import check_student  # imports torch
+
+        check_student(Config(plain))
     check_monitor(plain)
     if stage == "baseline":
         check_baseline(plain, choices)
@@ -118,6 +122,8 @@ def check_format(stage: str, plain: Mapping) -> None:
     known = FORMATS.get(stage, ())
     if known and plain.get("format") not in known:
         raise UserError(f"format={plain.get('format')}: must be one of {', '.join(known)}. Try format={known[0]}")
+    if stage == "report" and plain.get("figures") and plain["format"] != "html":
+        raise UserError(f"--figures are those of the page, and format={plain['format']} is a table. Leave one out")
 
 
 def check_files(stage: str, plain: Mapping) -> None:
@@ -175,7 +181,7 @@ def config_of_run(stage: str, plain: Mapping) -> Mapping:
 def named_runs(stage: str, plain: Mapping) -> Iterator[tuple[str, str, Use]]:
     """(key, reference, use) of each run that a configuration names."""
     if plain.get("run"):
-        use = "init_from" if stage in ("compress", "export") else stage  # a network
+        use = "network" if stage in ("compress", "export") else stage
         yield "run", str(plain["run"]), cast(Use, use if use in get_args(Use) else "read")
     for member in plain.get("members") or []:
         yield "members", str(member), "evaluate"

@@ -16,7 +16,7 @@ from groundup.report.live import Live
 from groundup.report.page import write_report
 from groundup.report.results import figures_of
 from groundup.runs.job import Job
-from groundup.runs.reference import open_run
+from groundup.runs.reference import open_run, unfit
 from groundup.system.signals import Interrupted
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,8 @@ def as_table(name: str, logs: Path, form: Format) -> str:
         return write.get(form, lambda: sweep.as_text(rows, ranking))()
     run = open_run(name, logs, "read")
     if (found := figures_of(run)) is None:
-        raise UserError(f"{run.path} has no figures yet. Try groundup resume run={run.path}")
+        verb = "evaluate" if unfit(run, "resume") else "resume"
+        raise UserError(f"{run.path} has no figures yet. Try groundup {verb} run={run.path}")
     split, known = found
     return in_format(Comparison(split, known, next(iter(known))), form)
 

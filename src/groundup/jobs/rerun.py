@@ -38,8 +38,13 @@ def run(cfg: Config, job: Job) -> None:
     status, config = old.status(), old.read_config()
     stage = str(status.get("stage"))
     if stage not in RESUMABLE or status.get("state") != "done":
-        state = f"is {status.get('state')}" if stage in RESUMABLE else f"is a run of `groundup {stage}`"
-        raise UserError(f"{old.path} {state}: only what is done is run again. Try groundup runs state=done")
+        if stage not in RESUMABLE:
+            raise UserError(
+                f"{old.path} is a run of `groundup {stage}`, which is not compared. Type what {old.path / 'command.txt'} says"
+            )
+        raise UserError(
+            f"{old.path} is {status.get('state')}: only what is done is run again. Try groundup runs state=done"
+        )
     overrides = [word for word in status.get("overrides") or [] if isinstance(word, str)]
     if any(config.get(key) for key in ("task_adaptive", "self_training")):
         today = compose(stage, inert(overrides))

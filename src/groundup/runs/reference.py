@@ -15,7 +15,7 @@ from groundup.runs.checkpoints import BEST, LAST, PREVIOUS, damage
 from groundup.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
-Use = Literal["evaluate", "predict", "generate", "init_from", "resume", "read"]  # what a run is opened for
+Use = Literal["evaluate", "predict", "generate", "init_from", "network", "resume", "read"]  # what a run is opened for
 RESUMABLE = (
     "pretrain",
     "finetune",
@@ -66,6 +66,9 @@ def find_run(ref: str | os.PathLike[str], logs: Path, use: Use) -> tuple[RunFold
             return RunFolder(path), None
     known = [str(run.path) for run in islice((run for run in newest_runs(logs) if not unfit(run, use)), 3)]
     hint = f"The newest runs: {', '.join(known)}" if known else f"There is none below {logs} yet"
+    for path in (Path(ref).expanduser(), Path(logs) / ref):
+        if inside := sorted(path.glob("*/config.yaml")):
+            raise UserError(f"run {ref}: is no run, and holds {len(inside)}. Try {inside[0].parent}")
     problem = "holds no config.yaml, so it is no run" if Path(ref).expanduser().is_dir() else "does not exist"
     raise UserError(f"run {ref}: {problem}. {hint}")
 

@@ -36,7 +36,7 @@ OF_TRAINING = (
 def run(cfg: Config, job: Job) -> float:
     """Makes the run smaller, scores what came out, and returns the monitored metric."""
     threads = prepare_process(cfg.threads)
-    origin = load_network(cfg.run, cfg.paths.logs, use="evaluate")
+    origin = load_network(cfg.run, cfg.paths.logs, use="network")
     cfg.run = str(origin.folder.checkpoint or origin.folder.path)  # `last` will be this one
     config = config_of_smaller(origin, cfg)
     config.threads = threads
@@ -50,6 +50,8 @@ def run(cfg: Config, job: Job) -> float:
             value = recovered(task, config, job, data, cfg.recover)
             put_beside(job.folder, origin, config, "the run", "pruned")
             return value
+    for split in data.source.splits():
+        data.examples(split)  # which rows they were is kept, as of a training
     train.describe(config, job.folder, data, task)
     save(job.folder, task)
     value = train.conclude(config, job.folder, data)

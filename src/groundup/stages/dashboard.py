@@ -23,7 +23,7 @@ def run(cfg: Config, job: Job) -> None:
     if find_spec("wandb_workspaces") is None:
         raise UserError("groundup dashboard needs wandb-workspaces. Run: pip install 'groundup[dashboard]'")
     views: dict[str, View] = {
-        name: instantiate(node, f"dashboard.{name}") for name, node in (cfg.dashboard or {}).items() if node
+        name: instantiate(node, f"dashboard.{name}") for name, node in (cfg.get("dashboard") or {}).items() if node
     }
     if not views:
         raise UserError("there is nothing to show. Try groundup dashboard 'dashboard=[finetuning]'")

@@ -30,7 +30,7 @@ def run(cfg: Config, job: Job) -> None:
     if cfg.format == "onnx" and missing:
         raise UserError(f"format={cfg.format} needs {' and '.join(missing)}. Try pip install 'groundup[export]'")
     prepare_process(cfg.threads)
-    loaded, output = load_network(cfg.run, cfg.paths.logs, use="evaluate"), Path(cfg.output).expanduser()
+    loaded, output = load_network(cfg.run, cfg.paths.logs, use="network"), Path(cfg.output).expanduser()
     if cfg.format == "hf":
         export_hf(loaded, output, cfg.license)
     else:
