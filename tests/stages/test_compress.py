@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -124,3 +125,15 @@ def test_what_is_no_network_is_said_so(groundup, data_overrides, capsys):
         assert "is a run of `groundup baseline` and holds no network" in capsys.readouterr().err
     assert cli.run(["export", f"run={counts}", "output=out.txt"]) == 2
     assert "Try output=out.onnx" in capsys.readouterr().err
+
+
+def test_last_is_the_newest_network_and_no_newer_classical_model(
+    finetuned, groundup, data_overrides, tmp_path, monkeypatch
+):
+    counts, logs = groundup("baseline", *data_overrides, "data.label=subject"), tmp_path / "logs"
+    for name, run in (("network", finetuned), ("newer", counts)):
+        shutil.copytree(run, logs / name)
+    opened = []
+    monkeypatch.setattr("groundup.stages.export.export_onnx", lambda loaded, _: opened.append(loaded.folder.path.name))
+    words = ["run=last", "output=out.onnx", f"paths.logs={logs}", "threads=1"]
+    assert cli.run(["export", *words]) == 0 and opened == ["network"]
