@@ -24,7 +24,7 @@ FLOORS = (
     ("training",),
     ("report",),
     ("stages",),
-    ("jobs",),
+    ("jobs", "serving"),
     ("cli", "__main__"),
 )
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

@@ -72,6 +72,17 @@ class Paths(Strict):
     cache: str | None = None
 
 
+class Limits(Strict):
+    """What a server takes of one request, and of all that wait."""
+
+    rows: Count = 256
+    characters: Count = 100_000
+    bytes: Count = 1_000_000
+    new_tokens: Count = 1024
+    queue: Count = 1024
+    seconds: Positive = 60.0
+
+
 class Root(Strict):
     """Every root key of every stage; a stage's YAML says which of them it has."""
 
@@ -129,7 +140,7 @@ class Root(Strict):
     recover: Annotated[int, Field(ge=0)] = 200
     int8: bool = False
     # Using a finished run.
-    run: str | None = None
+    run: str | list[str] | None = None
     sweep: str | None = None
     job: Annotated[int, Field(ge=0)] | None = None
     explain: Annotated[int, Field(ge=0, le=100)] = 0
@@ -175,6 +186,10 @@ class Root(Strict):
     figures: bool = False
     serve: bool = False
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    # Serving runs.
+    host: str | None = None
+    wait_ms: Annotated[float, Field(ge=0, le=1000)] = 2.0
+    limits: Limits | None = None
     # Listing runs.
     where: list[str] = []
     most: Count | None = None

@@ -153,6 +153,18 @@ def for_resume(arguments: list[str]) -> list[str]:
     return [word for word in arguments if word not in theirs] + listed
 
 
+def for_serve(arguments: list[str]) -> list[str]:
+    """``serve run=RUN run=RUN`` as one list: of a key that stands twice Hydra takes the last."""
+    named = [word for word in arguments if word.startswith("run=")]
+    if len(named) < 2:
+        return arguments
+    runs = [parted(word.removeprefix("run=").removeprefix("[").removesuffix("]")) for word in named]
+    return [
+        *(word for word in arguments if word not in named),
+        f"run=[{','.join(one for part in runs for one in part)}]",
+    ]
+
+
 def for_several_sets(arguments: list[str]) -> list[str]:
     """``evaluate data=one,other`` as a multirun: a folder and a row of the table for each set."""
     several = any(word.startswith("data=") and len(parted(word)) > 1 and "'" not in word for word in arguments)
@@ -168,6 +180,7 @@ AS_KEYS = {
     "runs": for_runs,
     "plan": for_plan,
     "resume": for_resume,
+    "serve": for_serve,
 }
 
 

@@ -141,6 +141,8 @@ def check_files(stage: str, plain: Mapping) -> None:
 
 def check_runs(stage: str, plain: Mapping, later: Sequence[Path] = ()) -> None:
     """Raises UserError for a run that is not there, or cannot do what is asked."""
+    if isinstance(plain.get("run"), list) and (stage != "serve" or not plain["run"]):
+        raise UserError(f"run={plain['run']}: groundup {stage} takes one run. Try run={(plain['run'] or ['last'])[0]}")
     if stage == "resume":
         check_resume(plain)
     if plain.get("runs"):
@@ -170,7 +172,7 @@ def check_resume(plain: Mapping) -> None:
 
 def config_of_run(stage: str, plain: Mapping) -> Mapping:
     """The configuration of the run that is to be used; empty where there is none, which the stage will say."""
-    if not plain.get("run"):
+    if not isinstance(plain.get("run"), str):
         return {}
     try:
         return find_run(plain["run"], Path(plain["paths"]["logs"]), cast(Use, stage))[0].read_config()
@@ -181,8 +183,12 @@ def config_of_run(stage: str, plain: Mapping) -> Mapping:
 def named_runs(stage: str, plain: Mapping) -> Iterator[tuple[str, str, Use]]:
     """(key, reference, use) of each run that a configuration names."""
     if plain.get("run"):
-        use = "network" if stage in ("compress", "export") else stage
-        yield "run", str(plain["run"]), cast(Use, use if use in get_args(Use) else "read")
+        use = "network" if stage in ("compress", "export") else "predict" if stage == "serve" else stage
+        runs = plain["run"] if isinstance(plain["run"], list) else [plain["run"]]
+        if len(runs) > 1 and stage != "serve":
+            raise UserError(f"{stage} takes one run. Try groundup {stage} run={runs[0]}")
+        for one in runs:
+            yield "run", str(one), cast(Use, use if use in get_args(Use) else "read")
     for member in plain.get("members") or []:
         yield "members", str(member), "evaluate"
     if plain.get("teacher"):

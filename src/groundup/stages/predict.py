@@ -70,17 +70,22 @@ def run(cfg: Config, job: Job) -> None:
 
 def check_task(task: type[Task], folder: RunFolder, output: Path, prefix: str) -> None:
     """Raises UserError for a task that has no answer, none that ``output`` can hold, or none to begin with ``prefix``."""
-    if not task.answers:
-        raise UserError(
-            f"{folder.path} was trained for {task.__name__}, which has no answer for a text. "
-            f"Fine-tune it first: groundup finetune init_from={folder.path} data=NAME"
-        )
+    check_answers(task, folder)
     if output.suffix == ".txt" and task.writes != "answer":
         raise UserError(
             f"output={output}: a line each is for tasks that write a text. Try output={output.with_suffix('.jsonl')}"
         )
     if prefix and task.writes != "answer":
         raise UserError(f"prefix={prefix} is for tasks that write a text. Leave it out")
+
+
+def check_answers(task: type[Task], folder: RunFolder) -> None:
+    """Raises UserError for a task that has no answer for a text."""
+    if not task.answers:
+        raise UserError(
+            f"{folder.path} was trained for {task.__name__}, which has no answer for a text. "
+            f"Fine-tune it first: groundup finetune init_from={folder.path} data=NAME"
+        )
 
 
 def check_columns_named(cfg: Config, task: type[Task], reads: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ MASK = "********"
 # Names that carry a secret. `tokens`, `tokenizer` and `unk_token` do not; `token` alone and `hf_token` do.
 _SECRET_NAME = re.compile(
     r"(^|[._])(api_?key|secret(_?(access_?)?key)?|passw(or)?d|passphrase|credentials?"
-    r"|((hf|hub|access|auth|api|bearer|github|gitlab|hugging_?face(_hub)?)_?)token)$|^token$",
+    r"|((hf|hub|access|auth|api|bearer|github|gitlab|groundup|hugging_?face(_hub)?)_?)token)$|^token$",
     re.IGNORECASE,
 )
 # Values that are a secret wherever they stand: Hugging Face, W&B, GitHub, OpenAI-style and AWS keys, passwords in URLs.

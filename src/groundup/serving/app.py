@@ -1,0 +1,87 @@
+"""The routes: which run is asked, and what of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from groundup.config.root import Limits
+from groundup.serving.counts import Counts
+from groundup.serving.guard import Guard
+from groundup.serving.page import page
+from groundup.serving.reading import read_json
+from groundup.serving.request_error import RequestError
+from groundup.serving.served import Served
+from groundup.serving.worker import Worker
+
+
+class App:
+    """Runs by their names, the first one being asked where a request names none, behind a ``Guard`` (``guarded``)."""
+
+    def __init__(
+        self, runs: Sequence[Served], worker: Worker, counts: Counts, limits: Limits, token: str | None
+    ) -> None:
+        self.runs = {one.name: one for one in runs}
+        self.first, self.worker, self.counts, self.limits = runs[0], worker, counts, limits
+        self._page = page(asks_token=token is not None)
+        routes: dict[str, tuple[str, Callable[[Request], Awaitable[Response]]]] = {
+            "/": ("GET", self.show),
+            "/health": ("GET", self.health),
+            "/metrics": ("GET", self.metrics),
+            "/runs": ("GET", self.list_runs),
+            "/predict": ("POST", self.predict),
+        }
+        app = Starlette(
+            routes=[Route(path, endpoint, methods=[method]) for path, (method, endpoint) in routes.items()],
+            exception_handlers={HTTPException: _no_route, RequestError: _refused},
+        )
+        app.router.redirect_slashes = False
+        self.guarded = Guard(app, counts, token, limits.bytes, limits.seconds, [*routes])
+
+    async def show(self, request: Request) -> Response:
+        return HTMLResponse(self._page)
+
+    async def health(self, request: Request) -> Response:
+        return JSONResponse({"status": "ending" if self.guarded.draining else "ok"})
+
+    async def metrics(self, request: Request) -> Response:
+        return Response(self.counts.text(), media_type="text/plain; version=0.0.4")
+
+    async def list_runs(self, request: Request) -> Response:
+        return JSONResponse({"runs": [one.about() for one in self.runs.values()]})
+
+    async def predict(self, request: Request) -> Response:
+        """The answer to a row, or a list of answers to a list of rows."""
+        served, asked = self._named(request.query_params.getlist("run")), read_json(request.scope["body"])
+        raw, rows = served.rows(asked, self.limits)
+        answers = await self.worker.answers(served.run, rows)
+        lines = [served.line(*pair) for pair in zip(raw, answers, strict=True)]
+        text = f"[{', '.join(lines)}]" if isinstance(asked, list) else lines[0]
+        return Response(text + "\n", media_type="application/json")
+
+    def _named(self, names: Sequence[Any]) -> Served:
+        if not names:
+            return self.first
+        if len(names) > 1 or names[0] not in self.runs:
+            known = ", ".join(self.runs)
+            raise RequestError(404, f"no run {str(names[0])[:80]!r} here; there is {known}", "run")
+        return self.runs[names[0]]
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestError)
+    return Response(json.dumps(error.body()), error.code, error.headers, "application/json")
+
+
+async def _no_route(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    what = {404: "there is nothing here", 405: f"{request.method} is not for {request.url.path[:80]}"}
+    refused = RequestError(error.status_code, what.get(error.status_code, str(error.detail)))
+    return Response(json.dumps(refused.body()), error.status_code, {**(error.headers or {})}, "application/json")

@@ -1,0 +1,140 @@
+"""What stands before every route: who may ask, how much is read of a request, what every answer says, and what is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import ipaddress
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from groundup.serving.counts import Counts
+from groundup.serving.request_error import RequestError
+
+log = logging.getLogger(__name__)
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+OPEN = ("/", "/health")  # what is answered without a token: neither tells anything of the runs
+HEADERS = (
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+
+
+class Guard:
+    """An ASGI application around ``app``, which finds the whole body of a request in ``scope["body"]``.
+
+    ``token``: that every request must bring, but for ``OPEN``; None: none is asked for, and then requests must be addressed
+    to this machine by its own name, which a page of another site cannot say (DNS rebinding), and come from no other site's
+    page. ``most``: bytes of a body; ``seconds``: in which it must have come. ``paths``: by which requests are counted.
+    """
+
+    def __init__(
+        self, app: Callable, counts: Counts, token: str | None, most: int, seconds: float, paths: Sequence[str]
+    ) -> None:
+        self.app, self.counts, self.token, self.most, self.seconds = app, counts, token, most, seconds
+        self.paths = {*paths}
+        self.draining = False  # no request after this one on its connection
+
+    def drain(self) -> None:
+        """From now on answers close their connections."""
+        self.draining = True
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        begun, code = time.perf_counter(), 0
+        self.counts.begun += 1
+
+        async def answer(message: Message) -> None:
+            nonlocal code
+            if message["type"] == "http.response.start":
+                code = message["status"]
+                closing = [(b"connection", b"close")] if self.draining else []
+                message["headers"] = [*message.get("headers", ()), *HEADERS, *closing]
+            # One who does not read does not hold the answer for ever.
+            await asyncio.wait_for(send(message), self.seconds)
+
+        try:
+            try:
+                headers = dict(scope["headers"])
+                self._check_sender(scope["path"], headers)
+                if scope["method"] == "POST":
+                    scope["body"] = await self._body(headers, receive)
+                await self.app(scope, receive, answer)
+            except RequestError as refused:
+                if code:
+                    raise
+                await tell(refused, answer)
+        except (TimeoutError, ConnectionError, OSError):
+            code = code or 499  # the client is gone, or reads nothing
+        except Exception:
+            log.exception("%s %s failed", scope["method"], scope["path"][:80])
+            if not code:
+                await tell(RequestError(500, "the server failed at this request; its log says why"), answer)
+        finally:
+            path = scope["path"] if scope["path"] in self.paths else "other"
+            self.counts.answered(path, code, time.perf_counter() - begun)
+
+    def _check_sender(self, path: str, headers: dict[bytes, bytes]) -> None:
+        if self.token is not None:
+            kind, _, given = headers.get(b"authorization", b"").partition(b" ")
+            right = kind.lower() == b"bearer" and hmac.compare_digest(given.strip(), self.token.encode())
+            if not right and path not in OPEN:
+                raise RequestError(401, "a token is needed: Authorization: Bearer TOKEN", name="invalid_api_key")
+            return
+        if not is_here(headers.get(b"host", b"").decode("latin-1")):
+            raise RequestError(403, "only this machine is answered, as localhost or 127.0.0.1")
+        origin = headers.get(b"origin")
+        if origin is not None and origin.decode("latin-1").partition("://")[2] != headers[b"host"].decode("latin-1"):
+            raise RequestError(403, "pages of other sites are not answered")
+
+    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
+        """The whole body. Raises RequestError for one that is too long, too slow, or no JSON by its own account."""
+        if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json":
+            raise RequestError(415, "send JSON: Content-Type: application/json")
+        told = int(headers.get(b"content-length", b"0"))  # the protocol lets nothing but digits through
+        parts: list[bytes] = []
+        size, more, until = 0, True, time.monotonic() + self.seconds
+        while more:
+            if max(size, told) > self.most:
+                raise RequestError(413, f"a body of {max(size, told):,} bytes, of {self.most:,} at most")
+            try:
+                message = await asyncio.wait_for(receive(), max(until - time.monotonic(), 0.001))
+            except TimeoutError:
+                raise RequestError(408, f"the body did not come within {self.seconds:g} seconds") from None
+            if message["type"] == "http.disconnect":
+                raise ConnectionError
+            parts.append(message.get("body", b""))
+            size, more = size + len(parts[-1]), message.get("more_body", False)
+        if size > self.most:
+            raise RequestError(413, f"a body of {size:,} bytes, of {self.most:,} at most")
+        return b"".join(parts)
+
+
+def is_here(host: str) -> bool:
+    """Whether a Host header names this machine itself."""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+async def tell(refused: RequestError, send: Send) -> None:
+    body = json.dumps(refused.body()).encode()
+    headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **refused.headers}
+    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": refused.code, "headers": raw})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,102 @@
+"""Uvicorn with what it lacks: a bound on slow connections and on their number, and an end in which nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from groundup.system.signals import on_signals
+
+log = logging.getLogger(__name__)
+CONNECTIONS = 1000  # at most; a process may have 1024 files by default
+IDLE = 30  # seconds between requests of a connection
+GRACE = 1.0  # seconds after SIGTERM in which requests on open connections are still taken
+
+
+def protocol(seconds: float) -> type[H11Protocol]:
+    """HTTP/1.1, where the head of a request has so many seconds to come."""
+
+    class Connection(H11Protocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            if len(self.connections) > CONNECTIONS:
+                transport.abort()
+            self._be_patient()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self.patience.cancel()
+            super().connection_lost(exc)
+
+        def handle_events(self) -> None:
+            before = self.cycle
+            super().handle_events()
+            if self.cycle is not before:  # the head is there
+                self.patience.cancel()
+
+        def on_response_complete(self) -> None:
+            self._be_patient()  # until the next head; a rest of this body is thrown away
+            super().on_response_complete()
+
+        def _be_patient(self) -> None:
+            self.patience = self.loop.call_later(seconds, self.transport.abort)
+
+    return Connection
+
+
+class Server(uvicorn.Server):
+    """Serves until SIGTERM or Ctrl-C: then it listens no more, answers what comes on open connections for a moment and what
+    it has accepted to the end. ``draining`` is called at once: answers must close their connections from then on."""
+
+    def __init__(self, app: Any, seconds: float, draining: Callable[[], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=protocol(seconds),
+                ws="none",
+                loop="asyncio",
+                lifespan="off",
+                interface="asgi3",
+                log_config=None,
+                log_level="error",
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=IDLE,
+                timeout_graceful_shutdown=int(seconds) + 1,
+            )
+        )
+        self.draining = draining
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+
+        def end(number: int, frame: Any) -> None:
+            loop.call_soon_threadsafe(self.drain)
+
+        before = on_signals(end, ("SIGTERM", "SIGINT"))
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def drain(self) -> None:
+        """Begins the end; a second call ends at once."""
+        if self.should_exit or not self.servers[0].is_serving():
+            self.force_exit = self.should_exit = True
+            return
+        self.draining()
+        for listening in self.servers:
+            listening.close()
+        asyncio.get_running_loop().call_later(GRACE, self._leave)
+
+    def _leave(self) -> None:
+        self.should_exit = True
