@@ -74,23 +74,35 @@ def stream(
                 yield tokens
 
 
-def spelled(
-    tokens: Iterable[list[int | None]], spell: Callable[[Sequence[int]], str], written: list[int]
-) -> Iterator[str]:
-    """The text of a ``stream`` of one row, in pieces as they become certain: none ends within a character of several bytes.
+class Spelling:
+    """The text of tokens that come one by one, in pieces as they become certain: none ends within a character of several bytes.
 
-    ``spell``: the text of tokens. ``written``: those before, whose text is not yielded; the stream's are appended to it.
+    ``spell``: the text of tokens. ``written``: those before, whose text is not told; what comes is appended to it.
     """
-    text = shown = spell(written)
+
+    def __init__(self, spell: Callable[[Sequence[int]], str], written: list[int]) -> None:
+        self.spell, self.written = spell, written
+        self._text = self._shown = spell(written)
+
+    def add(self, token: int) -> str:
+        """What is certain since the last time, which may be nothing."""
+        self.written.append(token)
+        self._text = self.spell(self.written)
+        return "" if self._text.endswith("\ufffd") else self.rest()
+
+    def rest(self) -> str:
+        """What was not told: the text ended within a character."""
+        piece, self._shown = self._text[len(self._shown) :], self._text
+        return piece
+
+
+def spelled(tokens: Iterable[list[int | None]], spelling: Spelling) -> Iterator[str]:
+    """The text of a ``stream`` of one row, in the pieces of ``spelling``."""
     for (token,) in tokens:
         assert token is not None  # the stream ends with its only row
-        written.append(token)
-        text = spell(written)
-        if not text.endswith("\ufffd"):
-            yield text[len(shown) :]
-            shown = text
-    if text != shown:  # it ended within a character
-        yield text[len(shown) :]
+        yield spelling.add(token)
+    if piece := spelling.rest():
+        yield piece
 
 
 def begin(

@@ -185,8 +185,6 @@ def named_runs(stage: str, plain: Mapping) -> Iterator[tuple[str, str, Use]]:
     if plain.get("run"):
         use = "network" if stage in ("compress", "export") else "predict" if stage == "serve" else stage
         runs = plain["run"] if isinstance(plain["run"], list) else [plain["run"]]
-        if len(runs) > 1 and stage != "serve":
-            raise UserError(f"{stage} takes one run. Try groundup {stage} run={runs[0]}")
         for one in runs:
             yield "run", str(one), cast(Use, use if use in get_args(Use) else "read")
     for member in plain.get("members") or []:

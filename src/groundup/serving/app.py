@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from groundup.config.root import Limits
+from groundup.serving.completions import Completion, read_asked
 from groundup.serving.counts import Counts
 from groundup.serving.guard import Guard
 from groundup.serving.page import page
@@ -30,6 +32,7 @@ class App:
     ) -> None:
         self.runs = {one.name: one for one in runs}
         self.first, self.worker, self.counts, self.limits = runs[0], worker, counts, limits
+        self.since = int(time.time())
         self._page = page(asks_token=token is not None)
         routes: dict[str, tuple[str, Callable[[Request], Awaitable[Response]]]] = {
             "/": ("GET", self.show),
@@ -37,6 +40,8 @@ class App:
             "/metrics": ("GET", self.metrics),
             "/runs": ("GET", self.list_runs),
             "/predict": ("POST", self.predict),
+            "/v1/models": ("GET", self.list_models),
+            "/v1/completions": ("POST", self.complete),
         }
         app = Starlette(
             routes=[Route(path, endpoint, methods=[method]) for path, (method, endpoint) in routes.items()],
@@ -65,6 +70,23 @@ class App:
         lines = [served.line(*pair) for pair in zip(raw, answers, strict=True)]
         text = f"[{', '.join(lines)}]" if isinstance(asked, list) else lines[0]
         return Response(text + "\n", media_type="application/json")
+
+    async def list_models(self, request: Request) -> Response:
+        """The runs that go on from a prompt, as clients of the protocol list them."""
+        models = [
+            {"id": one.name, "object": "model", "created": self.since, "owned_by": "groundup"}
+            for one in self.runs.values()
+            if one.continues
+        ]
+        return JSONResponse({"object": "list", "data": models})
+
+    async def complete(self, request: Request) -> Response:
+        """Texts after a prompt, or after each of several; whole, or as events while they are written."""
+        asked = read_asked(read_json(request.scope["body"]))
+        completion = Completion(self._named([asked.model] if asked.model else []), asked, self.limits)
+        if asked.stream:
+            return StreamingResponse(completion.events(self.worker), media_type="text/event-stream")
+        return JSONResponse(await completion.whole(self.worker))
 
     def _named(self, names: Sequence[Any]) -> Served:
         if not names:

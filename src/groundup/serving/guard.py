@@ -67,7 +67,7 @@ class Guard:
                 self._check_sender(scope["path"], headers)
                 if scope["method"] == "POST":
                     scope["body"] = await self._body(headers, receive)
-                await self.app(scope, receive, answer)
+                await self._until_gone(scope, receive, answer)
             except RequestError as refused:
                 if code:
                     raise
@@ -81,6 +81,21 @@ class Guard:
         finally:
             path = scope["path"] if scope["path"] in self.paths else "other"
             self.counts.answered(path, code, time.perf_counter() - begun)
+
+    async def _until_gone(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """The application's answer. Raises ConnectionError where the client leaves before it: nobody waits for the rest."""
+        work = asyncio.ensure_future(self.app(scope, receive, send))
+        gone = asyncio.ensure_future(receive())  # after the body nothing comes but the end
+        try:
+            await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                work.cancel()
+                await asyncio.wait((work,))
+                raise ConnectionError
+            work.result()
+        finally:
+            gone.cancel()
+            work.cancel()
 
     def _check_sender(self, path: str, headers: dict[bytes, bytes]) -> None:
         if self.token is not None:

@@ -30,12 +30,14 @@ class Served:
         self._taken = {*self.task.answers, *ABOUT}
 
     @property
-    def writes(self) -> bool:
-        return isinstance(self.run, NetworkRun) and self.task.writes is not None
+    def continues(self) -> bool:
+        """Whether it goes on from a prompt."""
+        return isinstance(self.run, NetworkRun) and self.task.writes == "continuation"
 
     @property
-    def explains(self) -> bool:
-        return False
+    def network(self) -> NetworkRun:
+        assert isinstance(self.run, NetworkRun)
+        return self.run
 
     def about(self) -> dict[str, Any]:
         """What the page and clients may know of it."""
@@ -47,8 +49,7 @@ class Served:
             "needs": list(self.run.needed),
             "text": self.task.examples.cuts_text,
             "labels": list(self.run.labels),
-            "writes": self.task.writes if self.writes else None,
-            "explains": self.explains,
+            "writes": self.task.writes if self.task.writes == "answer" or self.continues else None,
         }
 
     def rows(self, asked: Any, limits: Limits) -> tuple[list[dict[str, Any]], list[Row]]:

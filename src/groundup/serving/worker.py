@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,8 +20,10 @@ from groundup.serving.counts import Counts
 from groundup.serving.request_error import RequestError
 from groundup.stages.answering import Answering
 from groundup.stages.network import NetworkRun
+from groundup.tasks.causal_lm import CausalLM
 
 log = logging.getLogger(__name__)
+Tokens = list[int | None]
 AHEAD = 4  # batches whose rows are sorted by length together
 
 
@@ -34,15 +36,69 @@ class Job:
     answer: asyncio.Future
     since: float = field(default_factory=time.monotonic)
 
+    @property
+    def size(self) -> int:
+        return len(self.rows)
+
 
 @dataclass(eq=False)
-class Stream:
-    """Work in steps: each step's value is told, then ``None`` when there is no more, or the error that ended it."""
+class Writing:
+    """Texts of a request: what each comes after, its seed, and the new tokens of the longest."""
 
-    steps: Iterator[Any]
-    tell: Callable[[Any], object]
-    rows: int
-    over: bool = False  # nobody listens any more
+    task: CausalLM
+    way: Sampler
+    starts: Sequence[Sequence[int]]
+    seeds: Sequence[int]
+    longest: int
+    told: asyncio.Queue[Tokens | Exception | None] = field(default_factory=asyncio.Queue)
+    over: bool = False  # nobody waits for more
+    since: float = field(default_factory=time.monotonic)
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+
+    @property
+    def size(self) -> int:
+        return len(self.starts)
+
+    def is_like(self, other: Writing) -> bool:
+        """Whether both can be written together."""
+        return self.task is other.task and vars(self.way) == vars(other.way)
+
+
+class Together:
+    """Texts that are written together, one token of each at a time."""
+
+    def __init__(self, writings: Sequence[Writing]) -> None:
+        self.writings = writings
+        first = writings[0]
+        self._steps = first.task.stream(
+            [start for one in writings for start in one.starts],
+            first.way,
+            [seed for one in writings for seed in one.seeds],
+            [one.longest for one in writings for _ in one.starts],
+        )
+
+    @property
+    def rows(self) -> int:
+        return sum(len(one.starts) for one in self.writings)
+
+    def step(self) -> Iterator[tuple[Writing, Tokens | Exception | None]]:
+        """What each request is to be told of one more token of each text; None: they are all over."""
+        waiting = [one for one in self.writings if not one.over]
+        step: Tokens | Exception | None = None
+        if waiting:
+            try:
+                step = next(self._steps, None)
+            except Exception as error:
+                log.exception("a text failed")
+                step = error
+        if step is None or isinstance(step, Exception):
+            self.writings, self._steps = (), iter(())
+            yield from ((one, step) for one in waiting)
+            return
+        begin = 0
+        for one in self.writings:
+            yield one, step[begin : begin + len(one.starts)]
+            begin += len(one.starts)
 
 
 class Worker:
@@ -57,8 +113,8 @@ class Worker:
     ) -> None:
         self.batch_size, self.wait, self.queue, self.seconds = batch_size, wait, queue, seconds
         self.counts, self.accelerator, self.seed = counts, accelerator, seed
-        self._jobs: deque[Job] = deque()
-        self._streams: list[Stream] = []
+        self._jobs, self._writings = deque[Job](), deque[Writing]()
+        self._together: list[Together] = []
         self._work = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._loop, name="models", daemon=True)
@@ -94,29 +150,29 @@ class Worker:
         finally:
             self.counts.waiting -= len(rows)
 
-    async def values(self, steps: Iterator[Any], rows: int) -> AsyncIterator[Any]:
-        """Yields what ``steps`` yields, each step in the thread of the models. ``rows``: what it counts for in the queue.
+    async def written(self, writing: Writing) -> AsyncGenerator[Tokens, None]:
+        """Yields the next token of each text of a request, None for those that have ended.
 
-        Raises RequestError where too many wait, or where it has not ended in time; else what the steps raise.
+        Raises RequestError where too many wait, or where it has not ended in time.
         """
-        loop, told = asyncio.get_running_loop(), asyncio.Queue[Any]()
+        rows, until = len(writing.starts), time.monotonic() + self.seconds
         self._admit(rows)
-        stream = Stream(steps, lambda value: loop.call_soon_threadsafe(told.put_nowait, value), rows)
-        until = time.monotonic() + self.seconds
         try:
             with self._work:
-                self._streams.append(stream)
+                self._writings.append(writing)
                 self._work.notify()
-            while (value := await asyncio.wait_for(told.get(), until - time.monotonic())) is not None:
-                if isinstance(value, BaseException):
-                    raise value
-                yield value
+            while (tokens := await asyncio.wait_for(writing.told.get(), until - time.monotonic())) is not None:
+                if isinstance(tokens, Exception):
+                    raise tokens
+                self.counts.tokens += sum(token is not None for token in tokens)
+                yield tokens
+            while True:
+                yield [None] * rows
         except TimeoutError:
-            raise RequestError(
-                503, f"not written within {self.seconds:g} seconds: ask again later, or for less"
-            ) from None
+            why = f"not written within {self.seconds:g} seconds: ask again later, or for less"
+            raise RequestError(503, why) from None
         finally:
-            stream.over = True
+            writing.over = True
             self.counts.waiting -= rows
 
     def _admit(self, rows: int) -> None:
@@ -129,26 +185,32 @@ class Worker:
     def _loop(self) -> None:
         while True:
             with self._work:
-                while not (self._jobs or self._streams or self._closing):
+                while not (self._jobs or self._writings or self._together or self._closing):
                     self._work.wait()
-                if not (self._jobs or self._streams):
+                if not (self._jobs or self._writings or self._together):
                     return
-                jobs = self._taken()
+                self._wait_for_more()
+                jobs, writings = self._taken(), self._begun()
+            if writings:
+                self.counts.batches.add(sum(len(one.starts) for one in writings))
+                self._together.append(Together(writings))
             if jobs:
                 self._answer(jobs)
-            for stream in [*self._streams]:
-                if self._step(stream):
-                    with self._work:
-                        self._streams.remove(stream)
+            for together in self._together:
+                _tell(list(together.step()))
+            self._together = [one for one in self._together if one.writings]
+
+    def _wait_for_more(self) -> None:
+        """Until as many rows are there as are answered together, or the first has waited long enough."""
+        while not (self._together or self._closing):
+            waiting: list[Job | Writing] = [*self._jobs, *self._writings]
+            left = min(one.since for one in waiting) + self.wait - time.monotonic()
+            if left <= 0 or sum(one.size for one in waiting) >= self.batch_size:
+                return
+            self._work.wait(left)
 
     def _taken(self) -> list[Job]:
-        """Jobs of the run that has waited longest, those that are still waited for; after a moment in which more may come."""
-        while self._jobs and not (self._streams or self._closing):
-            first = self._jobs[0]
-            left = first.since + self.wait - time.monotonic()
-            if left <= 0 or sum(len(job.rows) for job in self._jobs if job.run is first.run) >= self.batch_size:
-                break
-            self._work.wait(left)
+        """Jobs of the run that has waited longest, those that are still waited for."""
         taken: list[Job] = []
         rows, kept = 0, deque[Job]()
         while self._jobs:
@@ -156,15 +218,33 @@ class Worker:
             if job.answer.cancelled():
                 continue
             fits = not taken or (
-                job.run is taken[0].run and rows + len(job.rows) <= AHEAD * self.batch_size and not draws(job.run)
+                job.run is taken[0].run and rows + job.size <= AHEAD * self.batch_size and not draws(job.run)
             )
             if fits:
                 taken.append(job)
-                rows += len(job.rows)
+                rows += job.size
             else:
                 kept.append(job)
         self._jobs = kept
         return taken
+
+    def _begun(self) -> list[Writing]:
+        """Requests whose texts begin now, together: alike, and no more than there is room for beside those on their way."""
+        free = self.batch_size - sum(one.rows for one in self._together)
+        begun: list[Writing] = []
+        kept = deque[Writing]()
+        while self._writings:
+            one = self._writings.popleft()
+            if one.over:
+                continue
+            alone = not begun and not self._together  # more texts than may be written together are, too, by themselves
+            if alone or (one.size <= free and not kept and (not begun or one.is_like(begun[0]))):
+                begun.append(one)
+                free -= one.size
+            else:
+                kept.append(one)
+        self._writings = kept
+        return begun
 
     def _answer(self, jobs: list[Job]) -> None:
         rows = [row for job in jobs for row in job.rows]
@@ -181,24 +261,6 @@ class Worker:
             return
         ends = iter(found)
         _deliver([(job.answer, [next(ends) for _ in job.rows]) for job in jobs])
-
-    def _step(self, stream: Stream) -> bool:
-        """Whether that was its last step."""
-        if stream.over:
-            stream.steps.close()  # type: ignore[attr-defined]  # a generator
-            return True
-        try:
-            value = next(stream.steps)
-        except StopIteration:
-            stream.tell(None)
-        except Exception as error:
-            if not isinstance(error, RequestError):
-                log.exception("a request failed")
-            stream.tell(error)
-        else:
-            stream.tell(value)
-            return False
-        return True
 
 
 def draws(run: Answering) -> bool:
@@ -218,4 +280,13 @@ def _deliver(answers: Sequence[tuple[asyncio.Future, Any]]) -> None:
                 future.set_result(answer)
 
     if not (loop := answers[0][0].get_loop()).is_closed():
+        loop.call_soon_threadsafe(tell)
+
+
+def _tell(told: Sequence[tuple[Writing, Tokens | Exception | None]]) -> None:
+    def tell() -> None:
+        for writing, tokens in told:
+            writing.told.put_nowait(tokens)
+
+    if told and not (loop := told[0][0].loop).is_closed():
         loop.call_soon_threadsafe(tell)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch.nn.functional as F
@@ -14,7 +14,7 @@ from groundup.data.collate import IGNORE, CausalCollator
 from groundup.data.facts import Facts
 from groundup.data.loading import Collate
 from groundup.decoding.decoding import Decoding
-from groundup.decoding.generate import spelled, stream
+from groundup.decoding.generate import Spelling, spelled, stream
 from groundup.decoding.sampling import Sampler
 from groundup.errors import UserError
 from groundup.models.backbone import Backbone, DecoderBackbone
@@ -77,21 +77,39 @@ class CausalLM(LanguageModel):
 
     def continuation(self, prompt: str, sampler: Sampler, seed: int) -> Iterator[str]:
         """What comes after ``prompt``, in pieces: a piece ends where no later token can change it."""
-        tokenizer = self.tokenizer
-        begin = tokenizer.begin  # what stands before every document
-        start = [*begin, *tokenizer.encode(prompt)] or [self.facts.eos_id]
-        read = len(tokenizer.decode(start))
-        tokens = stream(
+        start = self.beginning(prompt)
+        yield from spelled(self.stream([start], sampler, [seed]), self.spelling(start))
+
+    def beginning(self, prompt: str) -> list[int]:
+        """The tokens after which a continuation of ``prompt`` comes: what stands before every document, then its own."""
+        return [*self.tokenizer.begin, *self.tokenizer.encode(prompt)] or [self.facts.eos_id]
+
+    def stream(
+        self,
+        starts: Sequence[Sequence[int]],
+        sampler: Sampler,
+        seeds: Sequence[int],
+        longest: Sequence[int] | None = None,
+    ) -> Iterator[list[int | None]]:
+        """Yields the next token of the text after each of ``starts``, None where it has ended. ``longest``: new tokens of each.
+
+        A text depends on its own start and seed, not on those beside it.
+        """
+        return stream(
             self.model,
             self.head,
-            [start],
-            max_new_tokens=sampler.max_new_tokens,
+            starts,
             sampler=sampler,
             eos_id=self.facts.eos_id,
             forbidden_ids=self.unwritten,
-            seed=seed,
+            max_lengths=longest,
+            seed=seeds,
         )
-        yield from spelled(tokens, lambda written: tokenizer.decode([*start, *written])[read:], [])
+
+    def spelling(self, start: Sequence[int]) -> Spelling:
+        """Of what comes after ``start``."""
+        read = len(self.tokenizer.decode(start))
+        return Spelling(lambda written: self.tokenizer.decode([*start, *written])[read:], [])
 
     @property
     def unwritten(self) -> tuple[int, ...]:

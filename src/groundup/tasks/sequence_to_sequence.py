@@ -19,7 +19,7 @@ from groundup.data.loading import Collate
 from groundup.data.pairs import ROOM, PairedText, PromptedText
 from groundup.data.text_data import TextData
 from groundup.decoding.decoding import Decoding, Hypothesis
-from groundup.decoding.generate import decode, spelled, stream
+from groundup.decoding.generate import Spelling, decode, spelled, stream
 from groundup.decoding.sampling import Greedy, Sampler
 from groundup.errors import ArgumentError, UserError
 from groundup.metrics.estimate import Estimate
@@ -221,7 +221,8 @@ class SequenceToSequence(Task):
         longest = min(longest, decoding.max_new_tokens)
         written = list(prefix)
         yield self.spell(written)  # also where nothing comes after it
-        yield from spelled(stream(sampler=decoding, seed=seed, max_lengths=[longest], **start), self.spell, written)
+        tokens = stream(sampler=decoding, seed=seed, max_lengths=[longest], **start)
+        yield from spelled(tokens, Spelling(self.spell, written))
         if len(written) - len(prefix) == longest:
             log.warning(CUT, longest)
 
