@@ -14,7 +14,12 @@ def read_json(body: bytes) -> Any:
     if not body.strip():
         raise RequestError(400, "the body is empty: send JSON")
     try:
-        return json.loads(body.decode(), parse_constant=_no_number, parse_float=_finite)
+        value = json.loads(body.decode(), parse_constant=_no_number, parse_float=_finite)
+        if b"\\u" in body:
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
+    except UnicodeEncodeError:
+        raise RequestError(400, "the body holds half a character: an escape of U+D800 to U+DFFF alone") from None
     except UnicodeDecodeError as error:
         raise RequestError(400, f"the body is no UTF-8: byte {error.start}") from None
     except json.JSONDecodeError as error:

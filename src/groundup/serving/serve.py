@@ -21,7 +21,7 @@ from groundup.stages.loading import load_run
 from groundup.stages.predict import check_answers
 
 log = logging.getLogger(__name__)
-NEEDED = ("starlette", "uvicorn")
+NEEDED = ("starlette", "uvicorn", "prometheus_client")
 TOKEN = "GROUNDUP_TOKEN"
 SHORTEST = 16  # characters of a token
 LOOPBACK = "127.0.0.1"
@@ -59,7 +59,7 @@ def run(cfg: Config, job: Job) -> None:
     print(f"{where} answers for {', '.join(one.name for one in runs)}; Ctrl-C ends it", flush=True)
     server.run(sockets=[listening])
     worker.close()
-    print(f"ended: {counts.begun:,} requests taken, {counts.requests.total():,} answered")
+    print(f"ended: {counts.begun:,} requests taken, {counts.ended:,} answered")
 
 
 def token_for(host: str | None) -> str | None:

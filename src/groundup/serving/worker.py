@@ -164,7 +164,7 @@ class Worker:
             while (tokens := await asyncio.wait_for(writing.told.get(), until - time.monotonic())) is not None:
                 if isinstance(tokens, Exception):
                     raise tokens
-                self.counts.tokens += sum(token is not None for token in tokens)
+                self.counts.wrote(sum(token is not None for token in tokens))
                 yield tokens
             while True:
                 yield [None] * rows
@@ -192,7 +192,7 @@ class Worker:
                 self._wait_for_more()
                 jobs, writings = self._taken(), self._begun()
             if writings:
-                self.counts.batches.add(sum(len(one.starts) for one in writings))
+                self.counts.together(sum(len(one.starts) for one in writings))
                 self._together.append(Together(writings))
             if jobs:
                 self._answer(jobs)
@@ -248,7 +248,7 @@ class Worker:
 
     def _answer(self, jobs: list[Job]) -> None:
         rows = [row for job in jobs for row in job.rows]
-        self.counts.batches.add(len(rows))
+        self.counts.together(len(rows))
         try:
             found = list(jobs[0].run.answer(rows, self.batch_size, self.accelerator, self.seed))
         except Exception as error:
