@@ -109,7 +109,7 @@ def test_nobody_writes_for_a_client_that_left(server):
             connection.sendall(head % len(body) + body)
             assert connection.recv(100)
     deadline = time.monotonic() + 30
-    while "groundup_queue_rows 0\n" not in server.client.get("/metrics").text:
+    while "groundup_queue_rows 0.0\n" not in server.client.get("/metrics").text:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     written = server.client.get("/metrics").text.partition("groundup_tokens_total ")[2]
