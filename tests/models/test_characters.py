@@ -94,16 +94,15 @@ def test_a_decoder_has_none():
 def test_a_task_without_words_refuses_them(tmp_path):
     from functools import partial
 
-    from groundup.data.batching import Packed
-    from groundup.data.packing import PackedText
+    from groundup.data.batching import Bucketed
     from groundup.data.sources.source import GivenRows
     from groundup.data.text_data import TextData
-    from groundup.tasks.masked_lm import MaskedLM
+    from groundup.tasks.classification import Classification
     from groundup.text.tokenizer import TokenizerSpec
 
-    rows = GivenRows({"train": [{"text": "fern oak crow " * 20}]})
-    data = TextData(rows, MaskedLM.examples, TokenizerSpec("char", 30), Packed(16), None, seed=1)
+    rows = GivenRows({"train": [{"text": "fern oak", "label": "a"}, {"text": "crow", "label": "b"}]})
+    data = TextData(rows, Classification.examples, TokenizerSpec("char", 30), Bucketed(2), None, seed=1)
     model = partial(RecurrentEncoder, data.facts.vocab_size, width=16)
-    with pytest.raises(UserError, match=r"MaskedLM does not read words one by one"):
-        MaskedLM(model(characters="cnn"), data.facts, data.tokenizer)
-    assert PackedText is MaskedLM.examples and MaskedLM(model(), data.facts, data.tokenizer)
+    with pytest.raises(UserError, match=r"Classification does not read words one by one"):
+        Classification(model(characters="cnn"), data.facts, data.tokenizer)
+    assert Classification(model(), data.facts, data.tokenizer)

@@ -113,6 +113,43 @@ def test_dropout_of_what_comes_from_a_run_may_be_set_for_both_sides_at_once(part
     assert (cfg.model.encoder.dropout, cfg.model.decoder.dropout) == expected
 
 
+@pytest.fixture(scope="module")
+def tagged(tmp_path_factory) -> Path:
+    file = tmp_path_factory.mktemp("tagged") / "train.conll"
+    file.write_text("Ann\tB-PER\nsees\tO\nRome\tB-LOC\n\nBob\tB-PER\nlives\tO\nin\tO\nOslo\tB-LOC\n\n" * 20, "utf-8")
+    return file
+
+
+@pytest.mark.parametrize("model", ["bilstm_encoder", "transformer_encoder"])
+@pytest.mark.parametrize("characters", ["cnn", "null"])
+def test_a_tagger_takes_its_characters_from_pretraining_or_adds_them_to_it(model, characters, groundup, tagged, capsys):
+    words = ["data=files", f"data.train={tagged}", f"data.validation={tagged}", *QUICK[:-1]]
+    theirs = [f"model={model}", f"model.characters={characters}", "batching.length=16", "tokenizer=word"]
+    parent = groundup("pretrain", *words, "task=masked_lm", *theirs)
+    adds = ["model.characters=cnn", f"model={model}"] if characters == "null" else []
+    child = groundup("finetune", *words, "task=tagging", "task.crf=true", f"init_from={parent}", *adds)
+    old, new = (
+        torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"] for run in (parent, child)
+    )
+    assert any(name.startswith("model.characters.") for name in new)
+    body = [name for name in old if name.startswith("model.")]
+    assert len(body) > 4
+    for name in body:  # what has grown has its new columns behind the old ones
+        torch.testing.assert_close(new[name][..., : old[name].shape[-1]], old[name], atol=1e-6, rtol=0)
+    told = (child / "run.log").read_text("utf-8")
+    assert ("new, with random weights: model.characters." in told) == (characters == "null")
+    grown = characters == "null" and model == "bilstm_encoder"
+    assert ("wider than there, with random weights in the new columns: model.blocks.0." in told) == grown
+    if characters == "cnn":
+        capsys.readouterr()
+        groundup("finetune", *words, "task=tagging", f"init_from={parent}", "model.characters=lstm", code=2)
+        assert "comes with its own model, which differs" in capsys.readouterr().err
+        texts = ["data=python_docs_topic", "task=classification"]
+        groundup("finetune", *texts, *QUICK[:-1], f"init_from={parent}", code=2)
+        assert f"{parent} has model.characters=cnn" in (said := capsys.readouterr().err)
+        assert "task=classification does not. Try task=tagging, or a run without" in said
+
+
 def facts(labels: tuple[str, ...] = ()) -> Facts:
     return Facts(vocab_size=12, **SPECIAL, labels=labels, label_counts=(1,) * len(labels))
 

@@ -76,6 +76,11 @@ class PairCollator:
         return {**pad([{"input_ids": text} for text in texts], self.pad_id), **pad(once, self.pad_id)}
 
 
+def trim(characters: Tensor) -> Tensor:
+    """Words (B, T, L) without the zeros behind the longest of them, (B, T, at least 1)."""
+    return characters[:, :, : max(int(characters.any(0).any(0).sum()), 1)]
+
+
 CausalCollator = Collator  # packed windows come with the token after each position as labels
 ClassificationCollator = Collator  # labelled texts come with their class
 
@@ -86,6 +91,7 @@ class MaskedCollator:
     ``labels`` (B, T) are the tokens that were there at chosen positions, -100 elsewhere. Special tokens are never
     chosen; a row with anything to choose has at least one chosen. A row's choice depends on its seed alone.
     ``cls_first`` puts ``<cls>`` in place of each window's first token, so that it means something before fine-tuning.
+    Where examples have ``characters``, a word of which a token is hidden is not spelled: it would say what was there.
     Source: Devlin et al. 2019.
     """
 
@@ -113,4 +119,22 @@ class MaskedCollator:
         hidden = np.where(action < 0.8, self.mask_id, np.where(action < 0.9, random_words, original))
         batch["labels"] = torch.from_numpy(np.where(chosen, original, IGNORE))
         batch["input_ids"] = torch.from_numpy(np.where(chosen, hidden, original))
+        if "characters" in batch:
+            characters = batch["characters"].numpy()
+            if self.cls_first:
+                characters[:, 0] = 0
+            characters[with_word_of(chosen & (action < 0.9), characters)] = 0
+            batch["characters"] = trim(batch["characters"])
         return batch
+
+
+def with_word_of(hidden: np.ndarray, characters: np.ndarray) -> np.ndarray:
+    """(B, T) bool: the tokens of all words of which a token is ``hidden`` (B, T).
+
+    A word begins where ``characters`` (B, T, L) spell one, and reaches to where the next begins.
+    """
+    word = np.cumsum(characters[:, :, 0] > 0, axis=1, dtype=np.int64)  # (B, T); 0: one that is not spelled
+    found = np.zeros((len(word), word.shape[1] + 1), dtype=bool)
+    rows, columns = np.nonzero(hidden)
+    found[rows, word[rows, columns]] = True
+    return np.take_along_axis(found, word, axis=1)

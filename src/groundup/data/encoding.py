@@ -18,6 +18,7 @@ from groundup.data.sources.source import Source
 from groundup.system.cache import Cache, code_version
 from groundup.text.pieces import cut
 from groundup.text.tokenizer import Tokenizer
+from groundup.text.word_bytes import LONGEST, spelled_tokens
 
 TEXT_ROLES = ("text", "text_pair")
 PAIR_ROLES = ("source", "target")
@@ -33,7 +34,8 @@ class EncodedText:
     has (the last of ``roles`` may be absent from every row); ``row_offsets`` (rows + 1,), row r has the texts
     ``row_offsets[r]`` to ``row_offsets[r + 1]`` (rows may have many, and not the same number); ``labels`` int32, one a row or, where
     rows hold lists, one a text: an index into ``label_names``, or -1 for none; ``spans`` (N, 2) int32, where they were
-    asked for: the characters [begin, end) of its text that each token stands for.
+    asked for: the characters [begin, end) of its text that each token stands for; ``spelled`` (N, 32) uint8, where that was
+    asked for: how the word that begins at a token is spelled, see ``text.word_bytes``.
     """
 
     def __init__(self, folder: Path, in_memory: bool = False) -> None:
@@ -64,6 +66,7 @@ class EncodedText:
         label: str = "label",
         apart: bool = False,
         spans: bool = False,
+        spelled: bool = False,
     ) -> EncodedText:
         """Encodes the texts of ``roles`` in ``split``, or opens what an earlier run encoded. Without a cache in memory.
 
@@ -74,8 +77,9 @@ class EncodedText:
         text.
 
         ``spans``: 8 bytes a token more on disk, so that nothing is tokenized again to find a token in its text.
+        ``spelled``: 32 bytes a token more, so that no table of words has to fit into memory.
         """
-        settings = (stream, close, roles, label, apart, spans)
+        settings = (stream, close, roles, label, apart, spans, spelled)
         if cache is None:
             with tempfile.TemporaryDirectory() as folder:
                 encode(source.rows(split), tokenizer, Path(folder), *settings)
@@ -87,6 +91,7 @@ class EncodedText:
     def _open(self) -> None:
         self.ids = self._read("ids.bin", self._dtype)
         self.spans = self._read("spans.bin", np.dtype(np.int32)).reshape(-1, 2)
+        self.spelled = self._read("spelled.bin", np.dtype(np.uint8)).reshape(-1, LONGEST)
 
     def _read(self, name: str, dtype: np.dtype) -> np.ndarray:
         file = self._folder / name
@@ -95,7 +100,8 @@ class EncodedText:
         return np.asarray(np.memmap(file, dtype=dtype, mode="r"))  # plain view: quicker to index
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("ids", "spans") or self._in_memory}
+        mapped = () if self._in_memory else ("ids", "spans", "spelled")
+        return {name: value for name, value in vars(self).items() if name not in mapped}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -119,6 +125,7 @@ def encode(
     label: str = "label",
     apart: bool = False,
     spans: bool = False,
+    spelled: bool = False,
 ) -> None:
     """Writes the files of an ``EncodedText`` in memory that does not grow with the text (8 bytes a text, 8 a row)."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -140,34 +147,39 @@ def encode(
             for text in texts:
                 yield from _pieces(text)
 
-    with open(folder / "ids.bin", "wb") as file, open(folder / "spans.bin", "wb") as span_file:
+    with (
+        open(folder / "ids.bin", "wb") as file,
+        open(folder / "spans.bin", "wb") as span_file,
+        open(folder / "spelled.bin", "wb") as spelled_file,
+    ):
         size = before = 0  # tokens so far; characters of the text that its pieces so far had
         for block in _blocks(pieces()):
             texts, goes_on = [text for text, _, _ in block], [not first for _, first, _ in block]
             count["bytes"] += sum(len(text.encode("utf-8", errors="replace")) for text in texts)
-            if spans:
-                encoded = []
-                for (text, first, _), (ids, places) in zip(
-                    block, tokenizer.encode_with_spans(texts, goes_on), strict=True
-                ):
+            if spans or spelled:
+                encoded = tokenizer.encode_with_spans(texts, goes_on)
+            else:
+                encoded = [(ids, []) for ids in tokenizer.encode_batch(texts, goes_on)]
+            for (text, first, last), (ids, places) in zip(block, encoded, strict=True):
+                if spans:
                     before = 0 if first else before
                     span_file.write((np.array(places, dtype=np.int32).reshape(-1, 2) + before).tobytes())
                     before += len(text)
-                    encoded.append(ids)
-            else:
-                encoded = tokenizer.encode_batch(texts, goes_on)
-            for ids, (_, _, last) in zip(encoded, block, strict=True):
+                if spelled:
+                    spelled_file.write(spelled_tokens(text, places).tobytes())
                 count["unknown"] += ids.count(tokenizer.unk_id)
                 size += len(ids)
                 if last and (size > offsets[-1] or not stream):
                     if close:
                         ids = [*ids, tokenizer.eos_id]
+                        spelled_file.write(bytes(LONGEST * spelled))
                         size += 1
                     offsets.append(size)
                 file.write(np.array(ids, dtype=dtype).tobytes())
         if stream and close and len(offsets) == 2:  # nothing to separate an only document from
             offsets[-1] -= 1
             file.truncate(offsets[-1] * dtype.itemsize)
+            spelled_file.truncate(offsets[-1] * LONGEST * spelled)
     for name, values in (("offsets", offsets), ("labels", labels), ("sizes", sizes)):
         with open(folder / f"{name}.bin", "wb") as file:
             values.tofile(file)

@@ -75,7 +75,8 @@ class PackedText(Examples):
     without_labels = True
 
     def __init__(self, given: SplitToEncode) -> None:
-        self.encoded = given.encoded(stream=not given.predict, close=True, roles=text_roles(given.source))
+        roles = text_roles(given.source)
+        self.encoded = given.encoded(stream=not given.predict, close=True, roles=roles, spelled=self.spells)
         self.size, self.length = len(self.encoded.ids), given.batching.length
         self.rows_apart, self.mask_documents, self.seed = given.predict, given.batching.mask_documents, given.seed
         if self.size < 2 and not self.rows_apart:
@@ -166,6 +167,8 @@ class PackedText(Examples):
             pieces = Pieces.of(order.begins, begins, ends)
             positions = positions + np.repeat(order.shift[pieces.documents], pieces.sizes)
         tokens = self.encoded.ids[positions].astype(np.int64)
+        if self.spells:
+            arrays["characters"] = self.encoded.spelled[positions].astype(np.int64)
         examples = []
         for index, begin, end in zip(indexes.tolist(), cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
             example = {"input_ids": tokens[begin : end - 1], "labels": tokens[begin + 1 : end], "index": index}
@@ -182,3 +185,9 @@ class PackedText(Examples):
             return begins, np.minimum(begins + self.length + 1, ends)
         begins = self.order(epoch).phase + indexes * self.length
         return begins, np.minimum(begins + self.length + 1, self.size)
+
+
+class SpelledText(PackedText):
+    """The same with ``characters`` (T, L): how the word that begins at a token is spelled, zeros at other tokens."""
+
+    spells = True

@@ -134,6 +134,8 @@ def _find(
         for role in wanted:
             if role in named or (role == "text" and named.keys() & {"source", "tokens", "context"}):
                 continue  # a language model also reads both sides of pairs, tokens, and what is asked about
+            if [*wanted] == ["text"] and format_of(path).COLUMNS[:1] == ("tokens",):
+                role = "tokens"
             taken = [*named.values(), *found.values()]
             found[role] = usual_column(role, row, str(path), str(of_run.get(role) or role), taken)
     except UserError as error:

@@ -24,6 +24,7 @@ class Backbone(nn.Module):
 
     kind: ClassVar[Kind]
     free_arguments: ClassVar[frozenset[str]] = frozenset({"dropout", "max_length"})  # change no tensor of the model
+    additions: ClassVar[frozenset[str]] = frozenset()  # arguments, each of a module of that name; None: there is none
     vocab_size: int  # V, of the tokens that it reads (an encoder-decoder: that it writes)
     width: int  # D, of the hidden vectors
     embedding: nn.Embedding  # V rows of any width; a tied head multiplies by them

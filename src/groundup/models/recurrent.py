@@ -102,6 +102,8 @@ class RecurrentEncoder(Recurrent, EncoderBackbone):
     Source: Graves and Schmidhuber 2005.
     """
 
+    additions = frozenset({"characters"})
+
     def __init__(
         self,
         vocab_size: Count,

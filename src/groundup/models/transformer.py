@@ -177,6 +177,8 @@ class Transformer(Backbone):
 class TransformerEncoder(Transformer, EncoderBackbone):
     """Every token sees every token. Source: Devlin et al. 2019."""
 
+    additions = frozenset({"characters"})
+
     def forward(
         self,
         input_ids: Tensor,

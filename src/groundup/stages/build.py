@@ -77,10 +77,12 @@ def check_model_fits(cfg: Config) -> None:
         choices = " or ".join(f"model={name}" for kind in task.accepts for name in models_of(kind))
         needed = " or ".join(KINDS[kind] for kind in task.accepts)
         raise UserError(f"task={task_word(task)} needs {needed}, and {model.__name__} is not one. Try {choices}")
-    if cfg.model.get("characters") and not task.examples_for(model.kind).spells:
+    if cfg.model.get("characters") and not task.examples_for(model.kind, characters=True).spells:
+        whose = f"{cfg.init_from} has model.characters" if isinstance(cfg.get("init_from"), str) else "model.characters"
+        instead = "a run without" if isinstance(cfg.get("init_from"), str) else "model.characters=null"
         raise UserError(
-            f"model.characters={cfg.model.characters} is for tasks that read a text word by word, and task={task_word(task)} "
-            "does not. Try model.characters=null, or task=tagging"
+            f"{whose}={cfg.model.characters}, for tasks that know where words begin, and task={task_word(task)} does not. "
+            f"Try task=tagging, or {instead}"
         )
 
 
@@ -162,7 +164,7 @@ def build_data(
     described = cfg.get("target_tokenizer")
     return TextData(
         source,
-        task_class(cfg).examples_for(model_class(cfg).kind),
+        task_class(cfg).examples_for(model_class(cfg).kind, bool(cfg.model.get("characters"))),
         tokenizer or instantiate(cfg.tokenizer, "tokenizer"),
         instantiate(cfg.batching, "batching"),
         cache_dir=cfg.paths.cache,

@@ -56,7 +56,8 @@ def open_parents(cfg: Config) -> Parents:
 
 
 def inherit(cfg: Config, parents: Parents, overrides: Sequence[str]) -> None:
-    """Puts the earlier runs' sizes, models and tokenizers into ``cfg``; dropout and the like may still be set.
+    """Puts the earlier runs' sizes, models and tokenizers into ``cfg``; dropout and the like may still be set, and what a
+    model can do without, as ``characters``, may be added.
 
     Raises UserError when the command line asks for another architecture or tokenizer.
     """
@@ -84,22 +85,25 @@ def adopt_weights(task: Task, parents: Parents) -> tuple[list[str], list[str]]:
     Returns lines that say what came, what did not and what is new; and the names of the new tensors.
 
     Every tensor of a body (``model.*``) must fit: a body half loaded is not a pretrained one. Heads may differ, and
-    what a decoder has for its encoder alone begins anew. A head with a row for each label takes the rows of labels that
-    both runs know, found by name.
+    what a decoder has for its encoder alone begins anew. So does a module that is one of the model's ``additions``; a
+    matrix that is wider for it keeps random numbers in the columns that are new. A head with a row for each label takes
+    the rows of labels that both runs know, found by name.
 
     Raises UserError when a body does not fit.
     """
     if not parents:
         return [], []
-    lines, loaded = [], set()
+    lines, loaded, grown = [], set(), set()
     for part, parent in parents.items():
-        line, names = _adopt(task, part, parent)
+        line, names, wider = _adopt(task, part, parent)
         lines.append(line)
         loaded |= names
+        grown |= wider
     ours = task.state_dict()
     places = {ours[name].data_ptr() for name in loaded}  # a shared table has two names
     new = [name for name, value in ours.items() if name not in loaded and value.data_ptr() not in places]
-    return [*lines, f"new, with random weights: {_names(new, most=8)}"], new
+    lines += [f"wider than there, with random weights in the new columns: {_names(sorted(grown))}"] if grown else []
+    return [*lines, f"new, with random weights: {_names(new, most=8)}"], [*new, *sorted(grown)]
 
 
 def _take(cfg: Config, coming: Mapping[str, tuple[RunFolder, Any]], overrides: Sequence[str]) -> None:
@@ -118,7 +122,7 @@ def _take(cfg: Config, coming: Mapping[str, tuple[RunFolder, Any]], overrides: S
         if place is None:
             continue
         parent, value = coming[place]
-        free = _free_arguments(value) if key.startswith("model") else frozenset()
+        free = _free_arguments(value) | _additions(value) if key.startswith("model") else frozenset()
         if key.rpartition(".")[2] in free:
             kept[key] = cfg.at(key)
         elif _differs(cfg.at(place), value, free):
@@ -127,6 +131,9 @@ def _take(cfg: Config, coming: Mapping[str, tuple[RunFolder, Any]], overrides: S
                 "or train from random weights without init_from"
             )
     for place, (_, value) in coming.items():
+        if place == "model":
+            asked = {one: cfg.model.get(one) for one in _additions(value)}
+            kept |= {f"model.{one}": setting for one, setting in asked.items() if setting is not None}
         cfg.put(place, value)
     for key, value in kept.items():
         cfg.put(key, value)
@@ -188,8 +195,8 @@ def _load(file: Path | None) -> Tokenizer | None:
     return Tokenizer.load(file) if file and file.exists() else None
 
 
-def _adopt(task: Task, part: str, parent: RunFolder) -> tuple[str, set[str]]:
-    """A line that says what came from a run, and the names of the tensors."""
+def _adopt(task: Task, part: str, parent: RunFolder) -> tuple[str, set[str], set[str]]:
+    """A line that says what came from a run, the names of the tensors, and of those that are wider here than there."""
     checkpoint = load_checkpoint(best_checkpoint(parent))
     theirs, labels, known = checkpoint["state_dict"], task.facts.labels, tuple(checkpoint["facts"].get("labels", ()))
     adapted = any(map(is_adapter, theirs))
@@ -214,12 +221,20 @@ def _adopt(task: Task, part: str, parent: RunFolder) -> tuple[str, set[str]]:
             if both:
                 square[rows[0][:, None], rows[0]] = theirs_of_both
                 common[name] = square
+    prefixes = [f"model.{one}." for one in task.model.additions]
+    first = [name for name in ours.keys() - theirs.keys() if name.startswith(tuple(prefixes))]
+    added = tuple(one for one in prefixes if any(name.startswith(one) for name in first))
+    grown = set()
+    for name, value in common.items():
+        if added and name.startswith("model.") and (wider := _widened(ours[name], value)) is not None:
+            common[name] = wider
+            grown.add(name)
     loaded = {name: value for name, value in common.items() if ours[name].shape == value.shape}
     missing = sorted(ours.keys() - theirs.keys())
     unexpected = sorted(theirs.keys() - ours.keys())
     mismatched = sorted(ours.keys() & theirs.keys() - loaded.keys())
     wrong = [*missing, *mismatched] if part == WHOLE else [*unexpected, *mismatched]
-    if wrong := [name for name in wrong if name.startswith("model.")]:
+    if wrong := [name for name in wrong if name.startswith("model.") and not name.startswith(added)]:
         raise UserError(
             f"init_from={parent.path} has another architecture: {_names(wrong)} would keep random weights. "
             "Leave out model=... and size=... to take the architecture of the run"
@@ -229,7 +244,14 @@ def _adopt(task: Task, part: str, parent: RunFolder) -> tuple[str, set[str]]:
     line += ", adapters merged into them" if adapted else ""
     if labels != known and task.label_tensors & loaded.keys():
         line += f", of the head the rows of {_names(both)}, new those of {_names([one for one in labels if one not in both])}"
-    return f"{line}; left behind: {_names(sorted([*unexpected, *mismatched]))}", set(loaded)
+    return f"{line}; left behind: {_names(sorted([*unexpected, *mismatched]))}", set(loaded), grown
+
+
+def _widened(ours: Tensor, theirs: Tensor) -> Tensor | None:
+    """``theirs`` with further columns from ``ours``; None where more than that is different, or nothing."""
+    if ours.shape[:-1] != theirs.shape[:-1] or ours.shape[-1:] <= theirs.shape[-1:]:
+        return None
+    return torch.cat((theirs, ours[..., theirs.shape[-1] :]), dim=-1)
 
 
 def _of_part(weights: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
@@ -252,6 +274,14 @@ def _free_arguments(model: Any) -> frozenset[str]:
         cast(type[Backbone], resolve(model["_target_"], "model")).free_arguments if "_target_" in model else frozenset()
     )
     return own.union(*map(_free_arguments, model.values()))
+
+
+def _additions(model: Any) -> frozenset[str]:
+    """Of a model that a config describes, the arguments for what it can do without and is without."""
+    if not (isinstance(model, Mapping) and "_target_" in model):
+        return frozenset()
+    found = cast(type[Backbone], resolve(model["_target_"], "model")).additions
+    return frozenset(one for one in found if model.get(one) is None)
 
 
 def _differs(mine: Any, theirs: Any, free: frozenset[str]) -> bool:

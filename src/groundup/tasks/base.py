@@ -78,7 +78,7 @@ class Task(LightningModule):
     def __init__(self, model: Backbone, facts: Facts, tokenizer: Tokenizer, optimize: Optimize | None = None) -> None:
         super().__init__()
         check_backbone(model)
-        if model.reads_characters and not self.examples.spells:
+        if model.reads_characters and not self.examples_for(model.kind, characters=True).spells:
             raise UserError(f"{type(self).__name__} does not read words one by one: build the model without characters")
         self.model = model
         self.facts = facts
@@ -93,8 +93,8 @@ class Task(LightningModule):
     # What a subclass writes
 
     @classmethod
-    def examples_for(cls, kind: str) -> type[Examples]:
-        """The examples for a kind of model."""
+    def examples_for(cls, kind: str, characters: bool = False) -> type[Examples]:
+        """The examples for a kind of model; ``characters``: for one that reads how words are spelled, where there are such."""
         return cls.examples
 
     @classmethod

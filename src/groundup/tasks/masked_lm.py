@@ -7,8 +7,10 @@ from typing import Annotated
 from pydantic import Field
 
 from groundup.data.collate import MaskedCollator
+from groundup.data.examples import Examples
 from groundup.data.facts import Facts
 from groundup.data.loading import Collate
+from groundup.data.packing import PackedText, SpelledText
 from groundup.metrics.language import MISSING_PARTS
 from groundup.models.backbone import Backbone
 from groundup.models.heads import Transform
@@ -22,6 +24,7 @@ class MaskedLM(LanguageModel):
     """BERT's objective: of the chosen tokens 80 % become ``<mask>``, 10 % a random token, 10 % stay.
 
     Which tokens are chosen follows from (seed, epoch, row), and is fixed in evaluation. Source: Devlin et al. 2019.
+    A model with ``characters`` is not shown how a word is spelled of which a token is hidden.
     ``transform``: what lies between hidden vectors and the output matrix, see ``LanguageModelHead``.
     Metrics: loss (nats a chosen token), perplexity, accuracy. Bits per byte would not mean anything here.
     """
@@ -42,6 +45,10 @@ class MaskedLM(LanguageModel):
     ) -> None:
         super().__init__(model, facts, tokenizer, tied, optimize, transform)
         self.mask_rate = mask_rate
+
+    @classmethod
+    def examples_for(cls, kind: str, characters: bool = False) -> type[Examples]:
+        return SpelledText if characters else PackedText
 
     def collator(self) -> Collate:
         return MaskedCollator(self.facts, self.mask_rate)

@@ -104,7 +104,7 @@ class SequenceToSequence(Task):
         self.pointer = Pointer(model.width) if pointer else None
 
     @classmethod
-    def examples_for(cls, kind: str) -> type[PairedText]:
+    def examples_for(cls, kind: str, characters: bool = False) -> type[PairedText]:
         return PairedText if kind == "encoder_decoder" else PromptedText
 
     def collator(self) -> Collate:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from groundup.baselines.tagging import HiddenMarkovTagger
-from groundup.data.collate import IGNORE, pad
+from groundup.data.collate import IGNORE, pad, trim
 from groundup.data.facts import Facts
 from groundup.data.loading import Collate
 from groundup.data.roles import Row
@@ -41,10 +41,7 @@ class TaggingCollator:
     def __call__(self, examples: Sequence[dict[str, Any]], seeds: Sequence[int]) -> dict[str, Tensor]:
         left_out = () if self.characters else ("characters",)
         batch = pad([{k: v for k, v in example.items() if k not in left_out} for example in examples], self.pad_id)
-        if self.characters:
-            longest = int(batch["characters"].any(0).any(0).sum())
-            batch["characters"] = batch["characters"][:, :, : max(longest, 1)]
-        return batch
+        return {**batch, "characters": trim(batch["characters"])} if self.characters else batch
 
 
 class Tagging(Task):
