@@ -202,6 +202,8 @@ TYPED = {
     "finetune optimizer=lion": None,
     "finetune scheduler=noam": "scheduler=inverse_sqrt",
     "finetune callbacks.ema.decay=0.9": "callbacks=[default,ema] callbacks.ema.decay=0.9",
+    "finetune callbacks.step_logger.every=1 callbacks=none": "callbacks=default callbacks.step_logger.every=1",
+    "finetune callbacks.ema.decay=0.9 callbacks=none": "callbacks=ema callbacks.ema.decay=0.9",
     "finetune patience=5": "callbacks=[default,early_stopping] callbacks.early_stopping.patience=5",
     "generate num_beams=4 run=x": "decoding=beam decoding.beam_size=4",
     "generate output_dir=x run=x": None,

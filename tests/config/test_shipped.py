@@ -151,6 +151,21 @@ def test_steps_of_a_pipeline_take_overrides_from_the_command_line():
     assert compose_with_choices("pipeline", given)[0].overrides == ["pretrain.data.root=a, b"]
 
 
+@pytest.mark.parametrize(
+    "flags", [["--config-dir", "{}"], ["--config-dir={}"], ["-cd", "{}"], ["hydra.searchpath=[file://{}]"]]
+)
+def test_words_for_steps_come_after_those_that_the_experiment_has_for_them(flags, tmp_path):
+    (tmp_path / "experiment").mkdir()
+    own = "# @package _global_\nsteps: {a: {stage: pretrain}}\noverrides: [seed=2, 'pretrain.data.root=x, y']\n"
+    (tmp_path / "experiment" / "own.yaml").write_text(own)
+    words = ["experiment=own", *(flag.format(tmp_path) for flag in flags)]
+    given = for_steps([*words, "size=nano", "a.seed=3"])
+    assert given[-1] == "overrides=['seed=2','pretrain.data.root=x, y','size=nano','a.seed=3']"
+    assert given[:-1] == words == for_steps(words)
+    new = changed({"a": {"stage": "pretrain"}}, ["seed=2", "pretrain.data.root=x, y", "size=nano", "a.seed=3"])
+    assert new["a"]["overrides"] == ["data.root=x, y", "size=nano", "seed=3"]
+
+
 def test_a_key_without_a_step_is_for_all_steps_that_read_it():
     steps = {
         "linear": {"stage": "baseline", "overrides": ["seed=5", "folds=2"]},

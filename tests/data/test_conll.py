@@ -27,9 +27,33 @@ def rows(path) -> list[tuple[list[str], list[str]]]:
 
 def test_sentences_of_conll(tmp_path):
     file = tmp_path / "a.conll"
-    file.write_text("-DOCSTART- O\n\n# a comment\nNew NNP B-LOC\nYork NNP I-LOC\n\n\n#\tSYM\tO\n", "utf-8")
-    assert rows(file) == [(["New", "York"], ["B-LOC", "I-LOC"]), (["#"], ["O"])]
-    assert [where.rpartition(" ")[2] for where, _ in read(file, Reading())] == ["4", "8"]
+    text = "-DOCSTART- O\n\n# a comment of five\nNew NNP B-LOC\nYork NNP I-LOC\n\n\n#\tSYM\tO\n\n# id = 2\n# SYM O\n1 CD O\n"
+    file.write_text(text, "utf-8")
+    assert rows(file) == [(["New", "York"], ["B-LOC", "I-LOC"]), (["#"], ["O"]), (["#", "1"], ["O", "O"])]
+    assert [where.rpartition(" ")[2] for where, _ in read(file, Reading())] == ["4", "8", "11"]
+
+
+@pytest.mark.parametrize("columns", [2, 3, 4])
+@pytest.mark.parametrize("mark", [" ", "\t", "  "])
+def test_a_word_of_one_sign_is_no_comment_wherever_it_stands(columns, mark, tmp_path):
+    sentences = [["#", "1"], ["a", "#"], ["#"], ["#", "#", "b"]]
+    lines = ["".join(mark.join([word, *"xyO"[4 - columns :]]) + "\n" for word in words) for words in sentences]
+    comments = ["# it begins with five words\n", "# more than the words have columns\n# a = b\n", "", "# id = 3\n"]
+    file = tmp_path / "a.conll"
+    file.write_text("\n".join(map("".join, zip(comments, lines))), "utf-8")
+    assert [words for words, _ in rows(file)] == sentences
+    assert {tag for _, tags in rows(file) for tag in tags} == {"O"}
+
+
+def test_a_column_of_words_has_no_tags(tmp_path):
+    file = tmp_path / "a.conll"
+    file.write_text("# all words\n\nNew\nYork\n#\n\n#hash\n", "utf-8")
+    assert [row for _, row in read(file, Reading())] == [{"tokens": ["New", "York", "#"]}, {"tokens": ["#hash"]}]
+    file.write_text("New\nYork I-LOC\n")
+    with pytest.raises(UserError, match=r"a.conll line 2: 'York I-LOC' has 2 columns.*write a tag behind each word"):
+        list(read(file, Reading()))
+    (tmp_path / "b.conllu").write_text("#no blank\n" + CONLLU)
+    assert len(rows(tmp_path / "b.conllu")) == 2
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -50,6 +74,6 @@ def test_words_of_universal_dependencies(packed, tmp_path):
     ],
 )
 def test_a_line_that_is_no_word_is_named(name, line, message, tmp_path):
-    (tmp_path / name).write_text(f"# begin\n{line}\n")
+    (tmp_path / name).write_text(f"word\tO\n{line}\n" if name == "a.conll" else f"# begin\n{line}\n")
     with pytest.raises(UserError, match=message):
         rows(tmp_path / name)

@@ -62,6 +62,18 @@ def test_entities_are_counted_in_the_scheme_that_evaluate_is_given_also_beside_i
     assert "There is scheme" in capsys.readouterr().err
 
 
+def test_words_of_a_column_need_no_tags(tagger, tmp_path, groundup, capsys):
+    words = tmp_path / "words.conll"
+    words.write_text("Mary\nsees\nNew\nYork\n\nJohn\n", "utf-8")
+    first, second = answers(tagger, words)
+    assert first["tokens"] == ["Mary", "sees", "New", "York"] and second["tokens"] == ["John"]
+    assert len(first["predicted"]) == 4 and first["entities"][0]["text"] == "Mary"
+    for verb in (["finetune", "task=tagging", "data=files", f"data.train={words}"], ["evaluate", f"run={tagger}"]):
+        capsys.readouterr()
+        groundup(*verb, f"data.test={words}", code=2)
+        assert "a word a line, and no tags; write a tag behind each word" in capsys.readouterr().err
+
+
 def test_words_keep_their_number_and_a_column_of_text_may_be_named(tagger, tmp_path, capsys):
     (tmp_path / "words.jsonl").write_text(json.dumps({"tokens": ["Mary", "sees", "New", "York"], "words": 7}))
     (row,) = answers(tagger, tmp_path / "words.jsonl")

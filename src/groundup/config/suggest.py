@@ -48,7 +48,7 @@ def instead_of_key(key: str, value: str, stage: str, others: Sequence[str]) -> s
     group = key.partition(".")[0]
     if (homes := elsewhere(key)) and group in known:
         if group == "callbacks":
-            return f". {try_line([f'callbacks=[default,{homes[0]}]', f'{key}={value}'])}"
+            return f". {try_line([beside_chosen(homes[0], others), f'{key}={value}'])}"
         return f": {group} must be one of {in_short(homes)}"
     if near := spelled(key, known):
         return f"; did you mean '{near}'? {try_line([f'{near}={value}'])}"
@@ -189,6 +189,14 @@ def elsewhere(key: str) -> list[str]:
         if any(re.search(rf"^{top}:", text, re.MULTILINE) for text in texts):
             found.append(choice)
     return found
+
+
+def beside_chosen(callback: str, others: Sequence[str]) -> str:
+    """``callbacks=...`` with what was chosen, by default ``default``, and one more."""
+    typed = [word.partition("=")[2] for word in others if word.partition("=")[0] == "callbacks"]
+    chosen = {*typed[-1].strip("[]").split(",")} - {"none"} if typed else {"default"}
+    names = sorted(chosen | {callback}, key=lambda name: (name != "default", name))
+    return f"callbacks=[{','.join(names)}]" if len(names) > 1 else f"callbacks={callback}"
 
 
 def unlisted(key: str, stage: str, others: Sequence[str]) -> str | None:

@@ -106,6 +106,8 @@ def missing_column(
             f"{where}: a .txt has one text a line, no labels. To learn from the text alone: "
             f"groundup pretrain data=files data.train={where}; for labels give a .csv, .tsv, .jsonl or .parquet"
         )
+    if names == ["tokens"] and role == "tags" and ".conll" in where:
+        return UserError(f"{where}: a word a line, and no tags; write a tag behind each word, after a tab")
     free = [name for name in names if name not in taken]
     if len(names) == 1 and (mark := next((mark for mark in DELIMITERS if mark in names[0]), None)):
         typed = "tab" if mark == "\t" else f"'{mark}'"

@@ -37,7 +37,8 @@ class Gate(Callback):
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        from groundup.jobs.preflight import preflight
+        from groundup.jobs.idle import check_idle
+        from groundup.jobs.preflight import config_of_run, preflight
 
         try:
             with hydra_config(config):
@@ -50,6 +51,7 @@ class Gate(Callback):
                     raise UserError(f"{words[0]}: a launcher runs several jobs. Add -m, or leave it out")
                 choices = resolved(config.hydra.runtime.choices)
                 told = preflight(stage, plain, typed, choices)
+                check_idle(plain, typed, config_of_run(stage, plain))
                 if stage not in WITHOUT_FOLDER and rank() == 0:
                     check_free(Path(config.hydra.run.dir), "hydra.run.dir")
         except Exception as error:

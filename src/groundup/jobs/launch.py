@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
@@ -77,6 +78,7 @@ def for_steps(arguments: list[str]) -> list[str]:
     """What is meant for steps as an item of a pipeline's list ``overrides``: Hydra knows no key of a step.
 
     That is ``pretrain.budget.steps=100``, and ``data=files`` or ``seed=2``, which other stages have and a pipeline has not.
+    They follow what the experiment has in that list.
     """
     from groundup.config.files import STAGES, conf_dir, stage_keys
 
@@ -91,8 +93,22 @@ def for_steps(arguments: list[str]) -> list[str]:
         return bool(match) and first.partition("/")[0].partition("@")[0] not in own and (bool(dot) or first in others)
 
     theirs = [word for word in arguments if is_theirs(word)]
-    listed = [f"overrides=[{','.join(literal(word) for word in theirs)}]"] if theirs else []
-    return [word for word in arguments if word not in theirs] + listed
+    if not theirs:
+        return arguments
+    rest = [word for word in arguments if word not in theirs]
+    return [*rest, f"overrides=[{','.join(literal(str(word)) for word in [*listed_before(rest), *theirs])}]"]
+
+
+def listed_before(arguments: list[str]) -> list[str]:
+    """The list ``overrides`` of a pipeline's experiment; empty for a command that does not compose, which the launch tells."""
+    from groundup.config.suggest import composed
+
+    words = [word for word in arguments if word.startswith(("experiment=", "overrides=", "hydra.searchpath="))]
+    for before, word in pairwise(["", *arguments, ""]):
+        flag, _, folder = word.partition("=") if "=" in word else (before, "", word)
+        if flag in ("-cd", "--config-dir"):
+            words.append(f"hydra.searchpath=[file://{Path(folder).absolute()}]")
+    return (composed("pipeline", tuple(words)) or {}).get("overrides") or []
 
 
 def for_compare(arguments: list[str]) -> list[str]:

@@ -12,6 +12,7 @@ from groundup.config.files import conf_dir
 from groundup.config.tree import Config
 from groundup.data.precheck import check_data
 from groundup.errors import UserError
+from groundup.jobs.idle import check_idle_steps
 from groundup.jobs.steps import at_sizes, changed, compose_steps
 from groundup.jobs.sweep_plan import FILE as PLAN
 from groundup.jobs.sweep_plan import find_sweep
@@ -236,3 +237,4 @@ def check_steps(plain: Mapping) -> None:
             preflight(step.stage, step.config, step.overrides, step.choices, later=step.uses)
         except UserError as error:
             raise UserError(f"step {name}: {error}") from None
+    check_idle_steps(steps, plain.get("overrides") or [])
