@@ -16,6 +16,7 @@ from starlette.routing import Route
 from groundup.config.root import Limits
 from groundup.serving.completions import Completion, read_asked
 from groundup.serving.counts import Counts
+from groundup.serving.explained import explained
 from groundup.serving.guard import Guard
 from groundup.serving.page import page
 from groundup.serving.reading import read_json
@@ -33,13 +34,14 @@ class App:
         self.runs = {one.name: one for one in runs}
         self.first, self.worker, self.counts, self.limits = runs[0], worker, counts, limits
         self.since = int(time.time())
-        self._page = page(asks_token=token is not None)
+        self._page = page()
         routes: dict[str, tuple[str, Callable[[Request], Awaitable[Response]]]] = {
             "/": ("GET", self.show),
             "/health": ("GET", self.health),
             "/metrics": ("GET", self.metrics),
             "/runs": ("GET", self.list_runs),
             "/predict": ("POST", self.predict),
+            "/explain": ("POST", self.explain),
             "/v1/models": ("GET", self.list_models),
             "/v1/completions": ("POST", self.complete),
         }
@@ -70,6 +72,19 @@ class App:
         lines = [served.line(*pair) for pair in zip(raw, answers, strict=True)]
         text = f"[{', '.join(lines)}]" if isinstance(asked, list) else lines[0]
         return Response(text + "\n", media_type="application/json")
+
+    async def explain(self, request: Request) -> Response:
+        """The answer to one row, and what it comes from."""
+        served, asked = self._named(request.query_params.getlist("run")), read_json(request.scope["body"])
+        if served.explains is None:
+            why = f"{served.name} tells nothing of where its answers come from: ask it at /predict?run={served.name}"
+            raise RequestError(400, why, "run")
+        if isinstance(asked, list):
+            raise RequestError(422, "a list, where one row is explained at a time")
+        (raw,), (row,) = served.rows(asked, self.limits)
+        worker = self.worker
+        answer = await worker.run(lambda: explained(served.network, row, worker.accelerator, worker.seed))
+        return Response(served.line(raw, answer) + "\n", media_type="application/json")
 
     async def list_models(self, request: Request) -> Response:
         """The runs that go on from a prompt, as clients of the protocol list them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from groundup.report.page import environment
 
 
-def page(asks_token: bool) -> str:
-    """One file that needs nothing else; ``asks_token``: whether it must ask for one."""
-    templates = environment("serve.js", more="connect-src 'self'; ")
-    return templates.get_template("serve.html").render(asks_token=asks_token)
+def page() -> str:
+    """One file that needs nothing else. It asks for a token where the server does."""
+    templates = environment("serve_answers.js", "serve.js", more="connect-src 'self'; ")
+    return templates.get_template("serve.html").render()

@@ -11,6 +11,7 @@ from groundup.data.roles import ROLES, Row
 from groundup.data.rows import roles
 from groundup.data.sources.files import FILES
 from groundup.errors import UserError
+from groundup.serving.explained import Kind, kind_of
 from groundup.serving.request_error import RequestError
 from groundup.stages.answering import Answering
 from groundup.stages.build import task_class, task_word
@@ -35,6 +36,17 @@ class Served:
         return isinstance(self.run, NetworkRun) and self.task.writes == "continuation"
 
     @property
+    def explains(self) -> Kind | None:
+        """What it tells of where its answers come from."""
+        return kind_of(self.run)
+
+    @property
+    def scale(self) -> list[float] | None:
+        """The least and the greatest number that training saw, of a run that answers with numbers."""
+        known = self.run.facts.scale if isinstance(self.run, NetworkRun) else None
+        return None if known is None else [known.low, known.high]
+
+    @property
     def network(self) -> NetworkRun:
         assert isinstance(self.run, NetworkRun)
         return self.run
@@ -50,6 +62,8 @@ class Served:
             "text": self.task.examples.cuts_text,
             "labels": list(self.run.labels),
             "writes": self.task.writes if self.task.writes == "answer" or self.continues else None,
+            "explains": self.explains,
+            "scale": self.scale,
         }
 
     def rows(self, asked: Any, limits: Limits) -> tuple[list[dict[str, Any]], list[Row]]:
@@ -65,7 +79,7 @@ class Served:
 
     def line(self, raw: Mapping[str, Any], answer: Mapping[str, Any]) -> str:
         """An answer as ``predict`` writes it: the row's own values beside it."""
-        return json_line({**set_apart(raw, self._taken), **answer})
+        return json_line({**set_apart(raw, {*self._taken, *answer}), **answer})
 
     def _named(self, one: Any, place: int) -> dict[str, Any]:
         """A row as an object; a text alone is its first role."""

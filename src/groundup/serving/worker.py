@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +31,7 @@ AHEAD = 4  # batches whose rows are sorted by length together
 class Job:
     """Rows of a request, for one run."""
 
-    run: Answering
+    run: Answering | Call
     rows: Sequence[Row]
     answer: asyncio.Future
     since: float = field(default_factory=time.monotonic)
@@ -62,6 +62,16 @@ class Writing:
     def is_like(self, other: Writing) -> bool:
         """Whether both can be written together."""
         return self.task is other.task and vars(self.way) == vars(other.way)
+
+
+class Call:
+    """Other work for the thread of the models, as a row that is answered with what ``call`` returns."""
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        self.call = call
+
+    def answer(self, *_: Any) -> Iterator[Any]:
+        yield self.call()
 
 
 class Together:
@@ -131,7 +141,12 @@ class Worker:
 
     # Called from the event loop
 
-    async def answers(self, run: Answering, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    async def run(self, call: Callable[[], Any]) -> Any:
+        """What ``call`` returns, in the thread of the models. Raises what it raises, and as ``answers`` does."""
+        (found,) = await self.answers(Call(call), [{}])
+        return found
+
+    async def answers(self, run: Answering | Call, rows: Sequence[Row]) -> list[dict[str, Any]]:
         """Answers of ``run`` to a request's rows, as ``predict`` has them for a file of these rows.
 
         Raises RequestError where too many wait, or where no answer is there in time.
@@ -256,14 +271,15 @@ class Worker:
                 for job in jobs:
                     self._answer([job])
                 return
-            log.exception("a request of %d rows failed", len(rows))
+            if not isinstance(error, RequestError):
+                log.exception("a request of %d rows failed", len(rows))
             _deliver([(jobs[0].answer, error)])
             return
         ends = iter(found)
         _deliver([(job.answer, [next(ends) for _ in job.rows]) for job in jobs])
 
 
-def draws(run: Answering) -> bool:
+def draws(run: Answering | Call) -> bool:
     """Whether an answer depends on the number of its row, so that requests cannot be joined."""
     decoding = getattr(run.task, "decoding", None) if isinstance(run, NetworkRun) else None
     return isinstance(decoding, Sampler) and decoding.temperature > 0

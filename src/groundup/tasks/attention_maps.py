@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,19 +24,27 @@ def attention_maps(task: Any, data: TextData, split: str) -> list[dict[str, Any]
     loader, _ = data.rows_loader(data.texts(split)[:ROWS], task.collator(), batch_size=1)
     for batch in loader:
         batch = {name: value.to(task.device) for name, value in batch.items()}
-        written = [*task.write(batch, task.decoding)[0][0].tokens, task.facts.eos_id]
-        weights = task.source_weights(batch, torch.tensor([[task.facts.bos_id, *written[:-1]]], device=task.device))
-        if weights is None:
+        drawn = attention_map(task, data, batch)
+        if drawn is None:
             return []
-        found.append(
-            {
-                "index": int(batch["index"]),
-                "source": [spelled(data.tokenizer, token) for token in batch["input_ids"][0].tolist()],
-                "target": [spelled(data.target_tokenizer, token) for token in written],
-                "weights": [[round(weight, 4) for weight in row] for row in weights[0].tolist()],
-            }
-        )
+        found.append({"index": int(batch["index"]), **drawn})
     return sorted(found, key=lambda one: one["index"])
+
+
+@torch.no_grad()
+def attention_map(
+    task: Any, data: TextData, batch: dict[str, torch.Tensor], seeds: Sequence[int] | None = None
+) -> dict[str, Any] | None:
+    """The same of a batch of one: ``source``, ``target`` and ``weights``; ``seeds``: see ``SequenceToSequence.write``."""
+    written = [*task.write(batch, task.decoding, seeds)[0][0].tokens, task.facts.eos_id]
+    weights = task.source_weights(batch, torch.tensor([[task.facts.bos_id, *written[:-1]]], device=task.device))
+    if weights is None:
+        return None
+    return {
+        "source": [spelled(data.tokenizer, token) for token in batch["input_ids"][0].tolist()],
+        "target": [spelled(data.target_tokenizer, token) for token in written],
+        "weights": [[round(weight, 4) for weight in row] for row in weights[0].tolist()],
+    }
 
 
 def spelled(tokenizer: Tokenizer, token: int) -> str:

@@ -18,6 +18,7 @@ from groundup.data.text_data import TextData
 from groundup.errors import UserError
 from groundup.metrics.sections import Highlights, Section
 from groundup.tasks.attention_maps import spelled
+from groundup.text.tokenizer import Tokenizer
 
 Batch = dict[str, Tensor]
 Score = Callable[[Batch], Tensor]  # a batch of B examples -> how much speaks for one fixed answer (B,)
@@ -125,21 +126,45 @@ def explanations(task: Any, data: TextData, split: str, rows: Sequence[Mapping[s
 
 def explained(task: Any, batch: Batch, data: TextData, right: str) -> list[Highlights]:
     """Both ways for one example; ``right``: the true answer."""
-    answer, score = task.answer_score(batch)
-    facts, ids = task.facts, batch["input_ids"]
-    kept = torch.isin(ids, torch.tensor([facts.pad_id, facts.cls_id, facts.sep_id, facts.bos_id, facts.eos_id]).to(ids))
-    hidden = torch.where(kept, ids, facts.mask_id)
-    added, difference = integrated_gradients(task.model.embedding, score, batch, hidden)
-    shown = (~kept).flatten()
-    tokens = [spelled(data.tokenizer, token) for token in ids.flatten()[shown].tolist()]
-    sums = f"integrated gradients: they add up to {added.sum():+.3f} of {difference:+.3f}"
-    both = {sums: added, "occlusion": occlusion(score, batch, hidden)}
+    found = Explained(task, batch, data.tokenizer)
+    weights, difference = found.by_gradients()
+    sums = f"integrated gradients: they add up to {sum(weights):+.3f} of {difference:+.3f}"
     return [
-        Highlights(
-            f"{answer} (true: {right})" if place == 0 else "",
-            note,
-            tokens,
-            [round(w, 5) for w in values.flatten()[shown].tolist()],
-        )
-        for place, (note, values) in enumerate(both.items())
+        Highlights(f"{found.answer} (true: {right})", sums, found.tokens, weights),
+        Highlights("", "occlusion", found.tokens, found.by_occlusion()),
     ]
+
+
+class Explained:
+    """The ``answer`` to a batch of one example, and the ``tokens`` of its text, which have a weight each in every way below.
+
+    ``task``: a Task with ``answer_score``. ``watch`` is called before each batch that the model reads; what it raises ends the
+    work.
+    """
+
+    def __init__(self, task: Any, batch: Batch, tokenizer: Tokenizer, watch: Callable[[], None] | None = None) -> None:
+        self.answer, score = task.answer_score(batch)
+
+        def watched(batch: Batch) -> Tensor:
+            if watch is not None:
+                watch()
+            return score(batch)
+
+        facts, ids = task.facts, batch["input_ids"]
+        marks = torch.tensor([facts.pad_id, facts.cls_id, facts.sep_id, facts.bos_id, facts.eos_id]).to(ids)
+        kept = torch.isin(ids, marks)
+        self._embedding, self._score, self._batch = task.model.embedding, watched, batch
+        self._hidden, self._shown = torch.where(kept, ids, facts.mask_id), (~kept).flatten()
+        self.tokens = [spelled(tokenizer, token) for token in ids.flatten()[self._shown].tolist()]
+
+    def by_gradients(self) -> tuple[list[float], float]:
+        """See ``integrated_gradients``."""
+        added, difference = integrated_gradients(self._embedding, self._score, self._batch, self._hidden)
+        return self._listed(added), float(difference)
+
+    def by_occlusion(self) -> list[float]:
+        """See ``occlusion``."""
+        return self._listed(occlusion(self._score, self._batch, self._hidden))
+
+    def _listed(self, weights: Tensor) -> list[float]:
+        return [round(weight, 5) for weight in weights.flatten()[self._shown].tolist()]
