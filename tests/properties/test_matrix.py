@@ -144,7 +144,6 @@ def train(cfg, data, task, run: Path) -> dict[str, torch.Tensor]:
     checkpoints = Checkpoints(run / "checkpoints")
     trainer = make_trainer(
         partial(instantiate, cfg.trainer, "trainer"),
-        run,
         data.order_fingerprint,
         checkpoints,
         callbacks,

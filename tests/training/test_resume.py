@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
-from toy_run import Constant, Journal, Signal, fingerprint, in_child, train
+from toy_run import Constant, Journal, Signal, ToyData, ToyTask, fingerprint, in_child, train
 
 from groundup.errors import UserError
 from groundup.system.signals import Interrupted
 from groundup.training import fit
+from groundup.training.budget import measure_seconds_per_step
 from groundup.training.resume import saved_step
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")
@@ -160,3 +165,24 @@ def test_no_process_of_a_failed_fit_is_left(error, monkeypatch):
     assert waits.returncode == -signal.SIGKILL
     assert trainer.strategy.launcher.procs == []  # what Lightning's observer sees
     fit.end_ranks(SimpleNamespace(strategy=SimpleNamespace(launcher=None)), error)
+
+
+def test_no_checkpoint_is_loaded_that_lightning_looks_for_on_a_cluster(tmp_path: Path, monkeypatch) -> None:
+    """It would go on from the newest hpc_ckpt_*.ckpt of its folder, or of the current one, whoever has put it there."""
+    plain, _ = train(tmp_path / "plain", 6)
+    train(tmp_path / "stranger", 12, lr=0.1)
+    last = tmp_path / "stranger" / "checkpoints" / "last.ckpt"
+    run = tmp_path / "run"
+    for folder in (run, run / "checkpoints"):
+        folder.mkdir()
+        shutil.copy(last, folder / "hpc_ckpt_1.ckpt")
+    monkeypatch.chdir(run)
+    for name in ("NTASKS", "PROCID", "LOCALID", "NODEID"):
+        monkeypatch.setenv(f"SLURM_{name}", str(int(name == "NTASKS")))
+    build = partial(Trainer, accelerator="cpu", devices=1)
+    trial = ToyTask()
+    measure_seconds_per_step(trial, ToyData(1000).train_dataloader(), build, skip=1, steps=1, seconds=0)
+    assert trial.trace[0][0] == 0
+    task, _ = train(run, 6)
+    assert SLURMEnvironment.detect()
+    assert task.trace == plain.trace and fingerprint(task) == fingerprint(plain)

@@ -228,7 +228,7 @@ def train(
     }
     build = partial(Trainer, accelerator="cpu", devices=devices, strategy=strategy, accumulate_grad_batches=accumulate)
     checkpoints = Checkpoints(run / "checkpoints", monitor, every=every)
-    trainer = make_trainer(build, run, ORDER, checkpoints, callbacks, [Journal(run)], steps, validate_every, seed)
+    trainer = make_trainer(build, ORDER, checkpoints, callbacks, [Journal(run)], steps, validate_every, seed)
     last = run / "checkpoints" / "last.ckpt" if resume is True else resume
     last = last if last and last.exists() else None
     start = saved_batches(last, accumulate) if last else 0

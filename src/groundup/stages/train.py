@@ -183,7 +183,7 @@ def run_training(
     order = data.order_fingerprint
     # What is held out to be predicted must not choose among checkpoints: it is looked at once, at the end.
     every = None if cfg.get("fold") else cfg.validate_every
-    trainer = make_trainer(build, job.folder.path, order, checkpoints, callbacks, loggers, steps, every, cfg.seed)
+    trainer = make_trainer(build, order, checkpoints, callbacks, loggers, steps, every, cfg.seed)
     if cfg.compile:
         task.model.compile()
     if checkpoint:

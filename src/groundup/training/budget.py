@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import Callback
 from groundup.config.budget import AUTO, epochs_for, one_unit
 from groundup.errors import UserError
 from groundup.system.signals import as_keyboard_interrupt
+from groundup.training.fit import NO_FOLDER
 
 
 def to_steps(
@@ -125,6 +126,7 @@ def measure_seconds_per_step(
                 enable_checkpointing=False,
                 enable_progress_bar=False,
                 enable_model_summary=False,
+                default_root_dir=NO_FOLDER,
             )
             with as_keyboard_interrupt():
                 trainer.fit(trial, train_dataloaders=batches)

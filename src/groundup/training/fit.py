@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from groundup.training.checkpoints import Checkpoints
 from groundup.training.resume import AtomicIO, ExactResume
 
 GRACE = 10  # seconds for the other ranks of a training to end by themselves
+# Lightning's own folder. On a cluster it loads the newest hpc_ckpt_*.ckpt in it, whoever has put it there: so it is none.
+NO_FOLDER = os.devnull
 
 
 class ValidateAtEnd(Callback):
@@ -57,7 +60,6 @@ def count_processes(build: Callable[..., Trainer]) -> Processes:
 
 def make_trainer(
     build: Callable[..., Trainer],
-    run: Path,
     order: str,
     checkpoints: Checkpoints,
     callbacks: Mapping[str, Callback | None],
@@ -70,7 +72,6 @@ def make_trainer(
 
     Args:
         build: makes the trainer from keyword arguments, e.g. ``partial(instantiate, cfg.trainer)``.
-        run: the run folder; texts go to ``run/samples``.
         order: fingerprint of the data's order; a resumed run must find the same.
         checkpoints: which to keep, and where; no run goes without.
         callbacks: by name; None entries are left out.
@@ -91,7 +92,7 @@ def make_trainer(
         logger=loggers,
         enable_progress_bar=False,  # ours is a callback
         enable_model_summary=False,
-        default_root_dir=str(run),
+        default_root_dir=NO_FOLDER,
     )
     steps = max_steps + 1 if validate_every is None else validate_every
     trainer.val_check_interval = steps * trainer.accumulate_grad_batches  # Lightning counts micro-batches

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -16,6 +15,7 @@ from groundup.decoding.sampling import Sampler
 from groundup.ranges import Count
 from groundup.system.files import write_text
 from groundup.training.averaging import WeightAverage
+from groundup.training.checkpoints import Checkpoints
 
 log = logging.getLogger(__name__)
 _RULE = "\n" + "-" * 80 + "\n"
@@ -74,7 +74,8 @@ class Samples(Callback):
             ]
 
     def _write(self, trainer: Trainer, texts: Sequence[str]) -> None:
-        file = Path(trainer.default_root_dir) / "samples" / f"step_{trainer.global_step:09d}.txt"
+        (kept,) = (one for one in trainer.callbacks if isinstance(one, Checkpoints))  # type: ignore[attr-defined]
+        file = kept.folder.parent / "samples" / f"step_{trainer.global_step:09d}.txt"
         write_text(file, _RULE.join(texts) + "\n")
 
     def _show(self, trainer: Trainer, rows: Sequence[dict[str, Any]]) -> None:
