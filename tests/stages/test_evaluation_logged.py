@@ -1,4 +1,4 @@
-"""An evaluation is a W&B run of its own beside the run that it is of; and speed is told as operations, too."""
+"""Evaluations and classical models are W&B runs, too; and speed is told as operations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from offline import offline_folders, read_back
 from groundup.config.tree import Config
 from groundup.runs.folder import RunFolder
 from groundup.runs.job import Job
-from groundup.stages.logged import log_evaluation
+from groundup.stages.logged import log_finished
 
 
 def logged(folder: Path) -> dict:
@@ -42,6 +42,27 @@ def test_an_evaluation_is_told_with_the_run_it_is_of(trained, groundup):
     assert summary["test/accuracy"] == pytest.approx(model["summary"]["test/accuracy"])
 
 
+def test_a_classical_model_is_told_with_its_folds(groundup, data_overrides):
+    words = ["data.label=subject", "baseline=naive_bayes", "threads=1", "wandb.mode=offline"]
+    whole = groundup("baseline", *data_overrides, *words, "folds=2")
+    found, fold = logged(whole), logged(whole / "fold_1")
+    for start in (found["start"], fold["start"]):
+        assert (start.job_type, start.run_group) == ("baseline", whole.name)
+    assert found["config"]["choice"] == {"data": "files", "baseline": "naive_bayes", "task": "classification"}
+    assert fold["start"].display_name.count("folds=2") == 1
+    for summary, split in (
+        (found["summary"], "out_of_fold"),
+        (found["summary"], "test"),
+        (fold["summary"], "validation"),
+    ):
+        assert (
+            summary[f"{split}/accuracy_ci95_low"]
+            <= summary[f"{split}/accuracy"]
+            <= summary[f"{split}/accuracy_ci95_high"]
+        )
+    assert found["summary"]["baseline/majority class/test/accuracy"] < found["summary"]["test/accuracy"]
+
+
 @pytest.mark.parametrize(
     ("known", "typed", "made"),
     [(False, [], 0), (True, [], 1), (False, ["logger=wandb"], 1), (False, ["run=wandb."], 0)],
@@ -54,7 +75,7 @@ def test_of_a_run_that_wandb_does_not_know_it_is_told_when_asked(tmp_path, monke
         (run.path / "wandb_id").write_text("abc")
     wanted: list[dict] = []
     monkeypatch.setattr("groundup.stages.logged.instantiate", lambda *_, **more: lambda run: wanted.append(more))
-    log_evaluation(Config({"logger": {"wandb": {"_target_": "x"}}}), job, run)
+    log_finished(Config({"logger": {"wandb": {"_target_": "x"}}}), job, [run])
     assert wanted == [{"group": "sweep"}] * made
 
 

@@ -10,12 +10,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from offline import offline_folders, read_back
 
 from groundup import cli
 from groundup.baselines.linear import inverse_frequency
 from groundup.baselines.ngrams import count_rows
 from groundup.config.tree import Config
 from groundup.data.sources.source import GivenRows
+from groundup.runs.folder import RunFolder
 from groundup.stages.ensemble import WORTH, chosen_weights, fit_weights, judged
 from groundup.stages.folds import HeldOutScorer, OutOfFold
 from groundup.stages.loading import load_run
@@ -53,7 +55,10 @@ def classical(groundup, words) -> Path:
 
 @pytest.fixture(scope="module")
 def together(groundup, network, classical) -> Path:
-    return groundup("ensemble", f"members=[{network},{classical}]")
+    (classical / "wandb_id").write_text("known")  # W&B has this one, so it gets what it is a member of
+    made = groundup("ensemble", f"members=[{network},{classical}]")
+    (classical / "wandb_id").unlink()
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +149,20 @@ def test_members_lie_in_the_folder_and_the_report_says_what_each_brings(together
     report = (together / "report.html").read_text()
     assert "What each member brings" in report and "All together minus each alone" in report
     assert OutOfFold.load(load_run(together).folder, 3).index.tolist() == list(range(60))
+
+
+def test_wandb_has_what_answers_together_where_it_has_a_member(together):
+    (offline,) = offline_folders(RunFolder(together))
+    found = read_back(offline)
+    assert (found["start"].job_type, found["config"]["began_with_id"]) == ("ensemble", ["known"])
+    summary = found["summary"]
+    for split in ("out_of_fold", "test"):
+        assert (
+            summary[f"{split}/accuracy_ci95_low"]
+            <= summary[f"{split}/accuracy"]
+            <= summary[f"{split}/accuracy_ci95_high"]
+        )
+    assert "baseline/bag of words/test/accuracy" in summary
 
 
 def test_runs_together_are_measured_on_the_rows_that_are_named(groundup, network, classical, reviews, read_json):

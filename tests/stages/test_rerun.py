@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(place)
         words = f"{BASE} model=bag_of_ngrams budget.steps=6 batching.batch_size=16 optimizer.lr=1e-2 seed=3"
         assert cli.run(["finetune", *words.split(), "hydra.run.dir=logs/finetune/films/one"]) == 0
-        words = "data=files data.train=train.csv data.test=test.csv threads=1 hydra.run.dir=logs/baseline/films/two"
+        words = "data=files data.train=train.csv data.test=test.csv threads=1 logger=none hydra.run.dir=logs/baseline/films/two"
         assert cli.run(["baseline", *words.split()]) == 0
     return place
 
@@ -121,7 +121,7 @@ def test_the_best_of_a_sweep_is_promoted(folder, own_conf, monkeypatch, capsys):
     words = (
         "data=files data.train=train.csv data.validation=test.csv threads=1 monitor=validation/loss baseline.C=1e-9,10"
     )
-    assert cli.run(["baseline", "-m", *words.split(), "hydra.sweep.dir=logs/baseline/multirun/one"]) == 0
+    assert cli.run(["baseline", "-m", *words.split(), "logger=none", "hydra.sweep.dir=logs/baseline/multirun/one"]) == 0
     assert cli.run(["promote", "sweep=logs/baseline/multirun/one", "name=best_c"]) == 0
     capsys.readouterr()
     assert compose("baseline", ["experiment=best_c"]).baseline.C == 10

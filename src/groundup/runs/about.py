@@ -51,14 +51,14 @@ def name_of(run: RunFolder) -> str:
     model = judged(run)
     seed = (model or run).read_config().get("seed")
     parts += [] if seed is None else [f"seed={seed}"]
-    return " ".join(parts)[:LONGEST_NAME] or run.path.resolve().name
+    return " ".join(dict.fromkeys(parts))[:LONGEST_NAME] or run.path.resolve().name
 
 
 def facts_of(run: RunFolder) -> dict[str, Any]:
     """Plain values that runs are grouped and filtered by.
 
     ``choice``: of each group; ``parameters``; ``data_fingerprint``: of the train split, or of the first there is;
-    ``commit`` and ``dirty``: the code; ``began_with``: what ``init_from`` or ``run`` names.
+    ``commit`` and ``dirty``: the code; ``began_with``: what ``init_from``, ``run`` or ``members`` names.
     """
     provenance, config = run.read_json("provenance.json", {}), run.read_config()
     data = {split: one for split, one in (provenance.get("data") or {}).items() if isinstance(one, Mapping)}
@@ -71,7 +71,7 @@ def facts_of(run: RunFolder) -> dict[str, Any]:
         "data_fingerprint": next((one.get("fingerprint") for one in data.values()), None),
         "commit": git.get("sha"),
         "dirty": git.get("dirty"),
-        "began_with": config.get("init_from") or config.get("run"),
+        "began_with": config.get("init_from") or config.get("run") or config.get("members"),
     }
     return {name: value for name, value in facts.items() if value is not None}
 

@@ -267,11 +267,12 @@ def _log_checkpoint(run: RunFolder, experiment) -> None:
 
 
 def _parents(run: RunFolder) -> list[RunFolder]:
-    """The runs that this one began with, or judges."""
+    """The runs that this one began with, judges or joins."""
     if model := judged(run):
         return [model]
-    named = run.read_config().get("init_from")
-    paths = named.values() if isinstance(named, Mapping) else [named]
+    config = run.read_config()
+    named = config.get("init_from")
+    paths = [*(named.values() if isinstance(named, Mapping) else [named]), *(config.get("members") or [])]
     return [RunFolder(path) for path in paths if isinstance(path, str)]
 
 

@@ -24,6 +24,7 @@ from groundup.runs.provenance import collect
 from groundup.stages.build import prepare_process, source_of, task_class
 from groundup.stages.classifier import BaselineRun, ClassifierScorer
 from groundup.stages.evaluation import Scorer, print_results, write_results
+from groundup.stages.logged import log_finished
 from groundup.system.cache import Cache
 from groundup.tasks.evaluation import flat
 
@@ -60,6 +61,7 @@ def run(cfg: Config, job: Job) -> float:
     if below := figures([model.simpler()], data, splits):
         job.folder.write_json("baselines.json", below)
     print_results(results, below, name, brief=bool(cfg.get("fold")))
+    log_finished(cfg, job)
     measured = flat(results.items())
     return measured[cfg.monitor].value if cfg.monitor in measured else float("nan")
 

@@ -33,6 +33,7 @@ from groundup.stages.evaluate import Scored, with_other_data
 from groundup.stages.evaluation import write_results
 from groundup.stages.folds import ARRAYS, OUT_OF_FOLD, HeldOutScorer, OutOfFold, write_rows
 from groundup.stages.loading import load_run
+from groundup.stages.logged import log_finished
 from groundup.stages.members import Member, RunOfMembers, fused, logarithm, write_members
 from groundup.tasks.evaluation import flat
 
@@ -61,6 +62,7 @@ def run(cfg: Config, job: Job) -> float:
     source = Scored(instantiate(config.data, "data"), first.config.data)
     experts, rows = experts_of(opened, cfg.members)
     cfg.data, cfg.task, cfg.monitor = config.data, first.config.task, first.config.monitor
+    cfg.members = [str(one.folder.checkpoint or one.folder.path) for one in opened]  # `last` may be another tomorrow
     job.folder.write_config(cfg)
 
     weights = chosen_weights([one.said for one in experts], rows.truth)
@@ -245,6 +247,7 @@ def conclude(
     job.folder.write_json("sections.json", [*told, *scorer.sections(job.folder.read_predictions(), split)])
     metrics = flat(results.items())
     show_table({**below, ours.name: metrics})
+    log_finished(cfg, job, [one.run.folder for one in experts])
     name = cfg.monitor.rpartition("/")[2]
     return metrics[f"{OUT_OF_FOLD}/{name}"].value
 

@@ -16,7 +16,7 @@ from groundup.stages.build import prepare_process, task_class
 from groundup.stages.calibrated import calibrated, temperature_of
 from groundup.stages.evaluation import compare_with_baselines, print_results, write_results
 from groundup.stages.loading import load_run
-from groundup.stages.logged import log_evaluation
+from groundup.stages.logged import log_finished
 from groundup.stages.network import NetworkRun
 
 NAMED = (*SPLITS, "hub")  # keys that name rows, not how they are read
@@ -51,7 +51,7 @@ def run(cfg: Config, job: Job) -> float:
     write_results(job.folder, scorer, results, cfg.explain)
     baselines = compare_with_baselines(job.folder, scorer, split, cfg.baselines)
     print_results(results, baselines, loaded.name)
-    log_evaluation(cfg, job, loaded.folder)
+    log_finished(cfg, job, [loaded.folder])
     monitored = results[split].metrics.get(loaded.config.monitor.rpartition("/")[2])
     return monitored.value if monitored else float("nan")  # these rows may have no such figure: one class has no AUROC
 

@@ -29,6 +29,7 @@ from groundup.stages.answering import Answering
 from groundup.stages.classifier import Classifier, ClassifierScorer
 from groundup.stages.evaluation import write_results
 from groundup.stages.loading import load_run
+from groundup.stages.logged import log_finished
 from groundup.stages.members import Member, RunOfMembers, write_members
 from groundup.system.arrays import read_arrays, write_arrays
 from groundup.system.files import damaged, write_text
@@ -176,6 +177,7 @@ def finish(cfg: Config, job: Job, source: Source, folders: Sequence[RunFolder]) 
     if beside:
         folder.write_json("baselines.json", beside)
     show_table({**beside, ours.name: metrics})
+    log_finished(cfg, replace(job, group=job.group or folder.path.name))  # that of its folds
     for one in over_folds(folders).values():
         if one.metric is not None and one.metric.shown == "table":
             log.info("%s, mean of %d folds: %s", one.metric, one.n, one)

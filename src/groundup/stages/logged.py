@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from groundup.config.build import instantiate
 from groundup.config.tree import Config
 from groundup.runs.folder import RunFolder
@@ -12,7 +14,7 @@ from groundup.runs.loggers import close_loggers, was_logged
 def wanted_loggers(cfg: Config, job: Job, of: RunFolder | None = None) -> dict:
     """Loggers by name, as functions of the run folder.
 
-    The runs of a sweep share its group in W&B; an evaluation that of the run it is ``of``.
+    The runs of a sweep share its group in W&B; what judges or joins others has that of the run it is ``of``.
     """
     wanted = {}
     chosen = {name: node for name, node in (cfg.logger or {}).items() if node}  # logger.wandb=null: none
@@ -23,14 +25,15 @@ def wanted_loggers(cfg: Config, job: Job, of: RunFolder | None = None) -> dict:
     return wanted
 
 
-def log_evaluation(cfg: Config, job: Job, of: RunFolder) -> None:
-    """The finished evaluation of a run, to W&B: where that run was logged, too, or where it was typed.
+def log_finished(cfg: Config, job: Job, of: Sequence[RunFolder] = ()) -> None:
+    """What is done at once, to W&B, when it is done: a run of its own, of the stage's job type, with the figures as its summary.
 
-    W&B has it as a run of its own, of job type ``evaluate``, with the figures as its summary. Never raises.
+    ``of``: the runs that it judges or joins. It is told where one of them was, too, or where it was typed. Never raises.
     """
     typed = any(word.lstrip("+").startswith(("logger=", "logger.", "wandb.")) for word in job.overrides)
-    if typed or was_logged(of):
-        made = [make(job.folder) for make in wanted_loggers(cfg, job, of).values()]
+    known = [run for run in of if was_logged(run)]
+    if typed or known or not of:
+        made = [make(job.folder) for make in wanted_loggers(cfg, job, next(iter([*known, *of]), None)).values()]
         close_loggers([logger for logger in made if logger is not None])
 
 
