@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+from pathlib import Path
 
 import pytest
 import torch
 
 from groundup import cli
 from groundup.runs.checkpoints import load_checkpoint
+from groundup.runs.folder import RunFolder
+from groundup.tasks.base import Task
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +98,47 @@ def test_a_pruned_run_can_be_trained_on_and_quantized(pruned, groundup, data_ove
     assert (child / "metrics.json").exists()
     both = groundup("compress", f"run={pruned}", "method=quantize", "threads=1")
     assert (both / "beside.json").exists()
+
+
+def test_a_recovery_that_is_stopped_goes_on_to_the_same_run(
+    pruned, finetuned, tmp_path, monkeypatch, capsys, read_json
+):
+    command = ["compress", f"run={finetuned}", "method=prune", "amount=0.5", "recover=3", "threads=1"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Task, "training_step", told_to_end(Task.training_step, 2))
+        with pytest.raises(SystemExit) as stop:
+            cli.run([*command, f"hydra.run.dir={tmp_path / 'run'}"])
+    assert stop.value.code == 75 and "Go on with: groundup resume run=" in capsys.readouterr().err
+    assert load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == 2
+    moved = Path(shutil.move(tmp_path / "run", tmp_path / "moved"))
+    begun = Path(shutil.copytree(moved, tmp_path / "begun"))
+    (begun / "checkpoints" / "last.ckpt").unlink()  # as if it had been killed before it was saved
+    for run in (moved, begun):
+        assert cli.run(["resume", f"run={run}"]) == 0
+        assert "the saved value is used" not in capsys.readouterr().err  # nothing differs today
+        for name in ("best.ckpt", "last.ckpt"):
+            ours, theirs = (load_checkpoint(one / "checkpoints" / name)["state_dict"] for one in (run, pruned))
+            assert all(torch.equal(value, ours[key]) for key, value in theirs.items())
+        assert read_json(run / "metrics.json") == read_json(pruned / "metrics.json")
+        assert [row["path"] for row in read_json(run / "beside.json")["rows"]] == [str(finetuned), str(run)]
+
+
+def told_to_end(real, step):
+    def training_step(self, *batch):
+        if self.trainer.global_step == step - 1:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return real(self, *batch)
+
+    return training_step
+
+
+def test_a_run_that_was_stopped_while_it_was_made_smaller_is_made_again(quantized, tmp_path, read_json):
+    run = Path(shutil.copytree(quantized, tmp_path / "run"))
+    (run / "metrics.json").unlink()
+    RunFolder(run).set_status("interrupted", "SIGTERM")
+    assert cli.run(["resume", f"run={run}"]) == 0
+    assert read_json(run / "metrics.json") == read_json(quantized / "metrics.json")
+    assert RunFolder(run).status()["state"] == "done"
 
 
 def test_single_weights_that_were_pruned_are_zero_after_recovery_too(finetuned, groundup, read_json):

@@ -14,6 +14,7 @@ from groundup.config.tree import Config
 from groundup.errors import UserError
 from groundup.jobs.changes import changes_of
 from groundup.jobs.job import run_job
+from groundup.jobs.resume import given
 from groundup.report.table import markdown
 from groundup.runs.differences import differences
 from groundup.runs.folder import RunFolder
@@ -57,7 +58,7 @@ def run(cfg: Config, job: Job) -> None:
         )
     choices = status.get("choices")
     try:
-        run_job(stage, {**config, "paths": cfg.paths}, folder.path, overrides, choices=choices or {})
+        run_job(stage, given(stage, config) | {"paths": cfg.paths}, folder.path, overrides, choices=choices or {})
     finally:
         remove_empty(folder.path, Path(cfg.paths.logs))
     if not same(old, folder, Path(cfg.paths.logs)):

@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
 from groundup.config.compose import compose, resolved
-from groundup.config.files import STAGES
+from groundup.config.files import STAGES, conf_dir, stage_keys
 from groundup.config.hydra import compose_raw, hydra_config
 from groundup.config.quoting import inert
 from groundup.config.tree import Config, leaves
@@ -203,7 +204,7 @@ def resume_folder(
     for inner in (folder.checkpoints, folder.samples):
         if inner.is_file():
             raise damaged(inner, "a file where a folder belongs")
-    saved: Mapping = folder.read_config() | {"paths": paths}
+    saved: Mapping = given(stage, folder.read_config()) | {"paths": paths}
     overrides = [word for word in folder.status().get("overrides") or [] if isinstance(word, str)]
     told = None
     if words:
@@ -218,6 +219,12 @@ def resume_folder(
     return run_job(stage, saved, folder.path, overrides, resuming=True, group=group, told=told)
 
 
+def given(stage: str, saved: Config | dict[str, Any]) -> dict[str, Any]:
+    """What a stage was told, of a saved configuration: that of a smaller run is a training's, too, which the stage has made."""
+    own = stage_keys(conf_dir(), stage) if stage == "compress" else saved
+    return {key: value for key, value in saved.items() if key in own}
+
+
 def drift(saved: Mapping, stage: str, overrides: list[str]) -> list[str]:
     """What the same command would set otherwise today: one line a key."""
     try:
@@ -226,7 +233,7 @@ def drift(saved: Mapping, stage: str, overrides: list[str]) -> list[str]:
         return [f"today's configuration no longer takes this command: {error}"]
     then, now = leaves(saved), leaves(today)
     settled: tuple[str, ...] = ("budget", "threads", "paths.")  # the run counted or chose these itself
-    if stage == "evaluate":  # and took these from the run that it is of
+    if stage in ("evaluate", "compress"):  # and took these from the run that it is of
         settled += ("data.", "run")
     if saved.get("init_from"):  # and took these from the run it began with
         settled += ("model.", "size.", "tokenizer.", "lora.train")

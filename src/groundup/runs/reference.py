@@ -20,6 +20,7 @@ RESUMABLE = (
     "pretrain",
     "finetune",
     "distill",
+    "compress",
     "baseline",
     "evaluate",
     "pipeline",
@@ -28,7 +29,7 @@ CHANGEABLE = ("budget", "scheduler", "num_workers", "trainer")  # what may be an
 CHECKPOINTS = (BEST, LAST, PREVIOUS)
 MEMBERS = "members.json"  # runs inside a run that answer together, with their weights
 CLASSIFIERS = (MEMBERS, "baseline.npz")  # what answers in a run without a network
-EARLIER = "earlier"  # folder in a run: what it had trained first for itself, which ``last`` never means
+EARLIER = "earlier"  # folder in a run: what it had trained first for itself, or had ended with before it went on; never ``last``
 _NOT_RUNS = {"checkpoints", "wandb", "tensorboard", "samples", EARLIER}
 
 

@@ -12,7 +12,7 @@ from groundup.models.lora import without_adapters
 from groundup.runs.checkpoints import BEST
 from groundup.runs.folder import RunFolder
 from groundup.runs.job import Job
-from groundup.runs.reference import EARLIER
+from groundup.runs.reference import EARLIER, was_saved
 from groundup.stages import train
 from groundup.stages.beside import put_beside
 from groundup.stages.build import build_task, prepare_process, source_of
@@ -35,6 +35,8 @@ OF_TRAINING = (
 
 def run(cfg: Config, job: Job) -> float:
     """Makes the run smaller, scores what came out, and returns the monitored metric."""
+    if job.resuming and was_saved(job.folder):
+        return go_on(cfg, job)
     threads = prepare_process(cfg.threads)
     origin = load_network(cfg.run, cfg.paths.logs, use="network")
     cfg.run = str(origin.folder.checkpoint or origin.folder.path)  # `last` will be this one
@@ -59,8 +61,21 @@ def run(cfg: Config, job: Job) -> float:
     return value
 
 
+def go_on(cfg: Config, job: Job) -> float:
+    """The training after pruning, from where it was interrupted; the origin may be gone by now."""
+    config = Config({**job.folder.read_config(), "paths": cfg.paths})
+    value = train.run(config, job)
+    try:
+        origin = load_network(cfg.run, cfg.paths.logs, use="network")
+    except UserError as error:
+        log.warning("nothing stands beside the pruned run: %s", error)
+    else:
+        put_beside(job.folder, origin, config, "the run", "pruned")
+    return value
+
+
 def config_of_smaller(origin: NetworkRun, cfg: Config) -> Config:
-    """The origin's configuration for the run that is made of it.
+    """The origin's configuration for the run that is made of it, with what ``compress`` was told.
 
     Raises UserError where it is small already, and where it does not say what it was trained on.
     """
@@ -72,7 +87,7 @@ def config_of_smaller(origin: NetworkRun, cfg: Config) -> Config:
             f"groundup finetune init_from={origin.folder.path}"
         )
     kept = {key: value for key, value in origin.config.items() if key not in OF_TRAINING}
-    return Config({**kept, "paths": cfg.paths, "lora": None, "run": cfg.run, "method": cfg.method})
+    return Config({**kept, **cfg, "lora": None})
 
 
 def plain_task(origin: NetworkRun, config: Config) -> Task:
