@@ -88,19 +88,34 @@ def assert_same_training(several: Path, one: Path) -> None:
         assert results[0][metric]["value"] == pytest.approx(ours["value"], rel=1e-4, abs=1e-5), metric
 
 
+@pytest.fixture(scope="module")
+def two(data_overrides, tmp_path_factory):
+    """Runs a case with two processes, once; returns its folder and what it said."""
+    made: dict[str, tuple[Path, str]] = {}
+
+    def run(trainer: str) -> tuple[Path, str]:
+        if trainer not in made:
+            place = tmp_path_factory.mktemp("two")
+            words = [*VERBS[trainer], *data_overrides, *EVERYWHERE, *TWO[trainer], f"paths.logs={place / 'logs'}"]
+            first = Child(words, place / "first")
+            assert first.wait(240) == 0, first.errors()
+            (folder,) = [path.parent for path in place.rglob("status.json")]  # the second process made none of its own
+            made[trainer] = folder, first.errors()
+        return made[trainer]
+
+    return run
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("trainer", TWO)
-def test_two_processes_train_as_one(trainer, groundup, data_overrides, tmp_path):
-    arguments = [*VERBS[trainer], *data_overrides, *EVERYWHERE]
-    logs = tmp_path / "logs"
-    first = Child([*arguments, *TWO[trainer], f"paths.logs={logs}"], tmp_path / "first")
-    assert first.wait(240) == 0, first.errors()
-    (folder,) = [path.parent for path in logs.rglob("status.json")]  # the second process made none of its own
+def test_two_processes_train_as_one(trainer, two, groundup, data_overrides):
+    folder, said = two(trainer)
     status = json.loads((folder / "status.json").read_text())
     assert (status["state"], status["stage"]) == ("done", VERBS[trainer][0])
+    arguments = [*VERBS[trainer], *data_overrides, *EVERYWHERE]
     assert_same_training(folder, groundup(*arguments, "trainer.accumulate_grad_batches=2"))
     assert len(list(folder.rglob("report.html"))) == 1
-    assert first.errors().count("budget: 9 steps") == 1
+    assert said.count("budget: 9 steps") == 1
 
 
 @pytest.mark.slow
@@ -165,3 +180,41 @@ def test_no_rank_outlives_the_first(number, code, data_overrides, tmp_path):
     while Path(f"/proc/{rank}").exists() and time.monotonic() < limit:
         time.sleep(0.2)
     assert not Path(f"/proc/{rank}").exists()
+
+
+# A tenth of a second a step, of the first rank; the other waits for it.
+SLOWLY = """
+import time
+from groundup.tasks.base import Task
+
+real = Task.training_step
+Task.training_step = lambda self, *batch: time.sleep(0.1) or real(self, *batch)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_notice_of_a_cluster_to_all_ranks_saves_once_and_the_run_goes_on_exactly(two, data_overrides, tmp_path):
+    """SIGUSR1 to each process of the step, as SLURM sends it; the exit code is that of what is to be queued again."""
+    whole, _ = two("ddp")
+    folder = tmp_path / "run"
+    arguments = [*VERBS["ddp"], *data_overrides, *EVERYWHERE, *TWO["ddp"], f"hydra.run.dir={folder}"]
+    first = Child(arguments, folder, first=SLOWLY)
+    first.wait_for(lambda: any(row["step"] >= 2 for row in read_metrics(folder / "metrics.csv")), timeout=200)
+    (rank,) = children_of(first.pid)
+    os.killpg(first.pid, signal.SIGUSR1)
+    assert first.wait() == 75, first.errors()
+    assert not Path(f"/proc/{rank}").exists()
+    status, saved = json.loads((folder / "status.json").read_text()), last_step(folder)
+    assert (status["state"], status["why"]) == ("interrupted", f"SIGUSR1; saved at step {saved}")
+    assert 2 <= saved < last_step(whole)
+    again = Child(["resume", f"run={folder}"], folder)
+    assert again.wait(240) == 0, again.errors()
+    for name in ("best.ckpt", "last.ckpt"):
+        ours, theirs = weights(folder, name), weights(whole, name)
+        assert all(torch.equal(value, ours[key]) for key, value in theirs.items())
+    assert json.loads((folder / "metrics.json").read_text()) == json.loads((whole / "metrics.json").read_text())
+
+
+def last_step(folder: Path) -> int:
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from groundup.config.budget import budget_of, one_unit
@@ -14,7 +15,11 @@ from groundup.config.quoting import inert
 from groundup.config.tree import Config, leaves
 from groundup.errors import UserError
 from groundup.runs.folder import RunFolder
-from groundup.runs.reference import CHANGEABLE, last_checkpoint, was_saved
+from groundup.runs.lock import locked
+from groundup.runs.reference import CHANGEABLE, EARLIER, last_checkpoint, was_saved
+
+# What a run writes once it has ended; the file that says so is the last to go.
+OF_THE_END = ("report.html", "beside.json", "baselines.json", "sections.json", "predictions.jsonl", "metrics.json")
 
 
 def with_changes(
@@ -24,7 +29,7 @@ def with_changes(
 
     Raises:
         UserError: a key that stays as it was; a run that has no step to go on from; a budget in another unit than steps, or
-            that is over already; a learning rate that would jump, and nobody has named its schedule.
+            that is over already; a learning rate that would jump, and nobody has named its schedule; nothing left to do.
     """
     saved = folder.read_config()
     for word in words:
@@ -46,6 +51,9 @@ def with_changes(
     if any(key_of(word).startswith("budget") for word in words):
         new["budget"] = in_steps(today["budget"], words, saved)
     check_rate(folder, saved, new, words)
+    steps = saved["budget"]["steps"]
+    if folder.status()["state"] == "done" and new["budget"]["steps"] == steps:
+        raise UserError(f"{folder.path} is done, so {words[0]} changes nothing. Try budget={2 * steps}steps with it")
     return new, [*kept, *words]
 
 
@@ -110,7 +118,11 @@ def factor(config: Mapping) -> Callable[[int], float]:
 
 
 def keep(folder: RunFolder, new: Mapping, resume_step: int) -> list[str]:
-    """Writes what is changed into ``provenance.json`` and ``config.yaml``, in this order; lines to tell."""
+    """Writes what is changed into ``provenance.json`` and ``config.yaml``, in this order; lines to tell.
+
+    A run that was done is so no more: what it had ended with is moved to ``earlier/step_N``, where nobody takes it for its
+    result. Raises UserError where another process has the folder.
+    """
     then, now = leaves(folder.read_config()), leaves(new)
     changed = {
         key: [then.get(key), now.get(key)]
@@ -119,11 +131,27 @@ def keep(folder: RunFolder, new: Mapping, resume_step: int) -> list[str]:
     }
     if not changed:
         return []
-    record = folder.read_json("provenance.json", {})
-    entry = {"step": resume_step, "when": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "keys": changed}
-    folder.write_json("provenance.json", {**record, "changed": [*record.get("changed", []), entry]})
-    folder.write_config(new)
-    return [f"from step {resume_step} on: {listed(changed)}"]
+    line = f"from step {resume_step} on: {listed(changed)}"
+    with locked(folder.path):
+        folder.set_status("interrupted", line)  # killed from here on, it can be resumed
+        kept = set_aside(folder, resume_step)
+        record = folder.read_json("provenance.json", {})
+        entry = {"step": resume_step, "when": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "keys": changed}
+        folder.write_json("provenance.json", {**record, "changed": [*record.get("changed", []), entry]})
+        folder.write_config(new)
+    return [line] if kept is None else [line, f"it has no figures until it ends again; those it had are in {kept}"]
+
+
+def set_aside(folder: RunFolder, step: int) -> Path | None:
+    """Moves what the run had ended with; returns where to, None where it has no figures."""
+    if not folder.metrics_json.exists():
+        return None
+    to = folder.path / EARLIER / f"step_{step}"
+    to.mkdir(parents=True, exist_ok=True)
+    for name in OF_THE_END:
+        if (file := folder.path / name).exists():
+            file.replace(to / name)
+    return to
 
 
 def listed(changed: Mapping[str, Sequence[object]]) -> str:
