@@ -247,7 +247,8 @@ def test_a_folder_of_runs_names_the_first_of_them(tmp_path):
     ("stage", "state", "goes_on"),
     [
         ("compress", "done", False),
-        ("compress", "interrupted", False),
+        ("compress", "interrupted", True),
+        ("ensemble", "interrupted", False),
         ("finetune", "done", False),
         ("finetune", "interrupted", True),
     ],
