@@ -14,6 +14,7 @@ from groundup.runs.folder import RunFolder
 from groundup.runs.job import Job
 from groundup.runs.loggers import close_loggers, open_loggers
 from groundup.stages.build import build_data, build_optimization, build_task, prepare_process
+from groundup.stages.inheritance import adopt_weights, inherit, inherited_tokenizers, open_parents
 from groundup.stages.logged import wanted_loggers
 from groundup.stages.train import run_training
 from groundup.tasks.base import Task
@@ -45,8 +46,11 @@ def build(stage: str, overrides: list[str], folder: Path, steps: int) -> Built:
     """The run of ``groundup STAGE OVERRIDES budget.steps=STEPS``; validation waits until the end."""
     cfg = compose(stage, [*overrides, f"budget.steps={steps}", f"validate_every={steps}"])
     prepare_process(cfg.threads)
+    parents = open_parents(cfg)
+    inherit(cfg, parents, overrides)
     run = RunFolder(folder)
     run.write_config(cfg)  # W&B reads it
-    data = build_data(cfg, instantiate(cfg.data, "data"))
+    data = build_data(cfg, instantiate(cfg.data, "data"), *inherited_tokenizers(cfg, parents))
     task = build_task(cfg, data.facts, data.target_tokenizer, build_optimization(cfg, steps))
+    adopt_weights(task, parents)
     return Built(cfg, Job(stage, run), data, task, steps)

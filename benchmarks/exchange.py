@@ -32,15 +32,15 @@ PROMPTS = ["The with statement", "A", "import os\n\ndef main():"]
 POSITIONS, NEW = 128, 48
 
 
-def learned(family: str, lines: list[str]):
-    """A tokenizer of the family's kind."""
+def learned(family: str, lines: list[str], size: int = 8000):
+    """A tokenizer of the family's kind, with so many entries."""
     if family == "bert":
         made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
         made.normalizer, made.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
         made.decoder = decoders.WordPiece()
         special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
         made.train_from_iterator(
-            lines, trainers.WordPieceTrainer(vocab_size=8000, special_tokens=special, show_progress=False)
+            lines, trainers.WordPieceTrainer(vocab_size=size, special_tokens=special, show_progress=False)
         )
         ids = [("[CLS]", 2), ("[SEP]", 3)]
         made.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", ids)
@@ -55,7 +55,7 @@ def learned(family: str, lines: list[str]):
     special = ["<unk>", "<s>", "</s>"] if family == "llama" else ["<|endoftext|>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
-        vocab_size=8000, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+        vocab_size=size, special_tokens=special, initial_alphabet=alphabet, show_progress=False
     )
     made.train_from_iterator(lines, trainer)
     if family == "llama":

@@ -6,62 +6,22 @@ import json
 import os
 import shutil
 import warnings
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from foreign import LINES, bring, byte_level, word_pieces
+from tokenizers import Regex, normalizers, pre_tokenizers
 
-from groundup.config.compose import compose
 from groundup.decoding.sampling import Greedy
 from groundup.errors import UserError
 from groundup.exchange.weights import places_in
-from groundup.runs.folder import RunFolder
-from groundup.runs.job import Job
-from groundup.stages import importing
 from groundup.stages.export_hf import export_hf
 from groundup.stages.importing import checked, look, of_shapes
 from groundup.stages.loading import load_network
 from groundup.text.foreign_file import LETTERS
 
 transformers = pytest.importorskip("transformers")
-
-LINES = [
-    "The with statement closes a file, even when an error is raised inside it.",
-    "def average(numbers): return sum(numbers) / len(numbers)",
-    "海阔凭鱼跃，天高任鸟飞。 A café in São Paulo; 1,234.5 €",
-    "  two spaces,\tand a tab 🙂",
-    "",
-]
-
-
-def byte_level(special: list[str], begins: str | None = None) -> Tokenizer:
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    made.train_from_iterator(
-        LINES,
-        trainers.BpeTrainer(vocab_size=300, special_tokens=special, initial_alphabet=alphabet, show_progress=False),
-    )
-    if begins:
-        ids = [(begins, special.index(begins))]
-        made.post_processor = processors.TemplateProcessing(single=f"{begins} $A", special_tokens=ids)
-    return made
-
-
-def word_pieces() -> Tokenizer:
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    made.normalizer, made.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
-    made.decoder = decoders.WordPiece()
-    made.train_from_iterator(
-        LINES, trainers.WordPieceTrainer(vocab_size=200, special_tokens=special, show_progress=False)
-    )
-    made.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    return made
 
 
 def theirs(family: str):
@@ -111,17 +71,6 @@ def theirs(family: str):
         if parameter.ndim == 1 and name.endswith("weight"):
             parameter.data += 1
     return model.eval(), tokenizer
-
-
-def bring(path: Path, into: Path) -> RunFolder:
-    """``groundup import path=PATH``, in this process."""
-    config = compose("import", [f"path={path}"])
-    job = Job("import", RunFolder(into), (f"path={path}",))
-    into.mkdir(parents=True)
-    job.folder.set_status("running", stage="import")
-    importing.run(config, job)
-    job.folder.set_status("done")
-    return job.folder
 
 
 @pytest.fixture(scope="module", params=["bert", "gpt2", "llama", "qwen2"])

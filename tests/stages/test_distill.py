@@ -7,7 +7,10 @@ import shutil
 import pytest
 import torch
 
+from groundup.config.compose import compose
+from groundup.errors import UserError
 from groundup.runs.checkpoints import load_checkpoint
+from groundup.stages.teacher import check_student
 
 STUDENT = [
     "data.label=subject", "wandb.mode=disabled", "threads=1", "tokenizer=char", "model=bilstm_encoder",
@@ -69,6 +72,38 @@ def test_a_student_goes_on_with_a_longer_budget(student, tmp_path, groundup, rea
     assert read_json(longer / "beside.json")["rows"][1]["path"] == str(longer)
 
 
+@pytest.fixture(scope="module")
+def language_student(groundup, data_overrides, pretrained):
+    """Of a masked language model, by its answers and its hidden states."""
+    words = [
+        "task=masked_lm",
+        "batching=packed",
+        "batching.length=32",
+        "batching.batch_size=8",
+        "monitor=validation/loss",
+    ]
+    words += ["wandb.mode=disabled", "threads=1", "model.layers=1", "model.width=24", "model.heads=2", "hidden=0.5"]
+    return groundup("distill", *data_overrides, *words, f"teacher={pretrained}", "budget.steps=8", "checkpoint_every=4")
+
+
+def test_a_teacher_that_reads_batches_gives_its_student_its_tokenizer(language_student, pretrained, read_json):
+    assert (language_student / "tokenizer.json").read_bytes() == (pretrained / "tokenizer.json").read_bytes()
+    teacher, own = read_json(language_student / "beside.json")["rows"]
+    assert teacher["path"] == str(pretrained) and own["parameters"] < teacher["parameters"]
+    tensors = load_checkpoint(language_student / "checkpoints" / "best.ckpt")["state_dict"]
+    assert own["parameters"] == sum(value.numel() for value in tensors.values())  # without the maps between widths
+
+
+def test_a_student_with_hidden_states_is_resumed_to_the_same_weights(language_student, tmp_path, groundup):
+    whole = load_checkpoint(language_student / "checkpoints" / "last.ckpt")["state_dict"]
+    half = shutil.copytree(language_student, tmp_path / "half")
+    (half / "checkpoints" / "last.ckpt").unlink()  # previous.ckpt is that of step 4
+    (half / "status.json").write_text((half / "status.json").read_text().replace('"done"', '"interrupted"'))
+    groundup("resume", f"run={half}")
+    again = load_checkpoint(half / "checkpoints" / "last.ckpt")["state_dict"]
+    assert whole.keys() == again.keys() and all(torch.equal(whole[name], again[name]) for name in whole)
+
+
 def test_what_does_not_fit_is_refused_in_one_line(groundup, data_overrides, finetuned, pretrained, capsys, reviews):
     text = (reviews / "train.csv").read_text(encoding="utf-8")
     (reviews / "odd.csv").write_text(text.replace(",sea", ",ocean"), encoding="utf-8")
@@ -83,3 +118,10 @@ def test_what_does_not_fit_is_refused_in_one_line(groundup, data_overrides, fine
     assert "at most 1000" in refused(*data_overrides, f"teacher={finetuned}", "temperature=inf")
     assert "run nowhere: does not exist" in refused(*data_overrides, "teacher=nowhere")
     assert "the class 'garden', and the teacher does not" in refused(*data_overrides, f"teacher={pretrained}")
+    of_words = [*data_overrides, f"teacher={pretrained}", "batching=packed", "batching.length=32"]
+    groundup("distill", *of_words, "task=masked_lm", "tokenizer=char", "threads=1", code=2)
+    assert "a tokenizer of its own, which differs" in capsys.readouterr().err
+    groundup("distill", *of_words, "task=causal_lm", "model=lstm_decoder", "wandb.mode=disabled", "threads=1", code=2)
+    assert "Use one of task=causal_lm" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"Try task\.crf=false"):
+        check_student(compose("distill", [f"teacher={finetuned}", "task=tagging", "task.crf=true"]))

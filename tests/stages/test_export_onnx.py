@@ -7,9 +7,16 @@ import json
 import numpy as np
 import pytest
 import torch
+from seed import SEED
 
+from groundup.data.facts import Facts, Scale
+from groundup.models.recurrent import RecurrentEncoder
+from groundup.models.transformer import TransformerEncoder
 from groundup.stages import onnx
 from groundup.stages.loading import load_network
+from groundup.tasks.question_answering import QuestionAnswering
+from groundup.tasks.regression import Regression
+from groundup.tasks.tagging import Tagging
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -50,6 +57,27 @@ def test_a_graph_answers_as_the_run_does_for_any_batch_and_length(name, exported
             ).numpy()
         keep = mask == 1 if ours.ndim > 2 else slice(None)
         assert np.abs(ours - theirs)[keep].max() <= 1e-4
+
+
+SPECIAL = {f"{role}_id": place for place, role in enumerate(("pad", "unk", "bos", "eos", "sep", "mask", "cls"))}
+OTHERS = {
+    "a tagger, BiLSTM": (Tagging, RecurrentEncoder, {"labels": ("O", "B-PER", "I-PER"), "label_counts": (5, 3, 2)}),
+    "answers of a text": (QuestionAnswering, TransformerEncoder, {}),
+    "a number": (Regression, RecurrentEncoder, {"scale": Scale(2.5, 1.5, 0.0, 5.0)}),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_graphs_of_other_tasks_answer_as_torch_does(name, tmp_path):
+    kind, model, more = OTHERS[name]
+    torch.manual_seed(SEED)
+    sizes = {"heads": 2, "max_length": 24, "zero_init": False} if model is TransformerEncoder else {}
+    task = kind(model(40, width=16, layers=1, **sizes), Facts(vocab_size=40, **SPECIAL, **more), None)  # type: ignore[arg-type]
+    for parameter in task.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    graph, limit = onnx.Graph(task.eval()).eval(), 24
+    onnx.write(graph, tmp_path / "model.onnx", limit)
+    assert onnx.check(graph, tmp_path / "model.onnx", limit) <= 1e-4  # batches of 1 and 7, of 1 token to the limit
 
 
 def test_tokenizer_and_labels_lie_beside_it(exported, finetuned):

@@ -133,6 +133,7 @@ class Root(Strict):
     teacher: str | None = None
     alpha: Share = 0.9
     temperature: Annotated[float, Field(gt=0, le=1000)] = 4.0
+    hidden: Annotated[float, Field(ge=0, le=1000)] = 0.0
     # Making a finished run smaller.
     method: Literal["quantize", "prune"] | None = None
     amount: Annotated[float, Field(gt=0, lt=1)] = 0.5

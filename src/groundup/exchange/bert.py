@@ -66,6 +66,12 @@ BERT = Family(
             {"pooling": "pooler"},
             (*both("pooling.dense", "bert.pooler.dense"), *both("linear", "classifier")),
         ),
+        "BertForSequenceClassification/multi_label_classification": Head(
+            "multilabel",
+            {"pooling": "pooler"},
+            (*both("pooling.dense", "bert.pooler.dense"), *both("linear", "classifier")),
+            settings={"problem_type": "multi_label_classification"},
+        ),
         "BertForTokenClassification": Head("tagging", {"crf": False}, both("linear", "classifier")),
     },
     special={"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"},
@@ -88,6 +94,12 @@ ROBERTA = replace(
             ),
             tied="lm_head.decoder.weight",
         ),
+        "RobertaForSequenceClassification": Head(
+            "classification",
+            {"pooling": "pooler"},
+            (*both("pooling.dense", "classifier.dense"), *both("linear", "classifier.out_proj")),
+        ),
+        "RobertaForTokenClassification": Head("tagging", {"crf": False}, both("linear", "classifier")),
     },
     special={
         "pad": "<pad>",

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from groundup.errors import UserError
 
-Split = Literal["qkv", "halves"]
+Split = Literal["qkv", "halves", "added"]
 
 
 class Key(NamedTuple):
@@ -26,8 +26,8 @@ class Key(NamedTuple):
 class Weight(NamedTuple):
     """A tensor of ours, made of one or more of theirs; ``{}`` is the number of a block.
 
-    Several lie one below the other. ``transposed``: theirs has inputs as rows; ``skipped``: rows in front of theirs that ours
-    lacks (zeros, where they are written).
+    Several lie one below the other; ``added``: the second is one row, which is added to each of the first. ``transposed``:
+    theirs has inputs as rows; ``skipped``: rows in front of theirs that ours lacks (zeros, where they are written).
     """
 
     ours: str
@@ -40,13 +40,15 @@ class Weight(NamedTuple):
 class Head(NamedTuple):
     """What stands on a model: our task with its options, and its weights (names from the top of a checkpoint).
 
-    ``tied``: theirs of the output matrix, of which only one without a tie has any.
+    ``tied``: theirs of the output matrix, of which only one without a tie has any. ``settings``: theirs that tell it from
+    another of the same class.
     """
 
     task: str
     options: Mapping[str, Any]
     weights: tuple[Weight, ...] = ()
     tied: str | None = None
+    settings: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ class Family:
     """``name``: their ``model_type``. ``model``: our model, and ``fixed`` the options that all of the family have.
 
     ``only``: their settings that have one value with a counterpart here. ``ignored``: endings of tensors without meaning here.
-    ``heads``: by the name of their class. ``special``: their names of special tokens, where no file says them.
+    ``heads``: by the name of their class, with what it is for behind a slash where it has several uses. ``special``: their
+    names of special tokens, where no file says them.
     """
 
     name: str
@@ -90,7 +93,14 @@ class Family:
                     raise UserError(f"config.json: {key.theirs}={value!s:.60} has no counterpart here, only {choices}")
                 value = key.values[value]
             found[key.ours] = value
+        if isinstance(found.get("max_length"), int):
+            found["max_length"] -= self.skipped
         return found
+
+    @property
+    def skipped(self) -> int:
+        """Positions of theirs, in front, that no token has."""
+        return max(weight.skipped for weight in self.body)
 
     def settings(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Our options as their settings. Raises UserError that names every option in the way, and what to train instead."""
@@ -104,7 +114,7 @@ class Family:
                     wrong.append(f"model.{key.ours}={_shown(next(iter(key.values.values())))}")
                 value = theirs
             if value is not None:  # what they derive by themselves
-                found[key.theirs] = value
+                found[key.theirs] = value + self.skipped if key.ours == "max_length" else value
         if wrong:
             raise UserError(
                 f"as {self.name}, exports need {' '.join(wrong)}. Train it so: groundup pretrain {' '.join(wrong)}"
@@ -129,12 +139,16 @@ def sizes(weight: Weight, rows: int, queries: int) -> list[int]:
     if weight.split == "qkv":
         shared = (rows - queries) // 2
         return [queries, shared, shared]
+    if weight.split == "added":
+        return [rows + weight.skipped, 1]
     return [rows // len(weight.theirs)] * len(weight.theirs)
 
 
 def joined(weight: Weight, theirs: list[Tensor]) -> Tensor:
     """Theirs as ours."""
     parts = [part.t() if weight.transposed else part for part in theirs]
+    if weight.split == "added":
+        return parts[0][weight.skipped :] + parts[1]
     parts = [part[weight.skipped :] for part in parts]
     return (parts[0] if len(parts) == 1 else torch.cat(parts)).contiguous()
 

@@ -49,7 +49,8 @@ class Opened:
             if config.get(name):
                 raise UserError(f"{path}: config.json has {name}, which has no counterpart here. Choose another model")
         named = config.get("architectures") or [next(iter(family.heads))]
-        head = family.heads.get(str(named[0])) if isinstance(named, list) and named else None
+        name = str(named[0]) if isinstance(named, list) and named else ""
+        head = family.heads.get(f"{name}/{config.get('problem_type')}", family.heads.get(name))
         if head is None:
             raise UserError(f"{path}: {named!s:.80} has no counterpart here, only {', '.join(family.heads)}")
         options = family.options(config)
@@ -63,7 +64,8 @@ class Opened:
         """What each tensor of our task is made of. Raises UserError for a tensor that is missing or has no counterpart."""
         family, head = self.family, self.head
         prefix = family.prefix if any(name.startswith(family.prefix) for name in self.places) else ""
-        body = (*family.body, *([family.segments] if family.segments and self.options.get("separator") else []))
+        body = tuple(self._with_first_type(one) for one in family.body)
+        body += (family.segments,) if family.segments and self.options.get("separator") else ()
         found, used = dict[str, tuple[Weight, list[Place]]](), set[str]()
         rows = [(MODEL, prefix, one) for one in unrolled(body, self.options["layers"])]
         rows += [(HEAD if one.ours.split(".")[0] != "pooling" else "", "", one) for one in head.weights]
@@ -78,12 +80,17 @@ class Opened:
             found[home + weight.ours] = (weight, [self.places[name] for name in names])
             used |= set(names)
         ignored = [*family.ignored, *([head.tied] if head.tied else [])]
-        if family.segments and not self.options.get("separator"):
-            ignored += family.segments.theirs
         for name in sorted(self.places.keys() - used):
             if not any(part in name for part in ignored):
                 raise UserError(f"{self.path}: the tensor {name:.100} has no counterpart here. Choose another model")
         return found
+
+    def _with_first_type(self, weight: Weight) -> Weight:
+        """Where every text is of one type, its vector is part of each position's."""
+        segments = self.family.segments
+        if segments is None or self.options.get("separator") or weight.ours != "position.weight":
+            return weight
+        return weight._replace(theirs=(*weight.theirs, *segments.theirs), split="added")
 
 
 def _settings(path: Path) -> dict[str, Any]:

@@ -31,6 +31,7 @@ PIPELINES = {
     "masked_lm": "fill-mask",
     "causal_lm": "text-generation",
     "classification": "text-classification",
+    "multilabel": "text-classification",
     "tagging": "token-classification",
 }
 
@@ -42,7 +43,7 @@ def export_hf(run: NetworkRun, output: Path, license: str | None) -> None:
     family, name, settings = shape_of(run)
     tensors = dict(tensors_of(run, family, family.heads[name]))
     settings |= {
-        "architectures": [name],
+        "architectures": [name.partition("/")[0]],
         "vocab_size": run.facts.vocab_size,
         "torch_dtype": "float32",
         "groundup_version": __version__,
@@ -105,6 +106,7 @@ def shape_of(run: NetworkRun) -> tuple[Family, str, dict[str, Any]]:
             raise UserError(
                 f"as {name}, exports need {' '.join(wrong)}. Train it so: groundup finetune {' '.join(wrong)}"
             )
+        found |= head.settings
         found["tie_word_embeddings"] = bool(run.config.task.get("tied", False))
         if family.segments is not None:
             found["type_vocab_size"] = 2 if family.name == "bert" else 1

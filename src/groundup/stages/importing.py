@@ -28,7 +28,7 @@ from groundup.tasks.base import Task
 from groundup.text.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
-MASKED, LABELLED = "masked_lm", ("classification", "tagging")
+MASKED, LABELLED = "masked_lm", ("classification", "multilabel", "tagging")
 
 
 def run(cfg: Config, job: Job) -> None:
@@ -62,7 +62,12 @@ def run(cfg: Config, job: Job) -> None:
 def made(weight: Weight, places: list[Place]) -> Tensor:
     """A tensor of ours. Parts that lie below each other are read to where they belong, so that none is in memory twice."""
     first = places[0]
-    if len(places) == 1 or weight.transposed or any(place.dtype != first.dtype for place in places):
+    if (
+        len(places) == 1
+        or weight.transposed
+        or weight.split == "added"
+        or any(place.dtype != first.dtype for place in places)
+    ):
         return joined(weight, [read(place) for place in places])
     whole = torch.empty(sum(place.shape[0] for place in places), *first.shape[1:], dtype=first.dtype)
     for place, part in zip(places, whole.split([place.shape[0] for place in places]), strict=True):

@@ -155,5 +155,7 @@ def answers_agree(ours: Tensor, theirs: Tensor) -> bool:
     """Whether the likeliest class of each row is the same, but for what is a tie within the tolerance."""
     if ours.dim() < 2:
         return True
+    some = ours.isfinite().all(-1)  # what can be no answer is minus infinity
+    ours, theirs = ours[some], theirs[some]
     best = theirs.argmax(-1, keepdim=True)
     return bool((ours.amax(-1, keepdim=True) - ours.gather(-1, best) <= 2 * TOLERANCE).all())

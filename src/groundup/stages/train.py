@@ -41,7 +41,7 @@ from groundup.stages.inheritance import adopt_weights, inherit, inherited_tokeni
 from groundup.stages.logged import wanted_loggers
 from groundup.stages.self_training import check_self_training, mean_teacher
 from groundup.stages.stored import check_stored
-from groundup.stages.teacher import check_student, distillation
+from groundup.stages.teacher import check_student, distillation, teacher_tokenizer
 from groundup.stages.vectors import start_from, word_vectors
 from groundup.system.processes import leave_process_group
 from groundup.tasks.base import Task
@@ -67,13 +67,15 @@ def run(cfg: Config, job: Job) -> float:
     parents = open_parents(cfg) if checkpoint is None else {}
     inherit(cfg, parents, job.overrides)
     check_model_fits(cfg)
+    check_student(cfg)
     written = checkpoint is not None or not job.is_main
     tokenizers = saved_tokenizers(job.folder) if written else inherited_tokenizers(cfg, parents)
+    if not written and (shared := teacher_tokenizer(cfg, job.overrides)) is not None:
+        tokenizers = shared, None
 
     source = source_of(cfg)
     if (average := mean_teacher(cfg)) is not None:
         check_self_training(cfg, source)
-    check_student(cfg)
     data = build_data(cfg, source, *tokenizers)
     data.prepare()
     if average is not None:

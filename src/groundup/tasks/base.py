@@ -33,6 +33,7 @@ from groundup.text.tokenizer import Tokenizer
 log = logging.getLogger(__name__)
 
 
+TaughtBy = Literal["rows", "batches"]
 Read = Callable[[str], tuple[dict[str, Tensor], bool]]  # a text as a batch of one to answer, and whether it was cut
 
 
@@ -42,11 +43,15 @@ class Loss:
 
     ``total`` () is the sum over scored positions, ``count`` () how many there are (or the sum of their weights).
     ``plain`` () is what is reported where it is not what is trained on: without label smoothing.
+    ``logits`` is what a teacher's answers are compared with: (N, C) of N rows, words or tokens, or N numbers (N,); ``counts``
+    (N,) how much each counts, None: all alike.
     """
 
     total: Tensor
     count: Tensor
     plain: Tensor | None = None
+    logits: Tensor | None = None
+    counts: Tensor | None = None
 
 
 Optimize = Callable[[nn.Module], Any]  # a task to what Lightning's ``configure_optimizers`` returns
@@ -72,6 +77,9 @@ class Task(LightningModule):
     writes: ClassVar[Literal["answer", "continuation"] | None] = None  # a text for each source, or on from a prompt
     reports: tuple[Metric, ...] = ()  # what ``metrics`` measures; a run may monitor each that has a direction
     per_token: ClassVar[tuple[Metric, ...]] = ()  # of these, what runs with different tokenizers cannot be compared in
+    # How a teacher tells its ``Loss.logits``: of each row, once and in its own tokens; or of each batch of training, as a
+    # network of this task. None: there is nothing to be taught by.
+    taught_by: TaughtBy | None = None
     label_tensors: ClassVar[frozenset[str]] = frozenset()  # names of parameters with a row for each label
     label_squares: ClassVar[frozenset[str]] = frozenset()  # and of those with a row and a column for each
 

@@ -19,6 +19,7 @@ from groundup.decoding.sampling import Sampler
 from groundup.errors import UserError
 from groundup.models.backbone import Backbone, DecoderBackbone
 from groundup.tasks.base import Loss, Optimize, Read
+from groundup.tasks.distillation import taught
 from groundup.tasks.language_model import LanguageModel
 from groundup.text.tokenizer import Tokenizer
 
@@ -50,9 +51,10 @@ class CausalLM(LanguageModel):
 
     def loss(self, batch: dict[str, Tensor]) -> Loss:
         # Nearly every position is scored, so the whole (B T, V) product is cheaper than choosing rows first.
-        logits, labels = self.head(self.hidden_states(batch)), batch["labels"]
-        total = F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), reduction="sum")
-        return Loss(total, (labels != IGNORE).sum().float())
+        logits, labels = self.head(self.hidden_states(batch)).flatten(0, 1).float(), batch["labels"].flatten()
+        total = F.cross_entropy(logits, labels, reduction="sum")
+        scored = labels != IGNORE
+        return taught(Loss(total, scored.sum().float(), logits=logits, counts=scored), batch)
 
     def predict_batch(self, batch: dict[str, Tensor]) -> list[dict[str, Any]]:
         """Score of each text: its mean loss a token and perplexity."""

@@ -34,7 +34,7 @@ from groundup.models.heads import ClassificationHead, PoolingKind, pooling_for
 from groundup.models.layers import WordDropout
 from groundup.ranges import Rate
 from groundup.tasks.base import Loss, Optimize, Task
-from groundup.tasks.distillation import TEACHER
+from groundup.tasks.distillation import TEACHER, taught
 from groundup.tasks.evaluation import Results, Split
 from groundup.tasks.regularization import divergence, draw_mix, squared_distance
 from groundup.text.tokenizer import Tokenizer
@@ -50,6 +50,7 @@ class Classification(Task):
     columns = ("text", "label")
     reports = CLASSIFICATION
     answers = ANSWERS
+    taught_by = "rows"
     label_tensors = frozenset({"head.linear.weight", "head.linear.bias"})
     judge = staticmethod(judge_classes)
     class_weights: Tensor | None  # (C,)
@@ -103,7 +104,7 @@ class Classification(Task):
         return self.logits(batch).softmax(-1)
 
     def loss(self, batch: dict[str, Any]) -> Loss:
-        loss = self._of_labels(batch)
+        loss = taught(self._of_labels(batch), batch)
         if UNLABELLED in batch:
             plain = loss.total if loss.plain is None else loss.plain
             return Loss(loss.total + self.consistency(batch[UNLABELLED]), loss.count, plain)
@@ -125,9 +126,8 @@ class Classification(Task):
         logits = self.head(vectors).float()
         each = partial(F.cross_entropy, weight=weights, reduction="none")
         plain = (each(logits, labels) * own).sum()
-        lesson = batch.get(TEACHER)
-        if not (self.label_smoothing or lesson or (self.training and (self.r_drop or self.mixup))):
-            return Loss(plain, counts.sum())
+        if not (self.label_smoothing or (self.training and (self.r_drop or self.mixup))):
+            return Loss(plain, counts.sum(), None, logits, counts)
         each = partial(each, label_smoothing=self.label_smoothing)
         if self.training and self.mixup:
             share, partner = draw_mix(len(labels), self.mixup, vectors.device)
@@ -139,9 +139,7 @@ class Classification(Task):
             losses = losses + self.r_drop * divergence(logits, again) * counts
         else:
             losses = each(logits, labels) * own
-        if lesson:
-            losses = lesson.beside(losses, logits, counts)
-        return Loss(losses.sum(), counts.sum(), plain=plain)
+        return Loss(losses.sum(), counts.sum(), plain, logits, counts)
 
     def _with_words_dropped(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         return {**batch, "input_ids": self.word_dropout(batch["input_ids"])}

@@ -20,6 +20,7 @@ from groundup.metrics.language import LANGUAGE, PER_TOKEN, judge_passages, langu
 from groundup.models.backbone import Backbone
 from groundup.models.heads import LanguageModelHead, Transform
 from groundup.tasks.base import Loss, Optimize, Task
+from groundup.tasks.distillation import taught
 from groundup.tasks.evaluation import Split
 from groundup.text.tokenizer import Tokenizer
 
@@ -36,6 +37,7 @@ class LanguageModel(Task):
 
     examples = PackedText
     reports: tuple[Metric, ...] = LANGUAGE
+    taught_by = "batches"
     per_token = PER_TOKEN
     scored_at: ClassVar[int | None] = None  # 0: the label of a position is its own token; 1: the next; None: neither
     judge = staticmethod(judge_passages)
@@ -67,7 +69,8 @@ class LanguageModel(Task):
 
     def loss(self, batch: dict[str, Tensor]) -> Loss:
         logits, targets, chosen = self.scored(batch)
-        return Loss(F.cross_entropy(logits, targets, reduction="sum"), chosen.sum().float())
+        total = F.cross_entropy(logits, targets, reduction="sum")
+        return taught(Loss(total, chosen.sum().float(), logits=logits), batch)
 
     def evaluate_batch(self, batch: dict[str, Tensor], split: Split | None = None) -> dict[str, Tensor]:
         logits, targets, chosen = self.scored(batch)

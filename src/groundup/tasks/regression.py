@@ -29,6 +29,7 @@ from groundup.models.layers import WordDropout
 from groundup.models.matching import Matching
 from groundup.ranges import Rate
 from groundup.tasks.base import Loss, Optimize, Task
+from groundup.tasks.distillation import taught
 from groundup.tasks.evaluation import Split
 from groundup.text.tokenizer import Tokenizer
 
@@ -103,6 +104,7 @@ class Regression(Task):
     columns = ("text", "score")
     reports = REGRESSION
     answers = ("predicted",)
+    taught_by = "rows"
     judge = staticmethod(judge_scores)
 
     def __init__(
@@ -156,8 +158,10 @@ class Regression(Task):
 
     def loss(self, batch: dict[str, Tensor]) -> Loss:
         batch = {**batch, "input_ids": self.word_dropout(batch["input_ids"])}
-        total = self.criterion(self.standardised(batch), batch["labels"], reduction="sum")
-        return Loss(total, torch.tensor(float(len(batch["labels"])), device=total.device))
+        found = self.standardised(batch)
+        total = self.criterion(found, batch["labels"], reduction="sum")
+        count = torch.tensor(float(len(batch["labels"])), device=total.device)
+        return taught(Loss(total, count, logits=found), batch)
 
     def evaluate_batch(self, batch: dict[str, Tensor], split: Split) -> dict[str, Tensor]:
         found = self.standardised(batch)

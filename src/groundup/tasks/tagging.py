@@ -25,7 +25,8 @@ from groundup.models.backbone import Backbone
 from groundup.models.crf import Chain, best_tags, log_normalizer, log_score, sides
 from groundup.models.heads import ClassificationHead
 from groundup.ranges import Rate
-from groundup.tasks.base import Loss, Optimize, Task
+from groundup.tasks.base import Loss, Optimize, Task, TaughtBy
+from groundup.tasks.distillation import taught
 from groundup.tasks.evaluation import Split
 from groundup.text.schemes import SchemeChoice, chosen_scheme, forbidden
 from groundup.text.tokenizer import Tokenizer
@@ -60,6 +61,7 @@ class Tagging(Task):
     columns = ("tokens", "tags")
     reports: tuple[Metric, ...] = TAGGING
     answers = ("predicted", "probabilities", "entities", "words")
+    taught_by: TaughtBy | None = "batches"
     label_tensors = frozenset({"head.linear.weight", "head.linear.bias", "chain.start", "chain.end"})
     label_squares = frozenset({"chain.transitions"})
     judge = staticmethod(judge_tags)
@@ -82,6 +84,8 @@ class Tagging(Task):
             self.reports = (WORD_ACCURACY, LOSS)  # there are no entities to find
         rules = None if self.scheme is None else forbidden(self.scheme, facts.labels)
         self.chain = Chain(len(facts.labels), rules) if crf else None
+        if crf:
+            self.taught_by = None  # scores of a tag by itself are no probabilities
 
     @classmethod
     def check_facts(cls, facts: Facts) -> None:
@@ -117,7 +121,9 @@ class Tagging(Task):
     def loss(self, batch: dict[str, Tensor]) -> Loss:
         emissions, mask = self.emissions(batch)
         tags = self.gold(batch, mask)
-        return Loss(self.nll(emissions, mask, tags).sum(), (tags != IGNORE).sum().float())
+        known = tags != IGNORE
+        total = self.nll(emissions, mask, tags).sum()
+        return taught(Loss(total, known.sum().float(), logits=emissions[mask], counts=known[mask]), batch)
 
     def nll(self, emissions: Tensor, mask: Tensor, tags: Tensor) -> Tensor:
         """Negative log-likelihood of ``tags`` (B, W) in each sentence (B,), summed over those that are unknown."""
