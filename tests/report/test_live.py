@@ -18,6 +18,7 @@ from groundup.errors import UserError
 from groundup.metrics.estimate import Estimate, Metric
 from groundup.report.live import LOOPBACK, Live
 from groundup.report.page import write_report
+from groundup.report.sweep_page import JobLine, write_sweep
 from groundup.runs.folder import RunFolder
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -86,15 +87,37 @@ def test_curves_are_those_of_the_run(live):
 
 
 def test_reports_are_served_and_nothing_else(live):
-    assert "<h1>" in asked(live, "/report/finetune%2Fa")[1]
+    assert "<h1>" in asked(live, "/report/finetune/a/report.html")[1]
     (live.logs / "finetune" / "c" / "report.html").symlink_to(live.logs / "secret.html")
     for path in (
-        "/report/finetune%2Fc", "/report/secret.html", "/report/..%2Fsecret.txt", "/report/../secret.txt", "/report/",
-        "/report/%2Fetc%2Fpasswd", "/secret.html", "/../secret.txt", "//etc/passwd", "/finetune/a/config.yaml",
-        "/report/finetune%2Fa%00", "/report/finetune%2Fa%2F..%2Fa",
+        "/report/finetune/c/report.html", "/report/secret.html", "/report/../secret.txt/report.html", "/report/report.html",
+        "/report/..%2Ffinetune%2Fa/report.html", "/report/%2Fetc%2Fpasswd", "/report//etc/passwd/report.html", "/secret.html",
+        "/../secret.txt", "//etc/passwd", "/finetune/a/config.yaml", "/report/finetune/a%00/report.html",
+        "/report/finetune/a/../a/report.html", "/report/finetune/a/config.yaml",
     ):  # fmt: skip
         status, body, _ = asked(live, path)
         assert status == 404 and "secret" not in body, path
+
+
+def test_runs_are_found_by_any_key_of_their_configuration(live):
+    live.runs()["finetune/a"].write_config({"seed": 7, "optimizer": {"lr": 0.01}})
+    asked(live, "/runs.json")
+    for where, found in (("seed=7", ["a"]), ("seed=1", ["c", "b & <i>"]), ("seed=7&where=optimizer.lr=0.0*", ["a"])):
+        rows = json.loads(asked(live, f"/runs.json?where={where}")[1])["runs"]
+        assert [row["run"].removeprefix("finetune/") for row in rows] == found, where
+    assert json.loads(asked(live, "/runs.json?where=nosuch=1&where=odd")[1])["runs"] == []
+
+
+def test_a_job_leads_to_the_page_of_its_sweep_whose_links_lead_back(live):
+    run, sweep = made(live.logs, "sweeps/one/0", 0.4, 5e9), live.logs / "sweeps" / "one"
+    write_report(run)
+    assert json.loads(asked(live, "/runs.json")[1])["runs"][0]["sweep"] is None
+    (sweep / "sweep.json").write_text("{}")
+    write_sweep(sweep / "report.html", {"title": "s"}, "loss", True, [JobLine(0, {}, "done", 0.4, {}, run=run)], [])
+    assert json.loads(asked(live, "/runs.json")[1])["runs"][0]["sweep"] == "sweeps/one"
+    status, body, _ = asked(live, "/report/sweeps/one/report.html")
+    (link,) = re.findall(r'href="([^"]+)"', body)
+    assert status == 200 and "<h1>" in asked(live, f"/report/sweeps/one/{link}")[1]
 
 
 def test_other_hosts_and_methods_are_refused(live):
@@ -138,7 +161,9 @@ def test_a_browser_shows_200_runs_their_curves_and_the_best(live, tmp_path):
     assert unescape(re.search(r'id="best"[^>]*>([^<]*)<', text)[1]) == "best: test/accuracy 0.9000, finetune/b & <i>"
     drawn = re.findall(r'<path class="line \w+" d="M([^"]+)"', text)
     assert len(drawn) == 5 and all(path.count("L") == 19 for path in drawn)
-    assert 'href="/report/finetune%2Fa"' in text and "<i>" not in text.replace("&lt;i&gt;", "")
+    labels = re.findall(r"<text [^>]*text-anchor[^>]*>([^<]*)<", text)
+    assert len(labels) > 6 and all(re.fullmatch(r"[\d.,]+k?( steps)?", label) for label in labels)
+    assert 'href="/report/finetune/a/report.html"' in text and "<i>" not in text.replace("&lt;i&gt;", "")
 
 
 def test_the_command_serves_until_it_is_stopped_and_rewrites_reports(tmp_path):

@@ -15,8 +15,9 @@ from groundup.metrics.class_sections import classification_sections
 from groundup.metrics.estimate import Estimate, Metric, labelled
 from groundup.metrics.sections import Cell, Matrix, Section, Table, Trend, sections_from
 from groundup.report import page as page_module
-from groundup.report.charts import line_chart, number, short, thin, trend_chart
+from groundup.report.charts import line_chart, number, short, trend_chart
 from groundup.report.page import environment, write_report
+from groundup.report.points import extremes, smoothed, thin
 from groundup.report.table import show_table
 from groundup.runs.folder import RunFolder
 from groundup.training.step_logger import FIGURES
@@ -58,6 +59,15 @@ def test_a_pipeline_has_the_name_of_its_experiment_and_an_evaluation_that_of_its
     run.write_config(config)
     run.set_status("done", choices=choices)
     assert page(run).sections[""].strip().startswith(title)
+
+
+def test_an_evaluation_is_called_by_what_was_trained(fabricated, tmp_path):
+    judged = fabricated()
+    run = RunFolder(tmp_path / "evaluation")
+    run.set_status("done", stage="evaluate", choices={"data": "_same_as_run"})
+    run.write_config({"run": str(judged.path)})
+    assert page(run).sections[""].split()[:3] == ["python_docs_topic", "·", "transformer_encoder"]
+    assert judged.path.name in page(run).sections[""]
 
 
 def test_results_stand_beside_the_baselines_with_intervals(fabricated):
@@ -248,6 +258,50 @@ def test_long_curves_are_thinned_to_their_mean_and_keep_their_end():
     assert all(abs(y - 0.5) < 0.01 for _, y in thinned[:-1])
 
 
+def test_a_spike_of_one_step_in_many_is_drawn_and_a_smooth_line_has_no_hook_at_its_ends():
+    points = [(i, 2.0 + 0.1 * (i % 2)) for i in range(50_000)]
+    points[31_234] = (31_234, 9.5)
+    kept = extremes(points)
+    assert len(kept) <= 600 and (31_234, 9.5) in kept and kept == sorted(kept) and {points[0], points[-1]} <= {*kept}
+    assert extremes(points[:50]) == points[:50]
+    chart = line_chart("loss", {"train": points}, (0, 50_000))
+    assert [31_234, 9.5] in chart.data["lines"][0]["points"] and len(chart.data["lines"][0]["smooth"]) <= 240
+    low, high = (min if up else max for up in (True, False))
+    assert low(y for _, y in smoothed(points)) > 2.04 and high(y for _, y in smoothed(points[:30_000])) < 2.06
+
+
+def test_lines_stand_in_the_order_of_their_numbers_and_none_looks_like_another(tmp_path):
+    run = RunFolder(tmp_path)
+    names = [f"train/update_ratio/level_{level}" for level in range(12)]
+    rows = [",".join([f"{step * 10_000}", *["0.1"] * 12]) for step in range(1, 101)]
+    run.metrics_csv.write_text("\n".join([",".join(["step", *names]), *rows]) + "\n")
+    html = write_report(run).read_text(encoding="utf-8")
+    keys = re.findall(r'<span class="key ([\w ]+)">level (\d+)', html)
+    assert [int(level) for _, level in keys] == list(range(12)) and len({colour for colour, _ in keys}) == 12
+    assert ">1M</text>" in html and "1,000,000<" not in html.partition("<h2>")[2]
+
+
+def test_what_can_be_typed_next_stands_at_the_top_without_a_path_of_the_machine(tmp_path):
+    def top(state: str, stage: str, kept: bool = True, **more) -> str:
+        run = RunFolder(tmp_path / "logs" / stage / "a name" / state)
+        run.path.mkdir(parents=True)
+        run.write_config({"model": {}, "paths": {"logs": str(tmp_path / "logs")}})
+        run.set_status(state, stage=stage, **more)
+        if kept:
+            run.checkpoints.mkdir()
+            (run.checkpoints / "last.ckpt").touch()
+        html = write_report(run).read_text(encoding="utf-8")
+        assert str(tmp_path) not in html.partition("<h2>")[0]
+        return " ".join(Page(html).sections[""].split())
+
+    assert "next: groundup resume run='finetune/a name/interrupted'" in top("interrupted", "finetune")
+    done = top("done", "finetune", writes=None)
+    assert "predict run='finetune/a name/done'" in done and "evaluate run=" in done and "resume" not in done
+    pretrained = top("done", "pretrain")
+    assert "generate run=" in pretrained and "finetune init_from='pretrain/a name/done'" in pretrained
+    assert "next:" not in top("running", "finetune") and "next:" not in top("failed", "finetune", kept=False)
+
+
 def test_numbers_are_for_people():
     figures = [0.123456, 12345.6, 3e-5, 0, float("inf"), 2.5e12]
     assert [number(figure) for figure in figures] == ["0.1235", "12,346", "3.0e-5", "0", "–", "2.5e+12"]
@@ -260,6 +314,10 @@ def test_the_size_is_that_of_the_model_not_of_the_choice_that_was_replaced(fabri
     run.write_config({**run.read_config(), "init_from": "earlier", "model": model})
     headline = page(run).sections[""]
     assert "width 32, 2 layers" in headline and "RecurrentEncoder" in headline and "transformer_encoder" not in headline
+    run.write_config(
+        {**run.read_config(), "init_from": {"encoder": None, "decoder": None}}
+    )  # as it is where none is named
+    assert "transformer_encoder" in page(run).sections[""]
     sides = {"encoder": {"width": 64, "layers": 3}, "decoder": {"width": 64, "layers": 1}}
     run.write_config({"model": sides})
     assert "width 64, 3 + 1 layers" in page(run).sections[""]

@@ -27,12 +27,25 @@ const fire = (type, share) =>
   svg.dispatchEvent(new PointerEvent(type, { clientX: frame.left + frame.width * share, clientY: frame.top + 60, bubbles: true }));
 const labels = () => [...svg.querySelectorAll("text:not(.mark)")].map((text) => text.textContent);
 told.before = labels();
+const drawing = svg.innerHTML;
 fire("pointermove", 0.5);
 told.values = figure.querySelector("output").textContent;
+fire("pointerleave", 0.5);
+const press = (key) => svg.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+press("ArrowRight");
+told.first = figure.querySelector("output").textContent;
+press("ArrowRight"); press("ArrowRight"); press("ArrowLeft");
+told.second = figure.querySelector("output").textContent;
 fire("pointerdown", 0.4); fire("pointermove", 0.6); fire("pointerup", 0.6);
 told.zoomed = labels();
 svg.dispatchEvent(new MouseEvent("dblclick"));
 told.whole = labels();
+told.same = svg.innerHTML === drawing;
+fire("pointerdown", 0.4); fire("pointermove", 0.6); fire("pointerup", 0.6);
+const whole = [...figure.querySelectorAll("button")].find((button) => button.textContent === "whole");
+told.back = !whole.hidden;
+whole.click();
+told.same_again = svg.innerHTML === drawing;
 const button = [...figure.querySelectorAll("button")].find((button) => button.textContent === "log y");
 button.click();
 told.log = labels();
@@ -44,6 +57,17 @@ table.tHead.rows[0].cells[column].click();
 told.rising = cells();
 table.tHead.rows[0].cells[column].click();
 told.falling = cells();
+const mixed = document.createElement("table");
+mixed.createTHead().innerHTML = "<tr><th>lr</th></tr>";
+mixed.createTBody().innerHTML = ["0.01", "-", "3e-4", "1,000", "0.2 [0.1, 0.3]"].map((text) => `<tr><td>${text}</td></tr>`).join("");
+document.body.append(mixed);
+sortable(mixed);
+const head = mixed.tHead.rows[0].cells[0];
+head.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter" }));
+told.mixed = [...mixed.tBodies[0].rows].map((row) => row.textContent);
+told.sorted = head.getAttribute("aria-sort");
+mixed.remove();
+told.wide = [document.documentElement.scrollWidth, innerWidth];
 document.title = "told:" + JSON.stringify(told);
 """
 
@@ -62,6 +86,7 @@ def played(run, folder: Path, allowed: bool = True) -> dict:
         "--no-sandbox",
         "--disable-gpu",
         f"--user-data-dir={folder / 'browser'}",
+        "--window-size=390,844",
         "--dump-dom",
     ]
     done = subprocess.run([*command, file.as_uri()], capture_output=True, text=True, timeout=120)
@@ -87,6 +112,12 @@ def test_charts_answer_the_pointer_and_tables_sort(fabricated, tmp_path):
     assert told["log"] != told["whole"] and {"0.5", "1"} <= set(told["log"])
     assert told["left"] == ""
     assert told["falling"] == told["rising"][::-1] != told["rising"]
+    assert (
+        told["same"] and told["back"] and told["same_again"]
+    )  # the drawing that came, with its smooth lines and its best point
+    assert (told["first"][:3], told["second"][:3]) == ("5: ", "10:")  # by arrow keys
+    assert told["mixed"] == ["3e-4", "0.01", "0.2 [0.1, 0.3]", "1,000", "-"] and told["sorted"] == "ascending"
+    assert told["wide"][0] <= told["wide"][1] < 600  # nothing leaves the screen of a phone
 
 
 def test_a_browser_runs_no_script_that_is_not_ours(fabricated, tmp_path):

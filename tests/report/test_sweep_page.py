@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import random
 import re
+import shutil
 import subprocess
 import sys
 
 import pytest
 from report_page import Page
 
+from groundup.report.page import write_report
 from groundup.report.parallel import parallel_chart
 from groundup.report.sweep_page import JobLine, importance, write_sweep
+from groundup.runs.folder import RunFolder
 
 
 def job(number: int, score: float | None, state: str = "done", why: str = "", **changed: str) -> JobLine:
@@ -76,7 +79,24 @@ def test_the_page_has_every_job_and_escapes_what_it_is_told(jobs, tmp_path):
     assert "12 done, 1 failed, 1 waiting" in page.sections[""] and "<i>sweep</i>" in page.sections[""]
     assert "<b>no memory</b>" in page.sections["Jobs"] and {"b", "i"}.isdisjoint(page.tags)
     assert html.count('<path class="line') == 12
-    assert page.sections["Jobs"].split()[:7] == ["job", "model", "lr", "seed", "state", "validation/loss", "why"]
+    assert page.sections["Jobs"].split()[:7] == ["job", "model", "lr", "seed", "state", "validation/loss", "10"]
+
+
+def test_a_job_is_linked_and_the_curves_of_the_best_share_a_picture(tmp_path, fabricated):
+    sweep = tmp_path / "a sweep"
+    runs = [fabricated(), fabricated("failed")]
+    runs = [RunFolder(shutil.move(run.path, sweep / f"{number}#<b>")) for number, run in enumerate(runs)]
+    write_report(runs[0])
+    jobs = [
+        JobLine(i, {"lr": f"{i}"}, "done", float(i), {"validation/loss": "1"}, run=run) for i, run in enumerate(runs)
+    ]
+    html = write_sweep(
+        sweep / "report.html", {"title": "s"}, "validation/loss", True, jobs, [], "groundup x"
+    ).read_text()
+    assert re.findall(r'<a href="([^"]+)">(\d)</a>', html) == [("0%23%3Cb%3E/report.html", "0")]
+    charts = re.findall(r"<figure.*?</figure>", html, re.DOTALL)
+    assert len(charts) == 3 and all("job 0: 0</span>" in chart and "job 1: 1</span>" in chart for chart in charts)
+    assert "<code>groundup x</code>" in html
 
 
 def test_a_sweep_without_a_score_has_its_jobs_alone(tmp_path):

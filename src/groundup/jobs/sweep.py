@@ -21,6 +21,7 @@ from groundup.config.compose import resolved
 from groundup.config.hydra import hydra_config
 from groundup.jobs.sweep_plan import FINISHED, Plan, State
 from groundup.report.table import latex, markdown
+from groundup.runs.about import choices_of
 from groundup.system.files import remove_empty, write_text
 from groundup.system.secrets import mask_text
 
@@ -115,6 +116,7 @@ def write_page(plan: Plan, rows: Sequence[Row], ranking: Ranking) -> Path:
             row.metrics.get(monitor),
             {name: figure(row.metrics[name]) for name in shown if name in row.metrics},
             "" if row.state in FINISHED else " ".join((row.why or "").split()),
+            plan.run(row.number),
         )
         for row in rows
     ]
@@ -122,14 +124,27 @@ def write_page(plan: Plan, rows: Sequence[Row], ranking: Ranking) -> Path:
     head = ["over seeds", *(key for key in rows[0].changed if key != "seed"), "runs", *shown]
     common = set.intersection(*(set(job.overrides) for job in plan.jobs.values()))
     words = [word for word in next(iter(plan.jobs.values())).overrides if word in common]
+    first = jobs[0]
     about = {
-        "title": plan.folder.name,
+        "title": title_of(plan, first.changed),
         "command": mask_text(" ".join(["groundup", plan.stage, "-m", *words])),
-        "best": f"job {rows[0].number}" if rows[0].metrics else "-",
+        "best": f"{first.name}; {monitor} {figure(first.score)}" if first.score is not None else "-",
         "folder": os.path.relpath(plan.folder),
     }
     lower = ranking.mode == "min"
-    return write_sweep(plan.folder / "report.html", about, monitor, lower, jobs, [head, *seeds] if seeds else [])
+    next_one = go_on(plan) if any(job.state not in FINISHED for job in jobs) else ""
+    if not next_one and plan.stage in ("pretrain", "finetune", "distill") and first.score is not None:
+        next_one = f"groundup promote {shlex.quote(f'sweep={os.path.relpath(plan.folder)}')} name=NAME"
+    tables = [head, *seeds] if seeds else []
+    return write_sweep(plan.folder / "report.html", about, monitor, lower, jobs, tables, next_one)
+
+
+def title_of(plan: Plan, changed: Mapping[str, str]) -> str:
+    """What all jobs share, and what they differ in: ``trec6 by model, seed``."""
+    first, *others = [choices_of({"choices": job.choices}) for job in plan.jobs.values()]
+    groups = [group for group in ("data", "model", "baseline") if group in first]
+    title = " · ".join(first[group] for group in groups if all(one.get(group) == first[group] for one in others))
+    return " by ".join(filter(None, [title or plan.folder.name, ", ".join(changed)]))
 
 
 def go_on(plan: Plan) -> str:

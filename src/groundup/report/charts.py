@@ -10,18 +10,17 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import cycle
 from typing import Any
 
 from groundup.metrics.estimate import Estimate
 from groundup.metrics.sections import Alignment, Curves, Scatter, Trend
+from groundup.report.points import Point, extremes, noisy, rounded, smoothed, thin
 
-Point = tuple[float, float]  # (step, value), or a place in the picture in pixels
 Place = Callable[[Point], Point]
 
 _WIDTH, _HEIGHT, _SQUARE = 460, 230, 400
-_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 20, 12, 30
-_POINTS = 240  # more cannot be told apart at this width
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 20, 12, 30
 _DOTS = 40  # fewer points than this are marked
 _COLOURS = {"train": "one", "validation": "two", "test": "three"}
 _SEVERAL = ("one", "two", "three", "four", "five", "six", "seven", "eight")  # colours of lines of any names
@@ -131,20 +130,28 @@ def line_chart(
 
     grid = [(place((first, tick))[1], short(round(tick, 12))) for tick in ticks]
     steps = [tick for tick in _scale([first, last])[2] if first <= tick <= last and tick == int(tick)]
-    labels = [f"{step:,.0f}{' steps' if i == 0 and step > 0 else ''}" for i, step in enumerate(steps)]
+    unit = next((step for step in steps if step > 0), None)
+    labels = [_step(step) + (f" step{'s' * (step > 1)}" if step == unit else "") for step in steps]
     last_line = list(lines)[-1]
+    smooth = {name: thin(smoothed(points)) for name, points in lines.items() if noisy(points)}
     data = {
         "lines": [
-            {"name": name, "colour": colours[name], "points": [[x, float(f"{y:.6g}")] for x, y in thin(points)]}
+            {
+                "name": name,
+                "colour": colours[name],
+                "points": rounded(extremes(points)),
+                "smooth": rounded(smooth.get(name, ())),
+            }
             for name, points in lines.items()
         ],
+        "unit": "steps",
         "x": [first, last],
         "y": [low, high],
         "box": [_LEFT, _WIDTH - _RIGHT, _TOP, _HEIGHT - _BOTTOM],
     }
     return LineChart(
         title,
-        [_line(name, colours[name], points, place) for name, points in lines.items()],
+        [_line(name, colours[name], points, smooth.get(name), place) for name, points in lines.items()],
         grid,
         [(place((step, 0))[0], label) for step, label in zip(steps, labels, strict=True)],
         _best_point(last_line, lines[last_line], best, place, colours[last_line]) if best else None,
@@ -287,43 +294,20 @@ def short(value: float) -> str:
     return number(value)
 
 
-def thin(points: Sequence[Point], most: int = _POINTS) -> list[Point]:
-    """At most ``most`` points: means of neighbours, the last point kept as it is."""
-    if len(points) <= most:
-        return list(points)
-    size = len(points) / (most - 1)
-    groups = [points[round(i * size) : round((i + 1) * size)] for i in range(most - 1)]
-    means = [(sum(x for x, _ in g) / len(g), sum(y for _, y in g) / len(g)) for g in groups if g]
-    return [*means, points[-1]]
+def _step(step: float) -> str:
+    return short(step) if step >= 1e4 else f"{step:,.0f}"
 
 
-def _line(name: str, colour: str, points: Sequence[Point], place: Place) -> Line:
+def _line(name: str, colour: str, points: Sequence[Point], smooth: Sequence[Point] | None, place: Place) -> Line:
     dots = list(map(place, points)) if len(points) <= _DOTS else []
-    if not _noisy(points):
-        return Line(name, colour, _path(points, place), dots=dots)
-    return Line(name, colour, _path(_smooth(points), place), _path(points, place), dots)
+    path = _path(extremes(points), place)
+    return (
+        Line(name, colour, path, dots=dots) if smooth is None else Line(name, colour, _path(smooth, place), path, dots)
+    )
 
 
 def _path(points: Sequence[Point], place: Place) -> str:
-    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in map(place, thin(points)))
-
-
-def _noisy(points: Sequence[Point]) -> bool:
-    """Many points that go up and down; a learning rate is smooth and must not be rounded off."""
-    rises = [b[1] > a[1] for a, b in pairwise(points) if a[1] != b[1]]
-    return len(points) > 80 and sum(a != b for a, b in pairwise(rises)) > len(points) / 5
-
-
-def _smooth(points: Sequence[Point]) -> list[Point]:
-    """Running mean over a 25th of the points to each side."""
-    reach, sums = max(2, len(points) // 50), [0.0]
-    for _, y in points:
-        sums.append(sums[-1] + y)
-    smoothed = []
-    for i, (x, _) in enumerate(points):
-        r = min(reach, i, len(points) - 1 - i)  # even on both sides, so that the ends do not bend
-        smoothed.append((x, (sums[i + r + 1] - sums[i - r]) / (2 * r + 1)))
-    return smoothed
+    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in map(place, points))
 
 
 def _best_point(name: str, points: Sequence[Point], best: str, place: Place, colour: str) -> Best:
@@ -350,7 +334,8 @@ def _scale(values: Sequence[float]) -> tuple[float, float, list[float]]:
 def _colours(names: Iterable[str]) -> dict[str, str]:
     """A split has its colour in every chart; lines of other names get those that are left."""
     named = list(names)
-    free = iter([colour for colour in _SEVERAL if colour not in map(_COLOURS.get, named)] * len(named))
+    plain = [colour for colour in _SEVERAL if colour not in map(_COLOURS.get, named)]
+    free = cycle([*plain, *(f"{colour} dashed" for colour in plain)])
     return {name: _COLOURS.get(name) or next(free) for name in named}
 
 

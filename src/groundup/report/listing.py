@@ -11,7 +11,7 @@ from typing import Any
 from groundup.errors import UserError
 from groundup.metrics.estimate import Estimate
 from groundup.report.table import estimates, main_metrics
-from groundup.runs.about import choices_of
+from groundup.runs.about import all_choices, choices_of
 from groundup.runs.folder import RunFolder
 
 HEAD = ("started", "stage", "data", "model", "state", "score", "size", "run")
@@ -73,7 +73,7 @@ class Listed:
 
     def about(self) -> dict[str, str]:
         """When it began, its stage, data, model and state, as text; ``-`` for what is not known."""
-        choices = choices_of(self.status)
+        choices = self._choices()
         chosen = self.status.get("choices")
         experiment = chosen.get("experiment") if isinstance(chosen, Mapping) else None
         started = self.status.get("started")
@@ -86,6 +86,13 @@ class Listed:
             "state": self.status.get("state"),
         }
         return {name: str(word or "-") for name, word in found.items()}
+
+    def _choices(self) -> Mapping[str, str]:
+        """Of an evaluation those of the run that is judged, too."""
+        try:
+            return all_choices(self.folder) if self.status.get("stage") == "evaluate" else choices_of(self.status)
+        except (UserError, OSError):
+            return choices_of(self.status)
 
     def cells(self) -> tuple[str, ...]:
         """As ``HEAD`` names them."""

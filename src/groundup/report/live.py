@@ -1,7 +1,7 @@
 """All runs below a folder on a local page that refreshes itself: ``groundup report --serve``.
 
-It reads, and writes nothing. Only this machine can ask, and only for runs that are there: a name is looked up in the list of
-runs, never made a path. What a run says is text; the page runs no script but its own.
+It reads, and writes nothing. Only this machine can ask, and only for runs and sweeps that are there: a name is looked up in the
+list of them, never made a path. What a run says is text; the page runs no script but its own.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from functools import cached_property
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,9 +21,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from groundup.errors import UserError
 from groundup.metrics.estimate import Metric
-from groundup.report.charts import thin
 from groundup.report.listing import Listed
 from groundup.report.page import environment
+from groundup.report.points import extremes, rounded
 from groundup.runs.folder import RunFolder
 from groundup.runs.history import read_metrics
 from groundup.runs.reference import newest_runs
@@ -29,7 +31,12 @@ from groundup.system.files import no_link
 
 log = logging.getLogger(__name__)
 LOOPBACK = "127.0.0.1"
+_REPORT = re.compile(
+    r"/report/(?:(.+)/)?report\.html"
+)  # as the files lie, so that the links of a page lead where they should
 MOST_CURVES = 40  # runs of one answer
+MOST_POINTS = 240  # of a curve
+SWEEP = "sweep.json"  # in the folder of a sweep
 MOST_REPORT = 200_000_000  # bytes
 
 
@@ -43,7 +50,7 @@ class Live(ThreadingHTTPServer):
 
     def __init__(self, logs: Path, port: int) -> None:
         self.logs = logs
-        self._rows: dict[Path, tuple[tuple[int, ...], dict[str, Any]]] = {}
+        self._rows: dict[Path, tuple[tuple[int, ...], dict[str, Any], Listed]] = {}
         try:
             super().__init__((LOOPBACK, port), _Handler)
         except OSError as error:
@@ -65,16 +72,19 @@ class Live(ThreadingHTTPServer):
         """Name of each run, its path below ``logs``, the newest first."""
         return {os.path.relpath(folder.path, self.logs): folder for folder in newest_runs(self.logs)}
 
-    def rows(self) -> list[dict[str, Any]]:
-        """What the table shows. A row is made again when its files have changed, or while it runs."""
+    def rows(self, where: Iterable[str] = ()) -> list[dict[str, Any]]:
+        """What the table shows: of the runs that have each ``KEY=VALUE`` of their configuration, where a star stands for
+        anything. A row is made again when its files have changed, or while it runs."""
+        wanted = [word.partition("=")[::2] for word in where]
         rows = []
         for one in map(Listed, newest_runs(self.logs)):
             files = (one.folder.status_file, one.folder.metrics_json, one.folder.metrics_csv)
             stamp = tuple(file.stat().st_mtime_ns if file.exists() else 0 for file in files)
             known = self._rows.get(one.folder.path)
             if known is None or known[0] != stamp or known[1]["state"] == "running":
-                self._rows[one.folder.path] = known = stamp, self._row(one)
-            rows.append(known[1])
+                self._rows[one.folder.path] = known = stamp, self._row(one), one
+            if all(fnmatchcase(known[2].said(key) or "", value) for key, value in wanted):
+                rows.append({**known[1], "sweep": self._sweep(one.folder.path)})
         return rows
 
     def curves(self, name: str) -> dict[str, list]:
@@ -85,18 +95,26 @@ class Live(ThreadingHTTPServer):
             for column, value in row.items():
                 if column != "step" and value == value and abs(value) != float("inf"):
                     lines.setdefault(column, []).append((row["step"], value))
-        return {column: [[x, float(f"{y:.6g}")] for x, y in thin(points)] for column, points in lines.items()}
+        return {column: rounded(extremes(points, MOST_POINTS)) for column, points in lines.items()}
 
     def report(self, name: str) -> bytes | None:
-        """``report.html`` of a run; None where there is none, or something else is in its place."""
-        run = self.runs().get(name)
-        if run is None:
+        """``report.html`` of a run or a sweep; None where there is none, or something else is in its place."""
+        runs = self.runs()
+        folders = {name: run.path for name, run in runs.items()}
+        folders |= {sweep: self.logs / sweep for run in runs.values() if (sweep := self._sweep(run.path))}
+        if name not in folders:
             return None
         try:
-            with open(run.report, "rb", opener=no_link) as file:
+            with open(folders[name] / "report.html", "rb", opener=no_link) as file:
                 return file.read(MOST_REPORT)
         except OSError:
             return None
+
+    def _sweep(self, path: Path) -> str | None:
+        """Path below ``logs`` of the sweep that a run is a job of, once it has a page."""
+        above = path.parents[: len(path.relative_to(self.logs).parts)]
+        found = next((folder for folder in above if (folder / SWEEP).is_file()), None)
+        return os.path.relpath(found, self.logs) if found and (found / "report.html").is_file() else None
 
     def _row(self, one: Listed) -> dict[str, Any]:
         metric = one.best[1].metric if one.best else None
@@ -138,13 +156,11 @@ class _Handler(BaseHTTPRequestHandler):
             if asked.path == "/":
                 self._answer(HTTPStatus.OK, "text/html", self.server.page.encode())
             elif asked.path == "/runs.json":
-                self._json({"runs": self.server.rows()})
+                self._json({"runs": self.server.rows(parse_qs(asked.query).get("where", []))})
             elif asked.path == "/curves.json":
                 names = parse_qs(asked.query).get("run", [])[:MOST_CURVES]
                 self._json({name: self.server.curves(name) for name in names})
-            elif (
-                asked.path.startswith("/report/") and (page := self.server.report(unquote(asked.path[8:]))) is not None
-            ):
+            elif (name := _REPORT.fullmatch(asked.path)) and (page := self.server.report(unquote(name[1] or "."))):
                 self._answer(HTTPStatus.OK, "text/html", page)
             else:
                 self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"there is nothing here\n")

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
+import shlex
 import time
 from collections.abc import Mapping
 from functools import cache
@@ -21,8 +23,10 @@ from groundup.metrics.estimate import LOSS, Metric
 from groundup.report.charts import LineChart, heat_map, line_chart, number, scatter_chart, share_chart, trend_chart
 from groundup.report.pipeline_page import shared_curves, steps_of
 from groundup.report.results import OURS, all_metrics, results_of
+from groundup.runs.about import all_choices, judged
 from groundup.runs.folder import RunFolder
 from groundup.runs.history import read_metrics
+from groundup.runs.reference import Use, unfit
 from groundup.system.files import MOST_YAML, read_text, require_regular, write_text
 
 _LONGEST = 4000  # characters of a text that are shown
@@ -42,11 +46,12 @@ def write_report(run: RunFolder) -> Path:
         "stage": status.get("stage"),
         "why": status.get("why"),
         "facts": _facts(run, status, config, choices),
+        "go_on": _go_on(run, config, status),
         "results": results_of(run),
         "ours": OURS,
         "all_metrics": all_metrics(run),
         "steps": (steps := steps_of(run)),
-        "curves": shared_curves(steps) if steps else _curves(run),
+        "curves": shared_curves({step.name: step.run for step in steps}) if steps else _curves(run),
         "sections": run.read_sections(),
         "samples": _samples(run),
         **_provenance(run),
@@ -87,11 +92,18 @@ def environment(*scripts: str, more: str = "") -> Environment:
 
 
 def _title(run: RunFolder, config: Mapping, choices: Mapping[str, str]) -> str:
-    inherited = config.get("init_from") and (config.get("model") or {}).get("_target_")  # then the choice was not used
-    parts = [choices.get("data"), inherited.rpartition(".")[2] if inherited else choices.get("model")]
+    """Data and model: of an evaluation those of the run that is judged."""
+    named, model = {**choices, **all_choices(run)}, judged(run)
+    made = model.read_config() if model else config
+    whole = isinstance(made.get("init_from"), str)  # then the choice was not used
+    inherited = whole and (made.get("model") or {}).get("_target_")
+    parts = [named.get("data"), inherited.rpartition(".")[2] if inherited else named.get("model")]
     title = " · ".join(part for part in parts if part and not part.startswith("_"))  # evaluate's data=_same_as_run
-    ran = "/".join(Path(str(config["run"])).parts[-2:]) if config.get("run") else None  # what is evaluated
-    return title or ran or choices.get("experiment") or run.path.resolve().name
+    return title or _judged_name(config) or choices.get("experiment") or run.path.resolve().name
+
+
+def _judged_name(config: Mapping) -> str | None:
+    return "/".join(Path(str(config["run"])).parts[-2:]) if config.get("run") else None
 
 
 def _facts(run: RunFolder, status: Mapping, config: Mapping, choices: Mapping[str, str]) -> dict[str, Any]:
@@ -111,9 +123,30 @@ def _facts(run: RunFolder, status: Mapping, config: Mapping, choices: Mapping[st
         "size": _size(config.get("model") or {}),
         "task": choices.get("task"),
         "seed": config.get("seed"),
+        "of run": _judged_name(config),
         "folder": run.path.resolve().name,
     }
     return {name: value for name, value in facts.items() if value is not None}
+
+
+def _go_on(run: RunFolder, config: Mapping, status: Mapping) -> list[str]:
+    """What can be typed next. The run is called by its place below the logs: no path of a machine is told."""
+    if status.get("state") == "running":
+        return []
+    paths = config.get("paths")
+    logs = Path(str(paths.get("logs") if isinstance(paths, Mapping) else None)).name
+    parts = run.path.resolve().parts
+    name = shlex.quote("/".join(parts[parts.index(logs) + 1 :] if logs in parts[:-1] else parts[-1:]))
+    if not unfit(run, "resume"):
+        return [f"groundup resume run={name}"]
+    pretrained = status.get("stage") == "pretrain"
+    commands: dict[Use, str] = {"predict": f"predict run={name} input=texts.txt", "evaluate": f"evaluate run={name}"}
+    if pretrained:
+        commands = {
+            "generate": f"generate run={name} prompt='Once upon a time'",
+            "init_from": f"finetune init_from={name} data=NAME",
+        }
+    return [f"groundup {command}" for use, command in commands.items() if not unfit(run, use)]
 
 
 def _curves(run: RunFolder) -> list[LineChart]:
@@ -135,15 +168,20 @@ def _curves(run: RunFolder) -> list[LineChart]:
                 lines.setdefault(name, {}).setdefault((part and told(name, part)) or split, []).append(
                     (row["step"], value)
                 )
-    ranks = {name: rank for rank, name in enumerate(name for name, metric in known.items() if metric.better)}
+    ranks = {name: rank for rank, name in enumerate(sorted(known, key=lambda name: not known[name].better))}
     span = (rows[0]["step"], rows[-1]["step"]) if rows else (0, 0)
     charts = []
     for name in sorted(lines, key=lambda name: (name != LOSS.name, ranks.get(name, len(ranks)))):
         metric = known.get(name) or Metric(name)
-        judged = metric.better if len(lines[name].get("validation", ())) > 1 else None
+        judged = metric.better if lines[name].get("validation") else None
         if metric.shown != "list":
-            charts.append(line_chart(str(metric), dict(sorted(lines[name].items())), span, judged))
+            charts.append(line_chart(str(metric), dict(sorted(lines[name].items(), key=_in_order)), span, judged))
     return [chart for chart in charts if chart]
+
+
+def _in_order(line: tuple[str, list]) -> list:
+    """Sorts ``level 10`` behind ``level 9``."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", line[0])]
 
 
 def _samples(run: RunFolder) -> dict[str, str]:
@@ -170,7 +208,8 @@ def _size(model: Mapping) -> str | None:
     if not all("width" in side and "layers" in side for side in sides):
         return None
     widths = dict.fromkeys(str(side["width"]) for side in sides)
-    return f"width {' + '.join(widths)}, {' + '.join(str(side['layers']) for side in sides)} layers"
+    layers = " + ".join(str(side["layers"]) for side in sides)
+    return f"width {' + '.join(widths)}, {layers} layer{'s' * (layers != '1')}"
 
 
 def _duration(seconds: float) -> str:

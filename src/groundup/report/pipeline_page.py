@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from groundup.metrics.estimate import LOSS, Metric
 from groundup.report.charts import LineChart, line_chart
@@ -16,7 +17,7 @@ from groundup.runs.history import read_metrics
 
 STEPS = "steps.json"  # of a pipeline's folder: name of a step -> its folder in there
 _MOST = 200  # steps that are shown
-_DRAWN = 8  # lines of a picture
+DRAWN = 8  # lines of a picture
 
 
 @dataclass(frozen=True)
@@ -55,34 +56,35 @@ def steps_of(pipeline: RunFolder) -> list[StepLine]:
                 str(status.get("state") or "waiting"),
                 float(seconds) if isinstance(seconds, int | float) else None,
                 f"{first} {known[first]}" if first else "",
-                f"{place}/{run.report.name}" if run.report.is_file() else None,
+                quote(f"{place}/{run.report.name}") if run.report.is_file() else None,
                 run,
             )
         )
     return found
 
 
-def shared_curves(steps: list[StepLine]) -> list[LineChart]:
-    """A chart for each figure of validation that several steps have, and of the loss in any case; a line a step."""
+def shared_curves(runs: Mapping[str, RunFolder]) -> list[LineChart]:
+    """A chart for each figure of validation that several runs have, and of the loss in any case; a line a run, of the first
+    eight that have any. None of figures that were looked at once."""
     lines: dict[str, dict[str, list[tuple[float, float]]]] = {}
     known: dict[str, Metric] = {}
     span = (0.0, 1.0)
-    for step in steps:
-        saved = step.run.read_json("measures.json", {})
+    for label, run in runs.items():
+        saved = run.read_json("measures.json", {})
         known |= {name: Metric.from_dict(name, one) for name, one in saved.items()}
-        for row in read_metrics(step.run.metrics_csv):
+        for row in read_metrics(run.metrics_csv):
             span = (span[0], max(span[1], row["step"]))
             for column, value in row.items():
                 if column.startswith("validation/"):
-                    lines.setdefault(column.partition("/")[2], {}).setdefault(step.name, []).append(
-                        (row["step"], value)
-                    )
-    curved = [step.name for step in steps if any(step.name in one for one in lines.values())][:_DRAWN]
+                    lines.setdefault(column.partition("/")[2], {}).setdefault(label, []).append((row["step"], value))
+    curved = [label for label in runs if any(label in one for one in lines.values())][:DRAWN]
     charts = []
     for name in sorted(lines, key=lambda name: (name != LOSS.name, list(lines).index(name))):
         metric = known.get(name) or Metric(name)
+        if max(map(len, lines[name].values())) < 2:
+            continue  # points alone are no curves
         if (name == LOSS.name or (len(lines[name]) > 1 and metric.better)) and metric.shown != "list":
-            drawn = {step: lines[name].get(step, []) for step in curved}
+            drawn = {label: lines[name].get(label, []) for label in curved}
             charts.append(line_chart(f"{metric} on validation", drawn, span))
     return [chart for chart in charts if chart]
 

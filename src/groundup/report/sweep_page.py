@@ -7,19 +7,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from urllib.parse import quote
 
 from groundup.metrics.sections import Content, Section, Table
 from groundup.report.page import environment
 from groundup.report.parallel import Parallel, parallel_chart
+from groundup.report.pipeline_page import DRAWN, shared_curves
+from groundup.runs.folder import RunFolder
 from groundup.system.files import write_text
 
 FOLDED = 50  # jobs shown at once
+LABEL = 48  # characters of a job in a legend
 FEW = 3  # jobs with a score, below which nothing is said of settings
 
 
 @dataclass(frozen=True)
 class JobLine:
-    """One job. ``changed``: key -> value, of the keys that differ; ``score``: the monitored figure; ``figures``: as printed."""
+    """One job. ``changed``: key -> value, of the keys that differ; ``score``: the monitored figure; ``figures``: as printed;
+    ``run``: its folder, where it has one."""
 
     number: int
     changed: Mapping[str, str]
@@ -27,6 +32,12 @@ class JobLine:
     score: float | None
     figures: Mapping[str, str]
     why: str = ""
+    run: RunFolder | None = None
+
+    @property
+    def name(self) -> str:
+        """``job 3: lr=0.01, seed=2``."""
+        return f"job {self.number}" + ": " * bool(self.changed) + ", ".join(f"{k}={v}" for k, v in self.changed.items())
 
 
 def write_sweep(
@@ -36,6 +47,7 @@ def write_sweep(
     lower: bool,
     jobs: Sequence[JobLine],
     seeds: Sequence[Sequence[str]],
+    go_on: str = "",
 ) -> Path:
     """Writes the page.
 
@@ -44,6 +56,7 @@ def write_sweep(
         lower: whether a lower score is better.
         jobs: the best first.
         seeds: a head, and rows of means over seeds; empty where none differ.
+        go_on: what can be typed next.
     """
     states = {state: sum(job.state == state for job in jobs) for state in dict.fromkeys(job.state for job in jobs)}
     content = {
@@ -52,7 +65,12 @@ def write_sweep(
         "facts": {name: value for name, value in about.items() if name != "title"},
         "parallel": parallel(jobs, monitor, lower),
         "monitor": monitor,
-        "sections": [section for section in (_importance(jobs, monitor), _seeds(seeds), _jobs(jobs)) if section],
+        "curves": shared_curves({_label(job): job.run for job in jobs[:DRAWN] if job.run}),
+        "sections": [section for section in (_importance(jobs, monitor), _seeds(seeds)) if section],
+        "go_on": go_on,
+        "jobs": _jobs(jobs),
+        "whys": _whys(jobs),
+        "pages": _pages(jobs, file.parent),
     }
     write_text(file, environment().get_template("sweep.html").render(content))
     return file
@@ -66,8 +84,7 @@ def parallel(jobs: Sequence[JobLine], monitor: str, lower: bool) -> Parallel | N
         return None
     columns = {key: [job.changed[key] for job in scored] for key in keys}
     scores = [job.score for job in scored if job.score is not None]
-    names = [f"job {job.number}: " + ", ".join(f"{k}={v}" for k, v in job.changed.items()) for job in scored]
-    return parallel_chart(columns, monitor, scores, lower, names)
+    return parallel_chart(columns, monitor, scores, lower, [job.name for job in scored])
 
 
 def importance(jobs: Sequence[JobLine]) -> dict[str, float]:
@@ -135,22 +152,40 @@ def _seeds(lines: Sequence[Sequence[str]]) -> Section | None:
     return Section("Mean over seeds", note, [Table(columns, rows)])
 
 
-def _jobs(jobs: Sequence[JobLine]) -> Section | None:
+def _pages(jobs: Sequence[JobLine], folder: Path) -> dict[str, str]:
+    """Number of each job whose report is there -> where, seen from the page of the sweep."""
+    reports = {str(job.number): job.run.report for job in jobs if job.run}
+    return {
+        number: quote(report.relative_to(folder).as_posix())
+        for number, report in reports.items()
+        if report.is_file() and report.is_relative_to(folder)
+    }
+
+
+def _label(job: JobLine) -> str:
+    """Of a legend: ``job 3: 0.01, 2``, in the order of the columns below."""
+    name = f"job {job.number}" + ": " * bool(job.changed) + ", ".join(job.changed.values())
+    return name if len(name) <= LABEL else name[: LABEL - 1] + "…"
+
+
+def _jobs(jobs: Sequence[JobLine]) -> Table | None:
     if not jobs:
         return None
     metrics = list(dict.fromkeys(name for job in jobs for name in job.figures))
     columns: dict[str, Content] = {"job": "number", **dict.fromkeys(jobs[0].changed, "word"), "state": "word"}
     columns |= dict.fromkeys(metrics, "number")
-    failed = any(job.why for job in jobs)
-    columns |= {"why": "text"} if failed else {}
     rows = [
         [
             str(job.number),
             *job.changed.values(),
             job.state,
             *(job.figures.get(name, "") for name in metrics),
-            *([job.why] if failed else []),
         ]
         for job in jobs
     ]
-    return Section("Jobs", "", [Table(columns, rows, folded=FOLDED)])
+    return Table(columns, rows, folded=FOLDED)
+
+
+def _whys(jobs: Sequence[JobLine]) -> Table | None:
+    rows = [[str(job.number), job.state, job.why] for job in jobs if job.why]
+    return Table({"job": "word", "state": "word", "why": "text"}, rows, "Not finished", folded=FOLDED) if rows else None

@@ -65,13 +65,16 @@ def facts_of(run: RunFolder) -> dict[str, Any]:
     git = provenance.get("git") or {}
     model = judged(run)
     known = model.read_json("provenance.json", {}) if model else provenance
+    began = config.get("init_from")
+    if isinstance(began, Mapping):  # of the sides of an encoder-decoder
+        began = {side: named for side, named in began.items() if named}
     facts = {
         "choice": all_choices(run),
         "parameters": known.get("parameters"),
         "data_fingerprint": next((one.get("fingerprint") for one in data.values()), None),
         "commit": git.get("sha"),
         "dirty": git.get("dirty"),
-        "began_with": config.get("init_from") or config.get("run") or config.get("members"),
+        "began_with": began or config.get("run") or config.get("members"),
     }
     return {name: value for name, value in facts.items() if value is not None}
 

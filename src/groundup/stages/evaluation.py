@@ -114,7 +114,7 @@ def write_results(folder: RunFolder, scorer: Scorer, results: Mapping[str, Resul
 
     ``explain``: rows whose tokens are coloured by what they add to the answer.
     """
-    folder.write_json("metrics.json", {**scorer.across(results), **flat(results.items())})
+    folder.write_json("metrics.json", {**flat(results.items()), **scorer.across(results)})
     for split, found in results.items():
         log_statuses(Counter(row.get("status", "ok") for row in found.predictions), f"{split} rows")
     split, last = list(results.items())[-1]

@@ -27,12 +27,12 @@ KINDS = {
 FIGURES = (
     Metric("learning_rate", title="learning rate"),
     *(Metric(f"learning_rate/{kind}", title=words) for kind, words in KINDS.items()),
+    Metric("grad_norm", title="norm of the gradient"),
+    Metric("update_ratio", title="update / weight by level"),
     Metric("tokens_per_second", title="tokens a second"),
     Metric("tflops", title="TFLOP a second, forward and backward"),
     Metric("mfu", title="share of the GPU's peak"),
     Metric("padding_share", title="share of padding"),
-    Metric("grad_norm", title="norm of the gradient"),
-    Metric("update_ratio", title="update / weight by level"),
     Metric("memory_gb", title="memory at its peak, GB"),
     Metric("tokens", title="tokens read"),
 )

@@ -1,8 +1,10 @@
 "use strict";
-// What a page can do with a pointer. Charts: values under it, zoom (drag across; double click: all of it), logarithmic axes.
-// Tables: a click on a head sorts by it. Without a script the drawings and tables stand as they came.
+// What a page can do with a pointer, or with keys. Charts: values under it (arrows), zoom (drag across; double click or Escape:
+// all of it), logarithmic axes. Tables: a click (Enter) on a head sorts by it. Without a script the drawings and tables stand as
+// they came.
 
 const SVG = "http://www.w3.org/2000/svg";
+const DOTS = 40; // fewer points than this are marked
 
 function add(parent, name, attributes = {}, text = "") {
   const node = document.createElementNS(SVG, name);
@@ -10,6 +12,12 @@ function add(parent, name, attributes = {}, text = "") {
   if (text) node.textContent = text;
   parent.append(node);
   return node;
+}
+
+// Of an axis, in few letters.
+function short(value) {
+  const [size, unit] = [[1e9, "G"], [1e6, "M"], [1e4, "k"]].find(([least]) => Math.abs(value) >= least) ?? [1, ""];
+  return unit ? Number((value / (unit === "k" ? 1e3 : size)).toPrecision(4)) + unit : shown(value);
 }
 
 function shown(value) {
@@ -36,20 +44,36 @@ function ticks(low, high, log) {
 }
 
 class Chart {
-  // data: {lines: [{name, colour, points: [[x, y], ...]}], x: [first, last], y: [low, high], box: [left, right, top, bottom], best}
+  // data: {lines: [{name, colour, points: [[x, y], ...], smooth}], unit, x: [first, last], y: [low, high], box: [left, right, top,
+  // bottom]}; where a line has a smooth form, its points are drawn faintly behind it. A drawing that came with the page is the whole.
   constructor(figure, data) {
     Object.assign(this, data);
     this.figure = figure;
     this.svg = figure.querySelector("svg");
     this.log = { x: false, y: false };
     this.whole = { x: this.x, y: this.y };
-    this.values = figure.querySelector("figcaption").appendChild(document.createElement("output"));
+    this.asked = this.x;
+    this.came = [...this.svg.childNodes];
+    this.steps = [...new Set(this.lines.flatMap((line) => line.points.map((point) => point[0])))].sort((one, other) => one - other);
+    const tools = figure.querySelector("figcaption").appendChild(document.createElement("div"));
+    this.values = tools.appendChild(document.createElement("output"));
+    this.values.style.setProperty("--rows", Math.ceil(this.lines.length / 3));
+    this.back = tools.appendChild(document.createElement("button"));
+    Object.assign(this.back, { textContent: "whole", hidden: true });
+    this.back.addEventListener("click", () => this.show(this.whole.x));
     for (const axis of ["x", "y"]) this.offer(axis);
-    this.svg.addEventListener("pointermove", (event) => this.tell(event));
+    this.svg.setAttribute("tabindex", "0");
+    this.svg.addEventListener("keydown", (event) => this.key(event));
+    this.svg.addEventListener("blur", () => this.forget());
+    this.svg.addEventListener("pointermove", (event) => this.tell(this.at(event)));
     this.svg.addEventListener("pointerleave", () => this.forget());
-    this.svg.addEventListener("pointerdown", (event) => { this.from = this.at(event); });
+    this.svg.addEventListener("pointercancel", () => this.forget());
+    this.svg.addEventListener("pointerdown", (event) => {
+      this.from = this.at(event);
+      if (event.isTrusted) this.svg.setPointerCapture(event.pointerId); // a drag may end beside the drawing
+    });
     this.svg.addEventListener("pointerup", (event) => this.zoom(event));
-    this.svg.addEventListener("dblclick", () => { this.x = this.whole.x; this.draw(); });
+    this.svg.addEventListener("dblclick", () => this.show(this.whole.x));
   }
 
   // A button for a logarithmic axis, where it can be one.
@@ -60,12 +84,13 @@ class Chart {
     if (!numbers.length || Math.min(...numbers) <= 0) return;
     const button = document.createElement("button");
     button.textContent = `log ${axis}`;
+    button.setAttribute("aria-pressed", "false");
     button.addEventListener("click", () => {
       this.log[axis] = !this.log[axis];
-      button.classList.toggle("on", this.log[axis]);
+      button.setAttribute("aria-pressed", String(this.log[axis]));
       this.draw();
     });
-    this.values.before(button);
+    this.back.before(button);
   }
 
   scale(axis, value) {
@@ -86,23 +111,33 @@ class Chart {
     return this.log.x ? Math.exp(value) : value;
   }
 
-  tell(event) {
-    const x = this.at(event);
-    const known = this.lines.flatMap((line) => line.points.map((point) => point[0]));
-    const near = known.reduce((best, one) => (Math.abs(one - x) < Math.abs(best - x) ? one : best), known[0]);
-    const told = [];
-    for (const line of this.lines) {
-      const point = line.points.reduce((best, one) => (Math.abs(one[0] - near) < Math.abs(best[0] - near) ? one : best));
-      told.push(`${line.name} ${shown(point[1])}`);
-    }
-    this.values.textContent = `${shown(near)}: ${told.join(", ")}`;
+  // The values at the step nearest to x.
+  tell(x) {
+    const nearest = (numbers) => numbers.reduce((best, one) => (Math.abs(one - x) < Math.abs(best - x) ? one : best));
+    this.told = nearest(this.steps);
+    const told = this.lines.map((line) => {
+      const step = nearest(line.points.map((point) => point[0]));
+      return `${line.name} ${shown(line.points.find((point) => point[0] === step)[1])}`;
+    });
+    this.values.textContent = `${shown(this.told)}: ${told.join(", ")}`;
     this.forgetLine();
-    const pixel = this.scale("x", near);
+    const pixel = this.scale("x", this.told);
     this.cursor = add(this.svg, "path", { class: "cursor", d: `M${pixel} ${this.box[2]}V${this.box[3]}` });
     if (this.from !== undefined) {
       const begin = this.scale("x", this.from);
       this.cursor.setAttribute("d", `M${begin} ${this.box[2]}V${this.box[3]}H${pixel}V${this.box[2]}Z`);
     }
+  }
+
+  // Arrows go from step to step, Escape shows the whole.
+  key(event) {
+    const move = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (event.key === "Escape") this.show(this.whole.x);
+    if (!move) return;
+    event.preventDefault();
+    const steps = this.steps.filter((x) => x >= this.x[0] && x <= this.x[1]);
+    const place = this.told === undefined ? (move > 0 ? -1 : steps.length) : steps.indexOf(this.told);
+    this.tell(steps[Math.min(Math.max(place + move, 0), steps.length - 1)]);
   }
 
   forgetLine() {
@@ -113,7 +148,7 @@ class Chart {
   forget() {
     this.forgetLine();
     this.values.textContent = "";
-    this.from = undefined;
+    this.from = this.told = undefined;
   }
 
   zoom(event) {
@@ -121,55 +156,96 @@ class Chart {
     this.from = undefined;
     const inside = this.lines.some((line) => line.points.filter(([x]) => x >= from && x <= to).length > 1);
     if (Math.abs(this.scale("x", to) - this.scale("x", from)) < 12 || !inside) return;
-    this.x = [from, to];
+    this.show([from, to]);
+  }
+
+  show(x) {
+    this.asked = x;
+    this.back.hidden = x === this.whole.x;
     this.draw();
   }
 
   // Draws the part of the lines that is asked for, with axes of its own.
   draw() {
-    const known = this.lines.flatMap((line) => line.points.map((point) => point[0]));
-    if (this.log.x && this.x[0] <= 0) this.x = [Math.min(...known.filter((x) => x > 0)), this.x[1]];
+    const all = this.asked === this.whole.x;
+    this.x = this.log.x && this.asked[0] <= 0 ? [this.steps.find((x) => x > 0), this.asked[1]] : this.asked;
+    if (this.came.length && all && !this.log.x && !this.log.y) {
+      this.y = this.whole.y;
+      this.svg.replaceChildren(...this.came);
+      return;
+    }
     const inside = ([x]) => x >= this.x[0] && x <= this.x[1];
     const heights = this.lines.flatMap((line) => line.points.filter(inside).map((point) => point[1]));
-    const whole = this.x[0] === this.whole.x[0] && this.x[1] === this.whole.x[1] && !this.log.y;
     const [low, high] = [Math.min(...heights), Math.max(...heights)];
     const room = this.log.y ? 0 : (high - low) * 0.05 || Math.abs(high) * 0.1 || 1;
-    this.y = whole ? this.whole.y : [low - room, high === low ? high * 1.1 : high + room];
+    this.y = all && !this.log.y ? this.whole.y : [low - room, high + (room || (high === low ? high * 0.1 : 0))];
     const [left, right, , bottom] = this.box;
     this.svg.replaceChildren();
     for (const tick of ticks(...this.y, this.log.y)) {
       const y = this.scale("y", tick);
       add(this.svg, "path", { class: "grid", d: `M${left} ${y}H${right}` });
-      add(this.svg, "text", { x: left - 7, y: y + 3.5, "text-anchor": "end" }, shown(tick));
+      add(this.svg, "text", { x: left - 7, y: y + 3.5, "text-anchor": "end" }, short(tick));
     }
-    for (const tick of ticks(...this.x, this.log.x))
-      add(this.svg, "text", { x: this.scale("x", tick), y: bottom + 19, "text-anchor": "middle" }, shown(tick));
+    const steps = ticks(...this.x, this.log.x);
+    for (const tick of steps) {
+      const label = short(tick) + (this.unit && tick === steps.find((x) => x > 0) ? ` ${this.unit}` : "");
+      add(this.svg, "text", { x: this.scale("x", tick), y: bottom + 19, "text-anchor": "middle" }, label);
+    }
+    const path = (points) => "M" + points.map(([x, y]) => `${this.scale("x", x).toFixed(1)} ${this.scale("y", y).toFixed(1)}`).join("L");
     for (const line of this.lines) {
-      const places = line.points.filter(inside).map(([x, y]) => `${this.scale("x", x).toFixed(1)} ${this.scale("y", y).toFixed(1)}`);
-      if (places.length) add(this.svg, "path", { class: `line ${line.colour}`, d: `M${places.join("L")}` });
+      const [points, smooth] = [line.points, line.smooth ?? []].map((all) => all.filter(inside));
+      if (points.length) add(this.svg, "path", { class: `line ${line.colour}${smooth.length > 1 ? " faint" : ""}`, d: path(points) });
+      if (smooth.length > 1) add(this.svg, "path", { class: `line ${line.colour}`, d: path(smooth) });
+      if (points.length > DOTS) continue;
+      const dots = add(this.svg, "g", { class: `dots ${line.colour}` });
+      for (const [x, y] of points) add(dots, "circle", { cx: this.scale("x", x).toFixed(1), cy: this.scale("y", y).toFixed(1), r: 2.4 });
     }
   }
 }
 
-// A click on a head sorts by that column, numbers as numbers; a second one the other way round.
-function sortable(table) {
-  const body = table.tBodies[0];
-  [...(table.tHead?.rows[0]?.cells ?? [])].forEach((head, column) => {
-    let falls = false;
+// The number that a cell begins with; NaN for a word, a date, and for what is missing.
+function numberOf(text) {
+  const found = text.replaceAll(",", "").match(/^[+-]?\d*\.?\d+(e[+-]?\d+)?(?![\w.:-])/i);
+  return found ? Number(found[0]) : NaN;
+}
+
+// Texts of a column in order: as numbers if all are, but for those that are missing, which come last.
+function inOrder(texts) {
+  const missing = (text) => ["", "-", "–"].includes(text);
+  const known = texts.filter((text) => !missing(text));
+  const numbers = known.length > 0 && known.every((text) => !isNaN(numberOf(text)));
+  const value = (text) => (missing(text) ? Infinity : numberOf(text));
+  return numbers ? (one, other) => (value(one) === value(other) ? 0 : value(one) - value(other)) : (one, other) => one.localeCompare(other);
+}
+
+// A click on a head sorts by that column; a second one the other way round.
+function heads(table, sort) {
+  [...(table.tHead?.rows[0]?.cells ?? [])].forEach((head, column, all) => {
+    const turn = () => {
+      const falls = head.getAttribute("aria-sort") === "ascending";
+      all.forEach((one) => one.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", falls ? "descending" : "ascending");
+      sort(column, falls);
+    };
+    if (head.querySelector("input")) return;
     head.classList.add("sorts");
-    head.addEventListener("click", () => {
-      const rows = [...body.rows].map((row) => ({ row, text: row.cells[column]?.textContent.trim() ?? "" }));
-      const number = (text) => parseFloat(text.replaceAll(",", ""));
-      const numbers = rows.every(({ text }) => !/[a-z]/i.test(text) || text === "") && rows.some(({ text }) => !isNaN(number(text)));
-      const order = numbers
-        ? (one, other) => (isNaN(number(one.text)) ? Infinity : number(one.text)) - (isNaN(number(other.text)) ? Infinity : number(other.text))
-        : (one, other) => one.text.localeCompare(other.text);
-      rows.sort((one, other) => (falls ? -order(one, other) : order(one, other)));
-      falls = !falls;
-      body.append(...rows.map(({ row }) => row));
-    });
+    head.tabIndex = 0;
+    head.addEventListener("click", turn);
+    head.addEventListener("keydown", (event) => { if (event.key === "Enter") turn(); });
   });
 }
 
+function sortable(table) {
+  const body = table.tBodies[0];
+  heads(table, (column, falls) => {
+    const text = (row) => (row.cells[column]?.firstChild?.textContent ?? "").trim();
+    const rows = [...body.rows].map((row) => ({ row, text: text(row) }));
+    const order = inOrder(rows.map((row) => row.text));
+    rows.sort((one, other) => (falls ? order(other.text, one.text) : order(one.text, other.text)));
+    body.append(...rows.map(({ row }) => row));
+  });
+}
+
+document.querySelectorAll("[data-hint]").forEach((hint) => { hint.hidden = false; });
 document.querySelectorAll("figure[data-chart]").forEach((figure) => new Chart(figure, JSON.parse(figure.dataset.chart)));
 document.querySelectorAll("table").forEach((table) => { if (table.tBodies.length === 1 && table.tBodies[0].rows.length > 2) sortable(table); });
