@@ -12,7 +12,7 @@ import hashlib
 import re
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -179,7 +179,7 @@ def _curves(run: RunFolder) -> list[LineChart]:
     return [chart for chart in charts if chart]
 
 
-def _in_order(line: tuple[str, list]) -> list:
+def _in_order(line: tuple[str, Sequence]) -> list:
     """Sorts ``level 10`` behind ``level 9``."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", line[0])]
 
