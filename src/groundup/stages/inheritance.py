@@ -122,10 +122,12 @@ def _take(cfg: Config, coming: Mapping[str, tuple[RunFolder, Any]], overrides: S
         if place is None:
             continue
         parent, value = coming[place]
+        inner = key.removeprefix(place).lstrip(".")
+        theirs = Config(value or {}).at(inner) if inner else value
         free = _free_arguments(value) | _additions(value) if key.startswith("model") else frozenset()
         if key.rpartition(".")[2] in free:
             kept[key] = cfg.at(key)
-        elif _differs(cfg.at(place), value, free):
+        elif _differs(cfg.at(key), theirs, free):
             raise UserError(
                 f"{override}: init_from={parent.path} comes with its own {place}, which differs. Leave out {override}, "
                 "or train from random weights without init_from"

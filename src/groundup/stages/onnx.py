@@ -45,6 +45,8 @@ def export(run: NetworkRun, output: Path) -> None:
         raise UserError(
             f"{run.folder.path} is quantized, which torch computes by rules of its own. Try run={run.config.get('run')}"
         )
+    if run.task.model.reads_characters:
+        raise UserError("model.characters is not part of a graph. Use a run without it")
     graph = Graph(run.task).eval()
     size = sum(parameter.numel() for parameter in graph.parameters()) * 4
     if size > LARGEST:

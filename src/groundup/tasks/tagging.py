@@ -106,11 +106,10 @@ class Tagging(Task):
     def graph(self, batch: dict[str, Tensor]) -> Tensor:
         """Scores of the tags at each token (B, T, C); those of a word stand at its first token.
 
-        Raises UserError where the tags of a text hang on each other, or on the spelling of words.
+        Raises UserError where the tags of a text hang on each other.
         """
-        if self.chain is not None or self.model.reads_characters:
-            what = "task.crf=true" if self.chain is not None else "model.characters"
-            raise UserError(f"{what} is not part of a graph. Use a run without it")
+        if self.chain is not None:
+            raise UserError("task.crf=true is not part of a graph. Use a run without it")
         return self.head(self.hidden_states(batch)).float()
 
     def gold(self, batch: dict[str, Tensor], mask: Tensor) -> Tensor:
