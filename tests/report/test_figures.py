@@ -43,6 +43,18 @@ def test_every_picture_of_a_page_is_a_file_that_needs_no_page(run, tmp_path):
     assert ">loss</text>" in loss and ">train</text>" in loss and ">validation</text>" in loss
 
 
+def test_axes_and_all_lines_of_a_picture_are_named(run, tmp_path):
+    columns = [f"train/update_ratio/level_{level}" for level in range(12)]
+    rows = [",".join(["0.1"] * 12) for _ in range(3)]
+    run.metrics_csv.write_text(
+        "\n".join(f"{i},{row}" for i, row in enumerate([",".join(columns), *rows])).replace("0,", "step,", 1)
+    )
+    page = write_report(run)
+    files = {file.stem: file.read_text(encoding="utf-8") for file in write_figures(page, tmp_path / "figures")}
+    assert all(f">level {level}</text>" in files["update_weight_by_level"] for level in range(12))
+    assert ">true positive rate over false positive rate</text>" in files["roc"]
+
+
 def test_names_from_a_stranger_stay_text_and_no_file_is_written_twice(tmp_path):
     jobs = [JobLine(i, {"</svg><script>x": str(i), "b": str(-i)}, "done", float(i), {}) for i in range(4)]
     page = write_sweep(tmp_path / "report.html", {"title": "../../up"}, "loss", True, jobs, [])

@@ -281,6 +281,24 @@ def test_lines_stand_in_the_order_of_their_numbers_and_none_looks_like_another(t
     assert ">1M</text>" in html and "1,000,000<" not in html.partition("<h2>")[2]
 
 
+def test_a_single_point_is_no_chart_unless_there_is_nothing_more(tmp_path):
+    run = RunFolder(tmp_path)
+    run.metrics_csv.write_text("step,train/loss,validation/accuracy\n1,2.0,\n")
+    assert re.findall("<figcaption><b>(.*?)</b>", write_report(run).read_text("utf-8")) == ["loss"]
+    run.metrics_csv.write_text("step,train/loss,validation/accuracy\n1,2.0,\n2,1.0,0.5\n")
+    assert re.findall("<figcaption><b>(.*?)</b>", write_report(run).read_text("utf-8")) == ["loss"]
+
+
+def test_figures_of_different_tasks_share_no_picture(tmp_path, fabricated):
+    pipeline, one = RunFolder(tmp_path), fabricated()
+    other = RunFolder(shutil.copytree(one.path, tmp_path / "other"))
+    other.set_status("done", choices={"task": "masked_lm"})
+    pipeline.set_status("done", stage="pipeline")
+    pipeline.write_json("steps.json", {"one": one.path.name, "other": "other"})
+    titles = re.findall("<figcaption><b>(.*?)</b>", write_report(pipeline).read_text("utf-8"))
+    assert titles == ["loss on validation, classification", "loss on validation, masked lm"]
+
+
 def test_what_can_be_typed_next_stands_at_the_top_without_a_path_of_the_machine(tmp_path):
     def top(state: str, stage: str, kept: bool = True, **more) -> str:
         run = RunFolder(tmp_path / "logs" / stage / "a name" / state)

@@ -11,14 +11,15 @@ from groundup.system.files import write_text
 
 _FIGURE = re.compile(r"<figure[^>]*>(.*?)</figure>", re.DOTALL)
 _SVG = re.compile(r"<svg([^>]*)>(.*)</svg>", re.DOTALL)
-_KEY = re.compile(r'<span class="key (\w+)">(.*?)</span>', re.DOTALL)
+_KEY = re.compile(r'<span class="key ([\w ]+)">(.*?)</span>', re.DOTALL)
+_AXES = re.compile(r"<span>(.*?)</span>", re.DOTALL)
 _SIDE, _ROW, _LETTER = 14, 18, 6.4  # pixels: margin, height of a row above the picture, width of a letter
 # Plain rules alone: not every program that reads SVG knows the variables of style.css.
 _STYLE = """text{font-family:sans-serif;font-size:11px;fill:#475467}
 .title{font-weight:bold;font-size:13px;fill:#1c2430}.mark{font-weight:bold;fill:#1c2430}
 .grid{stroke:#e4e7ec}.axis{stroke:#667085}.line{fill:none;stroke-width:1.8;stroke-linejoin:round}
 .faint{opacity:.28;stroke-width:1}.spread{opacity:.5;stroke-width:1.3}.even{stroke-dasharray:4 4;stroke-width:1.2}
-.cloud{fill-opacity:.35}.best{fill:#fff;stroke-width:2}.field{fill:none;stroke:#e4e7ec}"""
+.dashed{stroke-dasharray:5 3}.cloud{fill-opacity:.35}.best{fill:#fff;stroke-width:2}.field{fill:none;stroke:#e4e7ec}"""
 
 
 def write_figures(page: Path, folder: Path) -> list[Path]:
@@ -36,16 +37,19 @@ def write_figures(page: Path, folder: Path) -> list[Path]:
             number += 1
             name = f"{first}_{number}"
         written[name] = folder / f"{name}.svg"
-        write_text(written[name], _alone(svg[1], svg[2], title, _KEY.findall(content)))
+        axes = _AXES.search(content) if caption else None
+        write_text(written[name], _alone(svg[1], svg[2], title, axes[1] if axes else "", _KEY.findall(content)))
     return list(written.values())
 
 
-def _alone(attributes: str, inside: str, title: str, keys: list[tuple[str, str]]) -> str:
-    """A picture that needs no page around it. All that it takes from the page is markup of ours, or made harmless there."""
+def _alone(attributes: str, inside: str, title: str, axes: str, keys: list[tuple[str, str]]) -> str:
+    """A picture that needs no page around it; ``axes``: what they are, where their figures do not say it. All that it
+    takes from the page is markup of ours, or made harmless there."""
     box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', attributes)
     assert box is not None, "every picture of ours has a viewBox"
     width, height = float(box[1]), float(box[2])
-    legend, x, y = [], float(_SIDE), 2
+    y = 3 if axes else 2
+    legend, x = [f'<text x="{_SIDE}" y="{2 * _ROW - 5}">{axes}</text>'] if axes else [], float(_SIDE)
     for colour, text in keys:
         wide = 24 + _LETTER * len(text) + _SIDE
         if x + wide > width and x > _SIDE:
@@ -55,7 +59,7 @@ def _alone(attributes: str, inside: str, title: str, keys: list[tuple[str, str]]
             f'<path class="line {colour}" d="M{x:.1f} {at - 4}h14"/><text x="{x + 20:.1f}" y="{at}">{text}</text>'
         )
         x += wide
-    top = (y if keys else 1) * _ROW + 6
+    top = (y if keys else y - 1) * _ROW + 6
     head = f'<text class="title" x="{_SIDE}" y="{_ROW - 3}">{title}</text>'
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{height + top:g}" '

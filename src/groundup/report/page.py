@@ -170,8 +170,11 @@ def _curves(run: RunFolder) -> list[LineChart]:
                 )
     ranks = {name: rank for rank, name in enumerate(sorted(known, key=lambda name: not known[name].better))}
     span = (rows[0]["step"], rows[-1]["step"]) if rows else (0, 0)
+    long = [
+        name for name, parts in lines.items() if max(map(len, parts.values())) > 1
+    ]  # else shown where there is nothing more
     charts = []
-    for name in sorted(lines, key=lambda name: (name != LOSS.name, ranks.get(name, len(ranks)))):
+    for name in sorted(long or lines, key=lambda name: (name != LOSS.name, ranks.get(name, len(ranks)))):
         metric = known.get(name) or Metric(name)
         judged = metric.better if lines[name].get("validation") else None
         if metric.shown != "list":

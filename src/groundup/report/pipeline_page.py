@@ -12,12 +12,13 @@ from urllib.parse import quote
 from groundup.metrics.estimate import LOSS, Metric
 from groundup.report.charts import LineChart, line_chart
 from groundup.report.table import estimates, main_metrics
+from groundup.runs.about import choices_of
 from groundup.runs.folder import RunFolder
 from groundup.runs.history import read_metrics
 
 STEPS = "steps.json"  # of a pipeline's folder: name of a step -> its folder in there
 _MOST = 200  # steps that are shown
-DRAWN = 8  # lines of a picture
+_DRAWN = 16  # lines of a picture: as many as can be told apart
 
 
 @dataclass(frozen=True)
@@ -64,28 +65,32 @@ def steps_of(pipeline: RunFolder) -> list[StepLine]:
 
 
 def shared_curves(runs: Mapping[str, RunFolder]) -> list[LineChart]:
-    """A chart for each figure of validation that several runs have, and of the loss in any case; a line a run, of the first
-    eight that have any. None of figures that were looked at once."""
-    lines: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    """A chart for each figure of validation that several runs of a task have, and of the loss in any case; a line a run, of the
+    first that have any. None of figures that were looked at once."""
+    lines: dict[tuple[str, str], dict[str, list[tuple[float, float]]]] = {}  # (figure, task) -> run -> points
     known: dict[str, Metric] = {}
     span = (0.0, 1.0)
     for label, run in runs.items():
-        saved = run.read_json("measures.json", {})
+        saved, task = run.read_json("measures.json", {}), choices_of(run.status()).get("task", "")
         known |= {name: Metric.from_dict(name, one) for name, one in saved.items()}
         for row in read_metrics(run.metrics_csv):
             span = (span[0], max(span[1], row["step"]))
             for column, value in row.items():
                 if column.startswith("validation/"):
-                    lines.setdefault(column.partition("/")[2], {}).setdefault(label, []).append((row["step"], value))
-    curved = [label for label in runs if any(label in one for one in lines.values())][:DRAWN]
+                    lines.setdefault((column.partition("/")[2], task), {}).setdefault(label, []).append(
+                        (row["step"], value)
+                    )
+    curved = [label for label in runs if any(label in one for one in lines.values())][:_DRAWN]
+    several = len({task for _, task in lines}) > 1
     charts = []
-    for name in sorted(lines, key=lambda name: (name != LOSS.name, list(lines).index(name))):
-        metric = known.get(name) or Metric(name)
-        if max(map(len, lines[name].values())) < 2:
+    for name, task in sorted(lines, key=lambda one: (one[0] != LOSS.name, list(lines).index(one))):
+        points, metric = lines[name, task], known.get(name) or Metric(name)
+        if metric.shown == "list" or max(map(len, points.values())) < 2:
             continue  # points alone are no curves
-        if (name == LOSS.name or (len(lines[name]) > 1 and metric.better)) and metric.shown != "list":
-            drawn = {label: lines[name].get(label, []) for label in curved}
-            charts.append(line_chart(f"{metric} on validation", drawn, span))
+        if name == LOSS.name or (len(points) > 1 and metric.better):
+            drawn = {label: points.get(label, []) for label in curved}
+            of_task = f", {task.replace('_', ' ')}" if several and task else ""
+            charts.append(line_chart(f"{metric} on validation{of_task}", drawn, span))
     return [chart for chart in charts if chart]
 
 

@@ -12,11 +12,12 @@ from urllib.parse import quote
 from groundup.metrics.sections import Content, Section, Table
 from groundup.report.page import environment
 from groundup.report.parallel import Parallel, parallel_chart
-from groundup.report.pipeline_page import DRAWN, shared_curves
+from groundup.report.pipeline_page import shared_curves
 from groundup.runs.folder import RunFolder
 from groundup.system.files import write_text
 
 FOLDED = 50  # jobs shown at once
+DRAWN_JOBS = 8  # whose curves are shown
 LABEL = 48  # characters of a job in a legend
 FEW = 3  # jobs with a score, below which nothing is said of settings
 
@@ -65,8 +66,9 @@ def write_sweep(
         "facts": {name: value for name, value in about.items() if name != "title"},
         "parallel": parallel(jobs, monitor, lower),
         "monitor": monitor,
-        "curves": shared_curves({_label(job): job.run for job in jobs[:DRAWN] if job.run}),
+        "curves": shared_curves({_label(job): job.run for job in jobs[:DRAWN_JOBS] if job.run}),
         "sections": [section for section in (_importance(jobs, monitor), _seeds(seeds)) if section],
+        "drawn": DRAWN_JOBS,
         "go_on": go_on,
         "jobs": _jobs(jobs),
         "whys": _whys(jobs),
