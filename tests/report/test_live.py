@@ -161,6 +161,7 @@ def test_a_browser_shows_200_runs_their_curves_and_the_best(live, tmp_path):
     assert unescape(re.search(r'id="best"[^>]*>([^<]*)<', text)[1]) == "best: test/accuracy 0.9000, finetune/b & <i>"
     drawn = re.findall(r'<path class="line \w+" d="M([^"]+)"', text)
     assert len(drawn) == 5 and all(path.count("L") == 19 for path in drawn)
+    assert text.count('data-value=""') == len(drawn) == 5  # of many lines the keys tell the values
     labels = re.findall(r"<text [^>]*text-anchor[^>]*>([^<]*)<", text)
     assert len(labels) > 6 and all(re.fullmatch(r"[\d.,]+k?( steps)?", label) for label in labels)
     assert 'href="/report/finetune/a/report.html"' in text and "<i>" not in text.replace("&lt;i&gt;", "")

@@ -4,6 +4,7 @@
 // they came.
 
 const SVG = "http://www.w3.org/2000/svg";
+const FEW = 3; // lines whose values fit into a row
 const DOTS = 40; // fewer points than this are marked
 
 function add(parent, name, attributes = {}, text = "") {
@@ -57,7 +58,8 @@ class Chart {
     this.steps = [...new Set(this.lines.flatMap((line) => line.points.map((point) => point[0])))].sort((one, other) => one - other);
     const tools = figure.querySelector("figcaption").appendChild(document.createElement("div"));
     this.values = tools.appendChild(document.createElement("output"));
-    this.values.style.setProperty("--rows", Math.ceil(this.lines.length / 3));
+    this.keys = this.lines.length > FEW ? [...figure.querySelectorAll(".key")] : []; // which tell the values of many lines
+    this.keys.forEach((key) => { key.dataset.value = ""; });
     this.back = tools.appendChild(document.createElement("button"));
     Object.assign(this.back, { textContent: "whole", hidden: true });
     this.back.addEventListener("click", () => this.show(this.whole.x));
@@ -117,9 +119,11 @@ class Chart {
     this.told = nearest(this.steps);
     const told = this.lines.map((line) => {
       const step = nearest(line.points.map((point) => point[0]));
-      return `${line.name} ${shown(line.points.find((point) => point[0] === step)[1])}`;
+      return shown(line.points.find((point) => point[0] === step)[1]);
     });
-    this.values.textContent = `${shown(this.told)}: ${told.join(", ")}`;
+    this.keys.forEach((key, place) => { key.dataset.value = told[place]; });
+    const all = this.lines.map((line, place) => `${line.name} ${told[place]}`).join(", ");
+    this.values.textContent = this.keys.length ? `${shown(this.told)} ${this.unit ?? ""}` : `${shown(this.told)}: ${all}`;
     this.forgetLine();
     const pixel = this.scale("x", this.told);
     this.cursor = add(this.svg, "path", { class: "cursor", d: `M${pixel} ${this.box[2]}V${this.box[3]}` });
@@ -148,6 +152,7 @@ class Chart {
   forget() {
     this.forgetLine();
     this.values.textContent = "";
+    this.keys.forEach((key) => { key.dataset.value = ""; });
     this.from = this.told = undefined;
   }
 
