@@ -133,6 +133,7 @@ function command() {
 
 function show(...nodes) {
   part("answer").replaceChildren(...nodes);
+  part("answer").scrollIntoView({ block: "nearest" }); // on a phone it is below the form
 }
 
 function failed(error) {
