@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 
 import pytest
@@ -16,6 +17,7 @@ from groundup.jobs.ranks import ready_for_ranks
 from groundup.jobs.resume import drift
 from groundup.runs.folder import RunFolder
 from groundup.runs.job import Job
+from groundup.system.signals import Interrupted, ending_in_order, held_back
 
 
 def only_run(toy) -> RunFolder:
@@ -341,3 +343,31 @@ def test_columns_that_the_files_turned_out_to_have_are_no_change(monkeypatch):
     assert drift(saved, "finetune", typed) == []
     named = [*typed, "data.label=sort"]
     assert drift(saved, "finetune", named) == ["data.label: saved class, today sort"]
+
+
+def test_a_signal_in_an_import_waits_for_its_end():
+    done = []
+
+    def imports(number: int) -> None:
+        with held_back():
+            signal.raise_signal(number)
+            done.append(number)
+
+    with ending_in_order(), pytest.raises(Interrupted, match="SIGUSR1"):
+        imports(signal.SIGUSR1)
+    with pytest.raises(KeyboardInterrupt):
+        imports(signal.SIGINT)
+    assert done == [signal.SIGUSR1, signal.SIGINT]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM, signal.SIGINT])
+def test_spawned_rank_leaves_a_signal_before_the_training_to_rank_0(number, spawned, toy):
+    """Which waits for it; what is signalled to all must not end the one that is waited for."""
+    stage = toy.root / "package" / "toy_stage.py"
+    sent = f"import signal\nsignal.raise_signal({int(number)})\n"
+    stage.write_text(
+        sent + stage.read_text().replace("    loss =", f"    signal.raise_signal({int(number)})\n    loss =")
+    )
+    code, run = spawned(2)
+    assert code == 0 and run.read_json("metrics.json")["validation/loss"]["value"] == pytest.approx(16.2)

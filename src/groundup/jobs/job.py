@@ -26,7 +26,7 @@ from groundup.runs.lock import locked
 from groundup.runs.reference import RESUMABLE
 from groundup.system.processes import end_with
 from groundup.system.secrets import mask, mask_text
-from groundup.system.signals import EXIT_CODES, Interrupted, ending_in_order
+from groundup.system.signals import EXIT_CODES, Interrupted, held_back
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +143,8 @@ def call_stage(cfg: Config, job: Job) -> float | None:
     from groundup.config.files import STAGES
 
     in_turn = cfg.get("folds") and not cfg.get("fold")
-    stage = importlib.import_module("groundup.jobs.folds" if in_turn else STAGES[job.stage][0])
+    with held_back():
+        stage = importlib.import_module("groundup.jobs.folds" if in_turn else STAGES[job.stage][0])
     take_over_consoles()
     return stage.run(cfg, job)
 
@@ -189,15 +190,20 @@ def go_on(job: Job, why: str | None) -> str:
 
 
 def run_rank() -> int:
-    """The whole life of a rank that Lightning started. Returns the exit code."""
+    """The whole life of a rank that Lightning started. Returns the exit code.
+
+    A signal that comes before or after the training is for rank 0, which ends the others: it would wait for one that was gone.
+    """
     values = json.loads(os.environ[RANK_JOB])
     end_with(values.pop("parent"))
     job = Job.from_dict(values | {"rank": rank()})
     try:
-        with ending_in_order(), log_to_run(job.folder.log, rank=job.rank), ready_for_ranks(job):
+        with held_back(told=False) as signals, log_to_run(job.folder.log, rank=job.rank), ready_for_ranks(job):
             try:
                 call_stage(Config(job.folder.read_config()), job)
             except Exception as error:
+                if signals:  # rank 0 has obeyed, and is gone
+                    return 0
                 log_failure(error)
                 raise
     except SystemExit as exit:

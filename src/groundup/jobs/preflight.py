@@ -21,6 +21,7 @@ from groundup.runs.reference import Use, find_run, unfit
 from groundup.runs.systems import find_systems
 from groundup.stages.outputs import check_input, check_output
 from groundup.system.hardware import check_hardware
+from groundup.system.signals import held_back
 
 OUTPUTS = {"predict": (".jsonl", ".txt"), "export": (".onnx",), "compare": (".html", ".md", ".tex", ".csv")}  # suffixes
 FORMATS = {  # of those that the key knows
@@ -76,7 +77,8 @@ def preflight(
         plain["data"]["validation_share"] = None  # the folds take its place
     skipped = resuming or made_later  # a run that goes on has its data in the cache
     told = [] if skipped else check_data(plain, stage, config_of_run(stage, plain))
-    check(plain, stage, overrides, choices)  # imports what the configuration names, torch with it: keep it last
+    with held_back():
+        check(plain, stage, overrides, choices)  # imports what the configuration names, torch with it: keep it last
     if plain.get("teacher"):
         from groundup.stages.teacher import check_student  # imports torch
 

@@ -61,6 +61,32 @@ def ending_in_order() -> Iterator[None]:
 
 
 @contextmanager
+def held_back(told: bool = True) -> Iterator[list[int]]:
+    """Signals and Ctrl-C wait for the end of the block; or are for another process to obey, if this one is not ``told``.
+
+    Yields those that have come.
+
+    An exception in the middle of an import leaves half a module behind, or is swallowed there: torch does so with numpy.
+    """
+    owner, waiting = os.getpid(), list[int]()
+
+    def wait(number: int, frame: Any) -> None:
+        if os.getpid() != owner:  # a worker process that was forked from this one
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        waiting.append(number)
+
+    before = on_signals(wait, tuple(EXIT_CODES))
+    try:
+        yield waiting
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+    if waiting and told:
+        signal.raise_signal(waiting[0])
+
+
+@contextmanager
 def as_keyboard_interrupt() -> Iterator[None]:
     """Lightning turns Ctrl-C into a bare exit with code 1; here it is a KeyboardInterrupt again."""
     try:
