@@ -60,6 +60,26 @@ def test_occlusion_is_the_score_without_one_token(name):
         assert float(found[0, place]) == pytest.approx(float(want), abs=1e-5)
 
 
+def test_a_long_text_is_read_in_smaller_batches_with_the_same_result(monkeypatch):
+    model, score = scored("transformer")
+    batch, hidden = {"input_ids": torch.randint(5, 50, (1, 14))}, torch.full((1, 14), 4)
+    sizes: list[int] = []
+
+    def watched(batch):
+        sizes.append(len(batch["input_ids"]))
+        return score(batch)
+
+    def both():
+        sizes.clear()
+        one, other = integrated_gradients(model.embedding, watched, batch, hidden)[0], occlusion(watched, batch, hidden)
+        return torch.cat([one, other]).detach(), max(sizes)
+
+    whole, largest = both()
+    monkeypatch.setattr("groundup.tasks.attribution._TOKENS", 14 * 3)
+    parts, fewer = both()
+    assert (largest, fewer) == (16, 3) and torch.allclose(whole, parts, atol=1e-4)
+
+
 def test_of_a_linear_score_both_ways_are_exact():
     embedding, weights = nn.Embedding(50, 8), torch.randn(8)
 

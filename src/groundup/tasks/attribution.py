@@ -24,7 +24,7 @@ Batch = dict[str, Tensor]
 Score = Callable[[Batch], Tensor]  # a batch of B examples -> how much speaks for one fixed answer (B,)
 POINTS, MOST_POINTS = 32, 512  # at which gradients are taken; doubled until they add up
 TOLERANCE = 0.02  # share of the difference of scores that may be missing
-_AT_ONCE = 16  # copies of an example in a batch
+_AT_ONCE, _TOKENS = 16, 4096  # copies of an example in a batch, and tokens, at most
 
 
 def integrated_gradients(embedding: nn.Embedding, score: Score, batch: Batch, hidden: Tensor) -> tuple[Tensor, Tensor]:
@@ -45,13 +45,13 @@ def integrated_gradients(embedding: nn.Embedding, score: Score, batch: Batch, hi
         ends = torch.stack([start, end], dim=1).flatten(0, 1)
         with reading(embedding, ends):
             low, high = score(copies(batch, 2))
-    points = POINTS
+    points, size = POINTS, _at_once(hidden)
     while True:
         gradient = torch.zeros_like(start)
         nodes, weights = np.polynomial.legendre.leggauss(points)
-        for first in range(0, points, _AT_ONCE):
-            share = torch.from_numpy((nodes[first : first + _AT_ONCE] + 1) / 2).to(start)
-            weight = torch.from_numpy(weights[first : first + _AT_ONCE] / 2).to(start)
+        for first in range(0, points, size):
+            share = torch.from_numpy((nodes[first : first + size] + 1) / 2).to(start)
+            weight = torch.from_numpy(weights[first : first + size] / 2).to(start)
             between = torch.lerp(start[:, None], end[:, None], share[None, :, None, None]).requires_grad_()
             # cuDNN's recurrent layers give no gradients outside of training.
             with (
@@ -73,13 +73,18 @@ def occlusion(score: Score, batch: Batch, hidden: Tensor) -> Tensor:
     ids = batch["input_ids"]
     places = (hidden != ids).nonzero()
     whole, found = score(batch)[0], torch.zeros(ids.shape, device=ids.device)
-    for part in places.split(_AT_ONCE):
+    for part in places.split(_at_once(ids)):
         changed = copies(batch, len(part))
         rows = changed["input_ids"].view(len(ids), len(part), -1)
         for copy, (row, place) in enumerate(part.tolist()):
             rows[row, copy, place] = hidden[row, place]
         found[part[:, 0], part[:, 1]] = whole - score(changed)
     return found
+
+
+def _at_once(ids: Tensor) -> int:
+    """How many copies of an example are read together: gradients of a long text take much memory."""
+    return max(1, min(_AT_ONCE, _TOKENS // max(ids.numel(), 1)))
 
 
 def copies(batch: Batch, count: int) -> Batch:
