@@ -86,11 +86,11 @@ class Browser:
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
-    def wait_for(self, expression: str, seconds: float = 15) -> Any:
+    def wait_for(self, expression: str, seconds: float = 60) -> Any:
         """Its value once it is true; of a node, that it is there."""
         until = time.monotonic() + seconds
         while not (found := self.look(f"((found) => (found instanceof Node ? true : found))({expression})")):
-            assert time.monotonic() < until, f"never: {expression}\n{self.look('document.body.innerText')}"
+            assert time.monotonic() < until, f"never: {expression}\n{self.look('document.body?.innerText')}"
             time.sleep(0.02)
         return found
 

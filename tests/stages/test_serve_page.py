@@ -244,17 +244,27 @@ def test_a_text_streams_in_piece_by_piece_and_is_that_of_the_seed(show, server, 
     assert browser.text("#answer .note").startswith("60 tokens, as many as were asked for")
 
 
-def test_a_text_can_be_stopped(show, browser, ways):
+@pytest.fixture
+def slowly(browser):
+    """Makes what the browser is sent come slowly."""
+
+    def call(bytes_a_second: int) -> None:
+        browser.call("Network.enable")
+        slow = {"offline": False, "latency": 0, "uploadThroughput": -1, "downloadThroughput": bytes_a_second}
+        browser.call("Network.emulateNetworkConditions", **slow)
+
+    yield call
+    browser.call("Network.disable")
+
+
+def test_a_text_can_be_stopped(show, slowly, browser, ways):
     show("text")
-    browser.call("Network.enable")
-    slow = {"offline": False, "latency": 0, "uploadThroughput": -1}
-    browser.call("Network.emulateNetworkConditions", **slow, downloadThroughput=1000)  # bytes a second: for 13 seconds
+    slowly(1000)  # it takes 13 seconds
     written(browser, ways)
     browser.wait_for("seen.length > 3")
     browser.press("Escape")
     browser.wait_for("document.querySelector('#answer .written:not(.going)')")
     assert "stopped" in browser.text("#answer .note") and browser.look("document.getElementById('stop').hidden")
-    browser.call("Network.disable")
 
 
 def test_what_the_server_refuses_is_shown_as_it_says_it(show, server, browser):
