@@ -156,6 +156,30 @@ async def ended(port: int, process: subprocess.Popen, texts: list[str], clients:
     return answers, whole
 
 
+def measure(process: subprocess.Popen, texts: list[str], requests: int, clients: int) -> None:
+    """A server that was just started, to its end."""
+    assert process.stdout is not None
+    port = int(re.search(r":(\d+) answers", process.stdout.readline())[1])
+    known = asyncio.run(one_at_a_time(port, texts))
+    before = speed_alone(port, texts)
+    begun = time.perf_counter()
+    seconds, lost, wrong = asyncio.run(together(port, random.Random(2).choices(texts, k=requests), clients, known))
+    many = requests / (time.perf_counter() - begun)
+    alone = (before + speed_alone(port, texts)) / 2
+    cuts = statistics.quantiles(seconds, n=100)
+    print(f"{requests:,} requests of {clients} clients: {lost} lost, {wrong} wrong")
+    print(
+        f"requests/s: {many:.0f}; one at a time {alone:.0f} (mean of before and after); {many / alone:.2f} times (bar 3)"
+    )
+    print(f"ms a request: median {1e3 * cuts[49]:.1f}, p99 {1e3 * cuts[98]:.1f}, longest {1e3 * max(seconds):.1f}")
+    print(
+        f"malformed: {asyncio.run(refused(port, 1000))}; then {len(asyncio.run(one_at_a_time(port, texts[:5])))} of 5 answered"
+    )
+    answers, whole = asyncio.run(ended(port, process, texts, clients))
+    code, told = process.wait(60), process.stdout.read().strip()
+    print(f"SIGTERM under load: exit {code}; clients got {answers:,} answers, {whole:,} of them whole; it says: {told}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", nargs="?", type=Path, default=FOLDER / "classifier")
@@ -171,26 +195,10 @@ def main() -> None:
 
     words = [f"run={asked.run}", "port=0"]
     process = subprocess.Popen([*GROUNDUP, "serve", *words], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    port = int(re.search(r":(\d+) answers", process.stdout.readline())[1])
-    known = asyncio.run(one_at_a_time(port, texts))
-    before = speed_alone(port, texts)
-    begun = time.perf_counter()
-    seconds, lost, wrong = asyncio.run(together(port, generator.choices(texts, k=asked.requests), asked.clients, known))
-    many = asked.requests / (time.perf_counter() - begun)
-    alone = (before + speed_alone(port, texts)) / 2
-    cuts = statistics.quantiles(seconds, n=100)
-    print(f"{asked.requests:,} requests of {asked.clients} clients: {lost} lost, {wrong} wrong")
-    print(
-        f"requests/s: {many:.0f}; one at a time {alone:.0f} (mean of before and after); {many / alone:.2f} times (bar 3)"
-    )
-    print(f"ms a request: median {1e3 * cuts[49]:.1f}, p99 {1e3 * cuts[98]:.1f}, longest {1e3 * max(seconds):.1f}")
-    print(
-        f"malformed: {asyncio.run(refused(port, 1000))}; then {len(asyncio.run(one_at_a_time(port, texts[:5])))} of 5 answered"
-    )
-    answers, whole = asyncio.run(ended(port, process, texts, asked.clients))
-    code, told = process.wait(60), process.stdout.read().strip()
-    print(f"SIGTERM under load: exit {code}; clients got {answers:,} answers, {whole:,} of them whole; it says: {told}")
+    try:
+        measure(process, texts, asked.requests, asked.clients)
+    finally:
+        process.kill()
 
 
 if __name__ == "__main__":
