@@ -15,10 +15,10 @@ import pytest
 from groundup import cli
 from groundup.errors import UserError
 from groundup.jobs.study import distributions, middle, parted
-from groundup.runs.trial import FILE, StudyFile, Trial, trial_of
+from groundup.runs.trial import FILE, StudyFile, Trial, pruner_of, trial_of
 
 optuna = pytest.importorskip("optuna")
-BASELINE = "baseline -m data=files data.train=train.csv data.validation=dev.csv data.test=dev.csv threads=1".split()
+BASELINE = "baseline -m data=files data.train=train.csv data.validation=dev.csv data.test=dev.csv threads=1 logger=none".split()
 NETWORK = (
     "finetune -m data=files data.train=train.csv data.validation=dev.csv model=bag_of_ngrams size=nano threads=1 logger=none "
     "callbacks=none budget.steps=12 validate_every=2 batching.batch_size=16"
@@ -96,7 +96,7 @@ def test_a_study_that_is_killed_goes_on_to_its_trials(place):
     words = ["baseline.C=interval(0.1,9.0)", "sweep=optuna", "sweep.trials=4", "hydra.sweep.dir=s"]
     command = [sys.executable, "-m", "groundup", *BASELINE, *words]
     sweep = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(600):
+    for _ in range(2400):  # two minutes
         if (place / "s" / "1" / "status.json").exists():
             break
         time.sleep(0.05)
@@ -130,6 +130,25 @@ def test_a_hopeless_trial_ends_early_and_is_pruned(place, monkeypatch, capsys):
     status = json.loads((place / "s" / "1" / "status.json").read_text())
     assert status["pruned"] == 4 and not (place / "s" / "1" / "metrics.json").exists()
     assert "| pruned |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("pruner", "ended"), [("median", "no no no yes"), ("third", "no no yes yes"), ("none", "no no no no")]
+)
+def test_a_trial_is_judged_by_those_that_ran_to_their_end(pruner, ended):
+    optuna = pytest.importorskip("optuna")
+    study = optuna.create_study(pruner=pruner_of(pruner))
+    said = []
+    for value in (0.1, 0.2, 0.4):  # three are needed
+        trial = study.ask()
+        trial.report(value, 5)
+        assert not trial.should_prune()
+        study.tell(trial, value)
+    for value in (0.05, 0.15, 0.19, 0.3):
+        trial = study.ask()
+        trial.report(value, 5)
+        said.append("yes" if trial.should_prune() else "no")
+    assert " ".join(said) == ended
 
 
 def test_a_job_reports_its_validations_to_its_own_trial(place):

@@ -13,7 +13,14 @@ import pytest
 from groundup import cli
 from groundup.stages.loading import load_run
 
-QUICK = ["folds=2", "network.budget.steps=3", "network.model.width=12", "network.model.vectors=null", "threads=1"]
+QUICK = [
+    "folds=2",
+    "network.budget.steps=3",
+    "network.model.width=12",
+    "network.model.vectors=null",
+    "threads=1",
+    "logger=none",
+]
 
 
 @pytest.fixture(scope="module")

@@ -42,25 +42,17 @@ def test_an_evaluation_is_told_with_the_run_it_is_of(trained, groundup):
     assert summary["test/accuracy"] == pytest.approx(model["summary"]["test/accuracy"])
 
 
-def test_a_classical_model_is_told_with_its_folds(groundup, data_overrides):
+def test_a_classical_model_is_told_and_of_its_folds_the_whole(groundup, data_overrides):
     words = ["data.label=subject", "baseline=naive_bayes", "threads=1", "wandb.mode=offline"]
     whole = groundup("baseline", *data_overrides, *words, "folds=2")
-    found, fold = logged(whole), logged(whole / "fold_1")
-    for start in (found["start"], fold["start"]):
-        assert (start.job_type, start.run_group) == ("baseline", whole.name)
+    found, summary = logged(whole), logged(whole)["summary"]
+    assert (found["start"].job_type, found["start"].run_group) == ("baseline", whole.name)
     assert found["config"]["choice"] == {"data": "files", "baseline": "naive_bayes", "task": "classification"}
-    assert fold["start"].display_name.count("folds=2") == 1
-    for summary, split in (
-        (found["summary"], "out_of_fold"),
-        (found["summary"], "test"),
-        (fold["summary"], "validation"),
-    ):
-        assert (
-            summary[f"{split}/accuracy_ci95_low"]
-            <= summary[f"{split}/accuracy"]
-            <= summary[f"{split}/accuracy_ci95_high"]
-        )
-    assert found["summary"]["baseline/majority class/test/accuracy"] < found["summary"]["test/accuracy"]
+    for split in ("out_of_fold", "test"):
+        low, value, high = (summary[f"{split}/accuracy{end}"] for end in ("_ci95_low", "", "_ci95_high"))
+        assert low <= value <= high
+    assert summary["baseline/majority class/test/accuracy"] < summary["test/accuracy"] and "folds/accuracy" in summary
+    assert not list(whole.glob("fold_*/wandb"))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import logging
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -18,6 +18,9 @@ FILE = "study.json"
 DATABASE = "study.db"
 JOB = "job"  # attribute of a trial: which job it is
 log = logging.getLogger(__name__)
+
+
+Pruner = Literal["median", "third", "halving", "none"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class StudyFile:
     better: Literal["min", "max"]
     trials: Count = 20
     sampler: Literal["tpe", "random"] = "tpe"
-    pruner: Literal["median", "halving", "none"] = "median"
+    pruner: Pruner = "median"
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
     storage: str | None = None
     sweep: str = ""
@@ -63,7 +66,7 @@ class StudyFile:
         except ImportError:
             raise UserError("sweep=optuna needs Optuna. Run: pip install 'groundup[sweep]'") from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        samplers, pruners = optuna.samplers, optuna.pruners
+        samplers = optuna.samplers
         storage = optuna.storages.RDBStorage(self.storage or f"sqlite:///{(sweep / DATABASE).absolute()}")
         seed = self.seed  # and what was proposed before: else a resumed study would propose the same again
         with suppress(KeyError):
@@ -74,12 +77,24 @@ class StudyFile:
             load_if_exists=True,
             direction="minimize" if self.better == "min" else "maximize",
             sampler={"tpe": samplers.TPESampler, "random": samplers.RandomSampler}[self.sampler](seed=seed),
-            pruner={
-                "median": pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=1),
-                "halving": pruners.SuccessiveHalvingPruner(reduction_factor=3),
-                "none": pruners.NopPruner(),
-            }[self.pruner],
+            pruner=pruner_of(self.pruner),
         )
+
+
+def pruner_of(name: Pruner) -> Any:
+    """What ends a trial early: one that validates worse than half, or than the best third, of those that ran to their end, as
+    soon as there are three of these; or than the best third at each rung of steps."""
+    from optuna import pruners
+
+    if name == "median":
+        return pruners.MedianPruner(n_startup_trials=3)
+    if name == "third":
+        return pruners.PercentilePruner(100 / 3, n_startup_trials=3)
+    if name == "halving":
+        return pruners.SuccessiveHalvingPruner(reduction_factor=3)
+    if name == "none":
+        return pruners.NopPruner()
+    raise ValueError(f"no pruner is called {name!r}. There are {get_args(Pruner)}")
 
 
 class Trial:

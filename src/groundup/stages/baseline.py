@@ -61,7 +61,8 @@ def run(cfg: Config, job: Job) -> float:
     if below := figures([model.simpler()], data, splits):
         job.folder.write_json("baselines.json", below)
     print_results(results, below, name, brief=bool(cfg.get("fold")))
-    log_finished(cfg, job)
+    if not cfg.get("fold"):  # a moment's work, and a part of what is told as one
+        log_finished(cfg, job)
     measured = flat(results.items())
     return measured[cfg.monitor].value if cfg.monitor in measured else float("nan")
 
