@@ -134,15 +134,16 @@ def line_chart(
     labels = [_step(step) + (f" step{'s' * (step > 1)}" if step == unit else "") for step in steps]
     last_line = list(lines)[-1]
     smooth = {name: thin(smoothed(points)) for name, points in lines.items() if noisy(points)}
+    kept = {name: extremes(points) for name, points in lines.items()}
     data = {
         "lines": [
             {
                 "name": name,
                 "colour": colours[name],
-                "points": rounded(extremes(points)),
+                "points": rounded(kept[name]),
                 "smooth": rounded(smooth.get(name, ())),
             }
-            for name, points in lines.items()
+            for name in lines
         ],
         "unit": "steps",
         "x": [first, last],
@@ -151,7 +152,7 @@ def line_chart(
     }
     return LineChart(
         title,
-        [_line(name, colours[name], points, smooth.get(name), place) for name, points in lines.items()],
+        [_line(name, colours[name], points, smooth.get(name), place) for name, points in kept.items()],
         grid,
         [(place((step, 0))[0], label) for step, label in zip(steps, labels, strict=True)],
         _best_point(last_line, lines[last_line], best, place, colours[last_line]) if best else None,
@@ -300,7 +301,7 @@ def _step(step: float) -> str:
 
 def _line(name: str, colour: str, points: Sequence[Point], smooth: Sequence[Point] | None, place: Place) -> Line:
     dots = list(map(place, points)) if len(points) <= _DOTS else []
-    path = _path(extremes(points), place)
+    path = _path(points, place)
     return (
         Line(name, colour, path, dots=dots) if smooth is None else Line(name, colour, _path(smooth, place), path, dots)
     )

@@ -155,19 +155,21 @@ def _curves(run: RunFolder) -> list[LineChart]:
     known = {name: Metric.from_dict(name, one) for name, one in saved.items()}
     lines: dict[str, dict[str, list]] = {}
 
-    def told(name: str, part: str) -> str:
+    def line(column: str) -> list:
+        """Where the points of a column belong: those of test are none of a curve."""
+        split, _, name = column.partition("/") if "/" in column else ("train", "", column)
+        name, _, part = name.partition("/")  # train/learning_rate/matrix: one more line of a chart
         metric = known.get(f"{name}/{part}")
-        return str(metric) if metric else part.replace("_", " ")
+        label = (str(metric) if metric else part.replace("_", " ")) if part else split
+        return lines.setdefault(name, {}).setdefault(label, []) if split != "test" else []
 
     rows = read_metrics(run.metrics_csv)
+    places: dict[str, list] = {"step": []}
     for row in rows:
         for column, value in row.items():
-            split, _, name = column.partition("/") if "/" in column else ("train", "", column)
-            name, _, part = name.partition("/")  # train/learning_rate/matrix: one more line of a chart
-            if column != "step" and split != "test":  # a single point is no curve
-                lines.setdefault(name, {}).setdefault((part and told(name, part)) or split, []).append(
-                    (row["step"], value)
-                )
+            if column not in places:
+                places[column] = line(column)
+            places[column].append((row["step"], value))
     ranks = {name: rank for rank, name in enumerate(sorted(known, key=lambda name: not known[name].better))}
     span = (rows[0]["step"], rows[-1]["step"]) if rows else (0, 0)
     long = [
