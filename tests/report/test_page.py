@@ -51,6 +51,7 @@ def test_a_finished_run_shows_every_section(fabricated):
         ({"steps": {}}, {"experiment": "demo", "hydra": "default"}, "demo"),
         ({"run": "logs/finetune/trec6_lstm/monday"}, {"data": "_same_as_run"}, "trec6_lstm/monday"),
         ({}, {}, "folder"),
+        ({}, {"data": "trec6", "baseline": "naive_bayes"}, "trec6 · naive_bayes"),
     ],
 )
 def test_a_pipeline_has_the_name_of_its_experiment_and_an_evaluation_that_of_its_run(tmp_path, config, choices, title):
@@ -80,6 +81,23 @@ def test_results_stand_beside_the_baselines_with_intervals(fabricated):
             low, high = estimate["ci95"]
             assert re.search(rf"{estimate['value']:.4f} +{low:.3f} – {high:.3f}", text)
     assert "bag-of-words logistic regression" in text
+
+
+def test_what_stands_below_a_figure_is_said_above_it(tmp_path):
+    run = RunFolder(tmp_path)
+    accuracy = Metric("accuracy", "max", shown="table")
+    held_out = Estimate(0.8, 0.7, 0.9, 40, metric=accuracy)
+    folds = Estimate(0.8, None, None, 5, deviation=0.02, metric=accuracy)
+    run.write_json(
+        "metrics.json", {"test/accuracy": held_out, "out_of_fold/accuracy": held_out, "folds/accuracy": folds}
+    )
+    text = " ".join(page(run).sections["Results"].split())
+    for said in (
+        "test split n = 40, with 95 % intervals",
+        "out of fold n = 40, with",
+        "folds n = 5, mean ± standard deviation",
+    ):
+        assert said in text
 
 
 def test_it_is_one_file_that_asks_for_nothing(fabricated):

@@ -97,7 +97,8 @@ def _title(run: RunFolder, config: Mapping, choices: Mapping[str, str]) -> str:
     made = model.read_config() if model else config
     whole = isinstance(made.get("init_from"), str)  # then the choice was not used
     inherited = whole and (made.get("model") or {}).get("_target_")
-    parts = [named.get("data"), inherited.rpartition(".")[2] if inherited else named.get("model")]
+    chosen = named.get("model") or named.get("baseline")
+    parts = [named.get("data"), inherited.rpartition(".")[2] if inherited else chosen]
     title = " · ".join(part for part in parts if part and not part.startswith("_"))  # evaluate's data=_same_as_run
     return title or _judged_name(config) or choices.get("experiment") or run.path.resolve().name
 

@@ -39,13 +39,15 @@ class Grid:
 
 @dataclass
 class SplitResults:
-    """``signatures``: (metric, how it was measured): figures of others compare only where this agrees."""
+    """``spread``: what stands below a figure. ``signatures``: (metric, how it was measured): figures of others compare only
+    where this agrees."""
 
     name: str
     n: int
     main: Grid
     signatures: list[tuple[str, str]]
     further: list[Grid]
+    spread: str = "with 95 % intervals"
 
 
 def results_of(run: RunFolder) -> list[SplitResults]:
@@ -97,7 +99,11 @@ def split_results(known: _Rows, split: str) -> SplitResults | None:
     signed = {(_title(name, one), one.signature) for row in rows.values() for name, one in row.items() if one.signature}
     n = max(row[main[0]].n for row in rows.values() if main[0] in row)
     grids = [grid for grid in further if grid.columns]
-    return SplitResults(split, n, _grid("", rows, main, bars=True), sorted(signed), grids)
+    found = SplitResults(split.replace("_", " "), n, _grid("", rows, main, bars=True), sorted(signed), grids)
+    if all(row[name].low is None for row in rows.values() for name in main if name in row):
+        deviates = any(row[name].deviation is not None for row in rows.values() for name in main if name in row)
+        found.spread = "mean ± standard deviation" if deviates else ""
+    return found
 
 
 def _describes(estimate: Estimate) -> bool:
