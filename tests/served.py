@@ -22,8 +22,8 @@ httpx = pytest.importorskip("httpx")
 class Served:
     """The command ``serve`` with further ``words``, once it answers; ``ask`` for JSON, ``raw`` for bytes as they stand."""
 
-    def __init__(self, place: Path, *words: str) -> None:
-        self.child = Child(["serve", "port=0", "threads=1", *words], place)
+    def __init__(self, place: Path, *words: str, first: str = "") -> None:
+        self.child = Child(["serve", "port=0", "threads=1", *words], place, first)
         self.child.wait_for(lambda: "answers for" in self.child.output())
         self.url = re.findall(r"http://\S+", self.child.output())[0]
         self.client = httpx.Client(base_url=self.url, timeout=60, trust_env=False)

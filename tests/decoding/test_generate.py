@@ -6,8 +6,9 @@ import pytest
 import torch
 from chain import Chain
 
+from groundup.decoding import rows
 from groundup.decoding.beam import Beam
-from groundup.decoding.generate import decode, stream
+from groundup.decoding.generate import BYTES, Spelling, decode, stream
 from groundup.decoding.sampling import Sampler
 from groundup.errors import UserError
 
@@ -248,6 +249,42 @@ def test_a_stream_is_the_text_token_by_token(model, name):
         assert [step[row] for step in steps] == text + [None] * (len(steps) - len(text))
     short = list(stream(model.decoder, model.head, PROMPTS, sampler=sampler, seed=7, max_new_tokens=2, **settings))
     assert short == steps[:2]
+
+
+@pytest.mark.parametrize(
+    "text", ["roses, tulips. " * 40, "刀 and 🌊 é" * 30, "\ufffd" * 300, "\xff" * 300, "a\xe5\x88b\x80c" * 50, ""]
+)
+def test_pieces_are_the_text_and_each_costs_the_same(text):
+    """Characters up to U+00FF that UTF-8 would write as two bytes stand for bytes that are none."""
+    told = text.encode("latin-1" if "\xff" in text or "\x80" in text else "utf-8")
+    most = 0
+
+    def spell(tokens) -> str:
+        nonlocal most
+        most = max(most, len(tokens))
+        return bytes(tokens).decode(errors="replace")
+
+    before = list("刀".encode())
+    spelling = Spelling(spell, before)
+    pieces = [spelling.add(byte) for byte in told]
+    assert before == [*"刀".encode(), *told]
+    assert "".join(pieces) + spelling.rest() == told.decode(errors="replace")
+    assert "\ufffd" in text or "\ufffd" in told.decode(errors="replace") or not any("\ufffd" in one for one in pieces)
+    assert most <= 3 * BYTES
+
+
+@pytest.mark.parametrize("prompts", [PROMPTS, [[3, 4, 5, 6, 7, 8, 9]]])
+@pytest.mark.parametrize("family", ["lstm", "gru", "alibi", "lstm with memory"])
+def test_a_long_prompt_is_read_in_parts(build, family, prompts, monkeypatch):
+    model = build(family)
+    whole = write(model, METHODS["sample"], prompts)
+    monkeypatch.setattr(rows, "AT_ONCE", 2 * len(prompts))
+    read, forward = [], model.decoder.forward
+    monkeypatch.setattr(
+        model.decoder, "forward", lambda ids, *rest, **more: read.append(ids.numel()) or forward(ids, *rest, **more)
+    )
+    assert tokens(write(model, METHODS["sample"], prompts)) == tokens(whole)
+    assert max(read) == 2 * len(prompts)
 
 
 def test_the_model_is_put_back_as_it_was_and_dropout_is_off(build):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import signal
 import socket
 import threading
 import time
@@ -12,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from seed import SEED
-from served import serving
+from served import Served, serving
 
 from groundup import cli
 from groundup.errors import UserError
@@ -221,6 +222,24 @@ def test_sigterm_answers_what_was_accepted(finetuned, tmp_path):
         assert told and told[0][0] == told[0][1]
 
 
+def test_a_second_sigterm_ends_at_once(finetuned, tmp_path):
+    slow = (
+        "import time\nfrom groundup.serving.worker import Worker\nWorker._answer = lambda self, jobs: time.sleep(300)"
+    )
+    server = Served(tmp_path / "forced", f"run={finetuned}", first=slow)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(server.ask, "/predict", {"text": "roses"}, 503)
+            server.child.wait_for(lambda: "groundup_queue_rows 1.0" in server.client.get("/metrics").text)
+            server.child.send_signal(signal.SIGTERM)
+            server.child.send_signal(signal.SIGINT)
+            assert server.child.wait(60) == 75
+            assert "ended before" in answer.result()["error"]["message"]
+        assert "Traceback" not in server.child.errors()
+    finally:
+        server.child.kill()
+
+
 def test_a_full_queue_says_ask_again(language_model, tmp_path):
     words = [f"run={language_model}", "limits.queue=2", "batch_size=1", "limits.new_tokens=400"]
     with serving(tmp_path / "full", *words) as server:
@@ -245,6 +264,8 @@ def test_others_need_a_token(finetuned, tmp_path, monkeypatch):
         ):
             assert server.ask("/predict", body, 401, **wrong)["error"]["code"] == "invalid_api_key"
         server.ask("/predict", body, Authorization="Bearer a-token-of-many-letters")
+        strange = {"Host": "[", "Authorization": "Bearer a-token-of-many-letters"}
+        assert server.client.put("/predict", headers=strange).status_code == 405
         assert server.client.get("/runs").status_code == 401 and server.client.get("/health").status_code == 200
         assert "a-token" not in server.child.output() + server.child.errors()
 

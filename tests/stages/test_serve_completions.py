@@ -140,6 +140,7 @@ def test_nobody_writes_for_a_client_that_left(server):
         ({"best_of": 3}, "best_of"),
         ({"top_pp": 1}, "top_pp"),
         ({"prompt": "x" * 100_001}, "characters"),
+        ({"prompt": ["x " * 10_000] + ["y"] * 100}, "tokens"),  # rows of one length, which memory must hold
         ({"stream_options": {"other": 1}}, "stream_options"),
     ],
 )

@@ -16,6 +16,7 @@ from groundup.decoding.sampling import Greedy, Sampler
 from groundup.models.backbone import DecoderBackbone
 
 Prompts = Sequence[Sequence[int]]
+BYTES = 4  # of a character, at most
 
 
 @torch.inference_mode()
@@ -77,23 +78,32 @@ def stream(
 class Spelling:
     """The text of tokens that come one by one, in pieces as they become certain: none ends within a character of several bytes.
 
-    ``spell``: the text of tokens. ``written``: those before, whose text is not told; what comes is appended to it.
+    ``spell``: the text of tokens. ``written``: those before, whose text is not told; what comes is appended to it. Only what
+    came since the last piece but one is spelled again, so the time of a token does not grow with the text.
     """
 
     def __init__(self, spell: Callable[[Sequence[int]], str], written: list[int]) -> None:
         self.spell, self.written = spell, written
-        self._text = self._shown = spell(written)
+        self._begin, self._told = 0, len(written)  # of the last piece, and where what is not told begins
+        self._shown = spell(written)  # the text from one to the other
 
     def add(self, token: int) -> str:
         """What is certain since the last time, which may be nothing."""
         self.written.append(token)
-        self._text = self.spell(self.written)
-        return "" if self._text.endswith("\ufffd") else self.rest()
+        text, end = self.spell(self.written[self._begin :]), len(self.written)
+        if text.endswith("\ufffd"):  # within a character, or of bytes that are none
+            end = max(self._told, end - BYTES)
+        certain = self.spell(self.written[self._begin : end])
+        piece = certain[len(self._shown) :]
+        if not (piece and text.startswith(certain)):
+            return ""
+        self._begin, self._told = self._told, end
+        self._shown = self.spell(self.written[self._begin : end])
+        return piece
 
     def rest(self) -> str:
         """What was not told: the text ended within a character."""
-        piece, self._shown = self._text[len(self._shown) :], self._text
-        return piece
+        return self.spell(self.written[self._begin :])[len(self._shown) :]
 
 
 def spelled(tokens: Iterable[list[int | None]], spelling: Spelling) -> Iterator[str]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from groundup.errors import UserError
 from groundup.models.backbone import DecoderBackbone
 
+AT_ONCE = 1 << 16  # tokens that a decoder without a longest text reads at once: memory for more may not be there
 Copy = Callable[[Tensor, Tensor, Tensor], Tensor]  # logits (N, V), hidden (N, D), origin (N,) -> logits with copies
 
 
@@ -84,7 +85,12 @@ class Rows:
         slots = self.history.shape[1] - self.earliest
         slots = slots if self.limit is None else min(slots, self.limit)
         self.state = self.decoder.initial_state(len(ids), slots, device=self.device)
-        hidden, self.state = self.decoder(ids, self.state, **known)
+        width = ids.shape[1] if self.limit is not None else max(1, AT_ONCE // len(ids))
+        for part in (slice(begin, begin + width) for begin in range(0, ids.shape[1], width)):
+            beside = {
+                name: value if "memory" in name or value is None else value[:, part] for name, value in known.items()
+            }
+            hidden, self.state = self.decoder(ids[:, part], self.state, **beside)
         return hidden
 
     def append(self, tokens: Tensor) -> None:

@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 from groundup.config.root import Limits
-from groundup.serving.completions import Completion, read_asked
+from groundup.serving.completions import begun, read_asked
 from groundup.serving.counts import Counts
 from groundup.serving.explained import explained
 from groundup.serving.guard import Guard
@@ -98,7 +98,7 @@ class App:
     async def complete(self, request: Request) -> Response:
         """Texts after a prompt, or after each of several; whole, or as events while they are written."""
         asked = read_asked(read_json(request.scope["body"]))
-        completion = Completion(self._named([asked.model] if asked.model else []), asked, self.limits)
+        completion = await begun(self._named([asked.model] if asked.model else []), asked, self.limits)
         if asked.stream:
             return StreamingResponse(completion.events(self.worker), media_type="text/event-stream")
         return JSONResponse(await completion.whole(self.worker))
@@ -119,6 +119,6 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 async def _no_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    what = {404: "there is nothing here", 405: f"{request.method} is not for {request.url.path[:80]}"}
+    what = {404: "there is nothing here", 405: f"{request.method} is not for {request.scope['path'][:80]}"}
     refused = RequestError(error.status_code, what.get(error.status_code, str(error.detail)))
     return Response(json.dumps(refused.body()), error.status_code, {**(error.headers or {})}, "application/json")

@@ -6,6 +6,7 @@ Source: https://platform.openai.com/docs/api-reference/completions; ``top_k``, `
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 import time
@@ -62,6 +63,11 @@ class Asked(BaseModel):
     repetition_penalty: Annotated[float, Field(gt=0, le=100, strict=True)] = 1.0
     no_repeat_ngram: Annotated[StrictInt, Field(ge=0)] | None = None
 
+    @property
+    def ends(self) -> list[str]:
+        """Where a text stops."""
+        return [self.stop] if isinstance(self.stop, str) else self.stop or []
+
 
 def read_asked(body: Any) -> Asked:
     """Raises RequestError for what a request cannot hold, or what is not had here."""
@@ -109,38 +115,44 @@ class Text:
         return text
 
 
-class Completion:
-    """A request to a served language model, checked: what is to be written, and what is told of it."""
+async def begun(served: Served, asked: Asked, limits: Limits) -> Completion:
+    """The completion that is asked for. Raises RequestError for what the run cannot write, or what is beyond ``limits``."""
+    if not served.continues:
+        raise RequestError(400, f"{served.name} goes on from no prompt: ask it at /predict?run={served.name}", "model")
+    prompts = [asked.prompt] if isinstance(asked.prompt, str) else asked.prompt
+    if (texts := len(prompts) * asked.n) > limits.rows:
+        raise RequestError(400, f"{texts:,} texts, of {limits.rows} at most", "n")
+    if asked.max_tokens > limits.new_tokens:
+        raise RequestError(400, f"max_tokens={asked.max_tokens}: {limits.new_tokens} at most", "max_tokens")
+    if (size := max(map(len, prompts))) > limits.characters:
+        raise RequestError(400, f"a prompt of {size:,} characters, of {limits.characters:,} at most", "prompt")
+    ends = asked.ends
+    if len(ends) > ENDS or not all(0 < len(end) <= 1000 for end in ends):
+        raise RequestError(400, f"stop: {ENDS} texts at most, none of them empty", "stop")
+    task = cast(CausalLM, served.network.task)
+    # In a thread: others are answered meanwhile.
+    starts = await asyncio.to_thread(lambda: [task.beginning(served.run.text(prompt)) for prompt in prompts])
+    if (read := texts * max(map(len, starts))) > limits.bytes:  # as rows of one length
+        raise RequestError(400, f"{texts:,} texts after {read:,} tokens, of {limits.bytes:,} at most", "n")
+    return Completion(served.name, task, asked, starts, limits.new_tokens)
 
-    def __init__(self, served: Served, asked: Asked, limits: Limits) -> None:
-        if not served.continues:
-            raise RequestError(
-                400, f"{served.name} goes on from no prompt: ask it at /predict?run={served.name}", "model"
-            )
+
+class Completion:
+    """A request to a language model: what is to be written, after ``starts``, and what is told of it."""
+
+    def __init__(self, name: str, task: CausalLM, asked: Asked, starts: Sequence[list[int]], most: int) -> None:
         self.asked = asked
-        prompts = [asked.prompt] if isinstance(asked.prompt, str) else asked.prompt
-        if len(prompts) * asked.n > limits.rows:
-            raise RequestError(400, f"{len(prompts) * asked.n:,} texts, of {limits.rows} at most", "n")
-        if asked.max_tokens > limits.new_tokens:
-            raise RequestError(400, f"max_tokens={asked.max_tokens}: {limits.new_tokens} at most", "max_tokens")
-        if (size := max(map(len, prompts))) > limits.characters:
-            raise RequestError(400, f"a prompt of {size:,} characters, of {limits.characters:,} at most", "prompt")
-        ends = [asked.stop] if isinstance(asked.stop, str) else asked.stop or []
-        if len(ends) > ENDS or not all(0 < len(end) <= 1000 for end in ends):
-            raise RequestError(400, f"stop: {ENDS} texts at most, none of them empty", "stop")
-        task = cast(CausalLM, served.network.task)
-        starts = [task.beginning(served.run.text(prompt)) for prompt in prompts]
         self.prompt_tokens = sum(map(len, starts))
-        starts = [start for start in starts for _ in range(asked.n)]
         seed = secrets.randbits(62) if asked.seed is None else asked.seed
-        seeds = [mix(seed, number) for _ in prompts for number in range(asked.n)]  # those of `groundup generate`
-        self.texts = [Text(task, start, ends, asked.max_tokens) for start in starts]
-        self.writing = Writing(task, way_of(asked, limits.new_tokens), starts, seeds, asked.max_tokens)
+        seeds = [mix(seed, number) for _ in starts for number in range(asked.n)]  # those of `groundup generate`
+        starts = [start for start in starts for _ in range(asked.n)]
+        self.texts = [Text(task, start, asked.ends, asked.max_tokens) for start in starts]
+        self.writing = Writing(task, way_of(asked, most), starts, seeds, asked.max_tokens)
         self._about = {
             "id": f"cmpl-{secrets.token_hex(12)}",
             "object": "text_completion",
             "created": int(time.time()),
-            "model": served.name,
+            "model": name,
         }
 
     async def pieces(self, worker: Worker) -> AsyncGenerator[tuple[int, str], None]:

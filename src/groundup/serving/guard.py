@@ -7,10 +7,10 @@ import hmac
 import ipaddress
 import json
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from groundup.serving.counts import Counts
 from groundup.serving.request_error import RequestError
@@ -58,12 +58,13 @@ class Guard:
                 code = message["status"]
                 closing = [(b"connection", b"close")] if self.draining else []
                 message["headers"] = [*message.get("headers", ()), *HEADERS, *closing]
-            # One who does not read does not hold the answer for ever.
-            await asyncio.wait_for(send(message), self.seconds)
+            await send(message)
 
         try:
             try:
                 headers = dict(scope["headers"])
+                if b"transfer-encoding" in headers and b"content-length" in headers:  # a proxy may read the other one
+                    raise RequestError(400, "two lengths: Content-Length, and Transfer-Encoding")
                 self._check_sender(scope["path"], headers)
                 if scope["method"] == "POST":
                     scope["body"] = await self._body(headers, receive)
@@ -74,6 +75,9 @@ class Guard:
                 await tell(refused, answer)
         except (TimeoutError, ConnectionError, OSError):
             code = code or 499  # the client is gone, or reads nothing
+        except asyncio.CancelledError:  # a second signal, or time is up
+            if not code:
+                await tell(RequestError(503, "the server ended before the answer was there"), answer)
         except Exception:
             log.exception("%s %s failed", scope["method"], scope["path"][:80])
             if not code:
@@ -85,7 +89,7 @@ class Guard:
     async def _until_gone(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """The application's answer. Raises ConnectionError where the client leaves before it: nobody waits for the rest."""
         work = asyncio.ensure_future(self.app(scope, receive, send))
-        gone = asyncio.ensure_future(receive())  # after the body nothing comes but the end
+        gone = asyncio.ensure_future(_gone(receive))
         try:
             await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
@@ -106,8 +110,8 @@ class Guard:
             return
         if not is_here(headers.get(b"host", b"").decode("latin-1")):
             raise RequestError(403, "only this machine is answered, as localhost or 127.0.0.1")
-        origin = headers.get(b"origin")
-        if origin is not None and origin.decode("latin-1").partition("://")[2] != headers[b"host"].decode("latin-1"):
+        origin, host = headers.get(b"origin"), headers[b"host"]
+        if origin is not None and origin not in (b"http://" + host, b"https://" + host):
             raise RequestError(403, "pages of other sites are not answered")
 
     async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
@@ -135,16 +139,19 @@ class Guard:
 
 def is_here(host: str) -> bool:
     """Whether a Host header names this machine itself."""
+    match = re.fullmatch(r"(localhost|[\d.]+|\[[\da-f:]+\])(:\d{1,5})?", host, re.ASCII | re.IGNORECASE)
+    if match is None or match[1].lower() == "localhost":
+        return match is not None
     try:
-        name = urlsplit(f"//{host}").hostname or ""
+        return ipaddress.ip_address(match[1].strip("[]")).is_loopback
     except ValueError:
         return False
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
+
+
+async def _gone(receive: Receive) -> None:
+    """Until the client has left; after the body nothing else is waited for, and one that nobody asked for is thrown away."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def tell(refused: RequestError, send: Send) -> None:

@@ -7,7 +7,8 @@ import ipaddress
 import logging
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from groundup.config.root import Limits
@@ -19,6 +20,7 @@ from groundup.runs.reference import open_run
 from groundup.stages.build import prepare_process, task_class
 from groundup.stages.loading import load_run
 from groundup.stages.predict import check_answers
+from groundup.system.signals import EXIT_CODES
 
 log = logging.getLogger(__name__)
 NEEDED = ("starlette", "uvicorn", "prometheus_client")
@@ -53,13 +55,20 @@ def run(cfg: Config, job: Job) -> None:
     worker = Worker(cfg.batch_size, cfg.wait_ms / 1000, limits.queue, limits.seconds, counts, cfg.accelerator, cfg.seed)
     app = App(runs, worker, counts, limits, token)
     server = Server(app.guarded, limits.seconds, app.guarded.drain)
+    with taking(cfg.host or LOOPBACK, cfg.port):
+        listening.listen()  # another may have begun to since it was bound
     worker.start()
     host, port = listening.getsockname()[:2]
     where = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     print(f"{where} answers for {', '.join(one.name for one in runs)}; Ctrl-C ends it", flush=True)
     server.run(sockets=[listening])
-    worker.close()
-    print(f"ended: {counts.begun:,} requests taken, {counts.ended:,} answered")
+    if not server.force_exit:
+        worker.close()
+    print(f"ended: {counts.begun:,} requests taken, {counts.ended:,} answered", flush=True)
+    if (
+        server.force_exit
+    ):  # what the models' thread is at cannot be broken off, and Python would wait for it or fall over it
+        os._exit(EXIT_CODES["SIGTERM"])
 
 
 def token_for(host: str | None) -> str | None:
@@ -90,16 +99,23 @@ def _is_loopback(host: str) -> bool:
 
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens once it is served. Raises UserError where the address cannot be had."""
-    try:
+    with taking(host, port):
         family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind, number)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
+    return listening
+
+
+@contextmanager
+def taking(host: str, port: int) -> Iterator[None]:
+    """Errors of an address as a UserError that says what to type."""
+    try:
+        yield
     except socket.gaierror as error:
         raise UserError(f"host={host}: {error.strerror}. Try host=0.0.0.0, or leave it out") from None
     except OSError as error:
         raise UserError(f"host={host} port={port}: {error.strerror}. Try port={port + 1 if port else 8000}") from None
-    return listening
 
 
 def names(folders: Sequence[RunFolder]) -> list[str]:

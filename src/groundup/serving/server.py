@@ -9,36 +9,56 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from groundup.system.signals import on_signals
 
 log = logging.getLogger(__name__)
-CONNECTIONS = 1000  # at most; a process may have 1024 files by default
+CONNECTIONS = 1000  # at most
+FILES = 4096  # that the process asks for; a burst of connections that are then closed takes some, too
 IDLE = 30  # seconds between requests of a connection
 GRACE = 1.0  # seconds after SIGTERM in which requests on open connections are still taken
 
 
-def protocol(seconds: float) -> type[H11Protocol]:
-    """HTTP/1.1, where the head of a request has so many seconds to come."""
+def protocol(seconds: float, connections: int) -> type[H11Protocol]:
+    """HTTP/1.1, where the head of a request has so many seconds to come, and what is written so many to be read."""
 
     class Connection(H11Protocol):
+        unread: asyncio.TimerHandle | None = None
+
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
-            if len(self.connections) > CONNECTIONS:
+            if len(self.connections) > connections:
                 transport.abort()
             self._be_patient()
 
         def connection_lost(self, exc: Exception | None) -> None:
             self.patience.cancel()
+            self.resume_writing()
             super().connection_lost(exc)
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self.unread = self.loop.call_later(seconds, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            if self.unread is not None:
+                self.unread.cancel()
+            super().resume_writing()
 
         def handle_events(self) -> None:
             before = self.cycle
             super().handle_events()
             if self.cycle is not before:  # the head is there
                 self.patience.cancel()
+
+        def send_400_response(self, msg: str) -> None:
+            if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+                super().send_400_response(msg)
+            else:  # the rest of what was refused is no HTTP
+                self.transport.abort()
 
         def on_response_complete(self) -> None:
             self._be_patient()  # until the next head; a rest of this body is thrown away
@@ -50,15 +70,30 @@ def protocol(seconds: float) -> type[H11Protocol]:
     return Connection
 
 
+def files_at_most() -> int:
+    """Files that this process may have open, after it has asked for as many as it may need."""
+    try:
+        import resource
+    except ImportError:  # Windows, which counts otherwise
+        return FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= soft < FILES:
+        soft = FILES if hard == resource.RLIM_INFINITY else max(soft, min(FILES, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return FILES if soft < 0 else soft
+
+
 class Server(uvicorn.Server):
     """Serves until SIGTERM or Ctrl-C: then it listens no more, answers what comes on open connections for a moment and what
     it has accepted to the end. ``draining`` is called at once: answers must close their connections from then on."""
 
     def __init__(self, app: Any, seconds: float, draining: Callable[[], None]) -> None:
+        files = files_at_most()
         super().__init__(
             uvicorn.Config(
                 app,
-                http=protocol(seconds),
+                http=protocol(seconds, min(CONNECTIONS, files // 2)),
+                backlog=min(1024, files // 4),
                 ws="none",
                 loop="asyncio",
                 lifespan="off",
@@ -90,8 +125,10 @@ class Server(uvicorn.Server):
 
     def drain(self) -> None:
         """Begins the end; a second call ends at once."""
-        if self.should_exit or not self.servers[0].is_serving():
+        if not self.started or not self.servers[0].is_serving():
             self.force_exit = self.should_exit = True
+            for task in self.server_state.tasks:
+                task.cancel()
             return
         self.draining()
         for listening in self.servers:

@@ -23,6 +23,8 @@ from groundup.tasks.distillation import taught
 from groundup.tasks.language_model import LanguageModel
 from groundup.text.tokenizer import Tokenizer
 
+BEFORE = 64  # tokens of a prompt, which decide how the text after them begins: with a space, or within a word
+
 
 class CausalLM(LanguageModel):
     """P(x_t | x_<t) by a decoder; ``labels[b, t]`` is the token after ``input_ids[b, t]``.
@@ -110,8 +112,10 @@ class CausalLM(LanguageModel):
 
     def spelling(self, start: Sequence[int]) -> Spelling:
         """Of what comes after ``start``."""
-        read = len(self.tokenizer.decode(start))
-        return Spelling(lambda written: self.tokenizer.decode([*start, *written])[read:], [])
+        before = list(start[-BEFORE:])
+        while before and self.tokenizer.decode(before).startswith("\ufffd"):  # cut within a character
+            del before[0]
+        return Spelling(self.tokenizer.decode, before)
 
     @property
     def unwritten(self) -> tuple[int, ...]:
