@@ -83,6 +83,14 @@ def test_results_stand_beside_the_baselines_with_intervals(fabricated):
     assert "bag-of-words logistic regression" in text
 
 
+def test_an_ensemble_is_called_by_the_data_of_its_members(tmp_path):
+    run = RunFolder(tmp_path / "7")
+    run.set_status("done", stage="ensemble", choices={"data": "_same_as_run"})
+    for name in ("a", "b"):
+        RunFolder(run.path / "members" / name).set_status("done", choices={"data": "trec6"})
+    assert page(run).sections[""].strip().startswith("trec6 · 2 members, ensemble 7")
+
+
 def test_what_stands_below_a_figure_is_said_above_it(tmp_path):
     run = RunFolder(tmp_path)
     accuracy = Metric("accuracy", "max", shown="table")

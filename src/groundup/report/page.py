@@ -23,7 +23,7 @@ from groundup.metrics.estimate import LOSS, Metric
 from groundup.report.charts import LineChart, heat_map, line_chart, number, scatter_chart, share_chart, trend_chart
 from groundup.report.pipeline_page import shared_curves, steps_of
 from groundup.report.results import OURS, all_metrics, results_of
-from groundup.runs.about import all_choices, judged
+from groundup.runs.about import all_choices, choices_of, judged
 from groundup.runs.folder import RunFolder
 from groundup.runs.history import read_metrics
 from groundup.runs.reference import Use, unfit
@@ -100,7 +100,14 @@ def _title(run: RunFolder, config: Mapping, choices: Mapping[str, str]) -> str:
     chosen = named.get("model") or named.get("baseline")
     parts = [named.get("data"), inherited.rpartition(".")[2] if inherited else chosen]
     title = " · ".join(part for part in parts if part and not part.startswith("_"))  # evaluate's data=_same_as_run
-    return title or _judged_name(config) or choices.get("experiment") or run.path.resolve().name
+    return title or _together(run) or _judged_name(config) or choices.get("experiment") or run.path.resolve().name
+
+
+def _together(run: RunFolder) -> str | None:
+    """Of an ensemble the data of its members, which lie in its folder, and how many they are."""
+    inside = sorted((run.path / "members").glob("*/status.json"))
+    known = dict.fromkeys(choices_of(RunFolder(file.parent).status()).get("data") for file in inside)
+    return f"{' · '.join(filter(None, known))} · {len(inside)} members" if any(known) else None
 
 
 def _judged_name(config: Mapping) -> str | None:
