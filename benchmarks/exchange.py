@@ -1,16 +1,16 @@
 """Models of Transformers with random weights, here and back again: logits, greedy text, tokens.
 
-    python benchmarks/exchange.py FILE [FILE ...]
+    python benchmarks/exchange.py FILE [FILE ...] [--only roberta]
 
-Files are UTF-8 texts, whose first 10,000 lines that are not empty are tokenized. Five shapes of each of BERT, GPT-2, Llama, Qwen2.
+Files are UTF-8 texts, whose first 10,000 lines that are not empty are tokenized. Five shapes of each family.
 "names as text": here the name of a special token in a text is plain text, as with their ``split_special_tokens=True``. Greedy text:
 tokens that are never written here are suppressed there, too.
 """
 
 from __future__ import annotations
 
+import argparse
 import itertools
-import sys
 import tempfile
 from pathlib import Path
 
@@ -30,6 +30,8 @@ from groundup.text.foreign_file import LETTERS
 SHAPES = [(32, 2, 2, 1), (48, 3, 4, 2), (64, 2, 8, 8), (96, 4, 6, 3), (128, 6, 8, 4)]  # width, layers, heads, kv heads
 PROMPTS = ["The with statement", "A", "import os\n\ndef main():"]
 POSITIONS, NEW = 128, 48
+ENCODERS = ("bert", "roberta")
+FAMILIES = (*ENCODERS, "gpt2", "llama", "qwen2")
 
 
 def learned(family: str, lines: list[str], size: int = 8000):
@@ -52,7 +54,8 @@ def learned(family: str, lines: list[str], size: int = 8000):
         made.normalizer = normalizers.NFC()
         parts = [pre_tokenizers.Split(Regex(LETTERS), "isolated"), pre_tokenizers.ByteLevel(False, use_regex=False)]
         made.pre_tokenizer = pre_tokenizers.Sequence(parts)
-    special = ["<unk>", "<s>", "</s>"] if family == "llama" else ["<|endoftext|>"]
+    special = {"llama": ["<unk>", "<s>", "</s>"], "roberta": ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]}
+    special = special.get(family, ["<|endoftext|>"])
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
         vocab_size=size, special_tokens=special, initial_alphabet=alphabet, show_progress=False
@@ -61,6 +64,10 @@ def learned(family: str, lines: list[str], size: int = 8000):
     if family == "llama":
         made.post_processor = processors.TemplateProcessing("<s> $A", "<s> $A <s> $B", [("<s>", 1)])
         return hf.PreTrainedTokenizerFast(tokenizer_object=made, eos_token="</s>", bos_token="<s>", unk_token="<unk>")
+    if family == "roberta":
+        made.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
+        names = zip(("bos_token", "pad_token", "eos_token", "unk_token", "mask_token"), special, strict=True)
+        return hf.PreTrainedTokenizerFast(tokenizer_object=made, cls_token="<s>", sep_token="</s>", **dict(names))
     return hf.PreTrainedTokenizerFast(tokenizer_object=made, eos_token=special[0])
 
 
@@ -79,6 +86,9 @@ def random_model(family: str, shape: tuple[int, int, int, int], vocabulary: int,
         }
         if family == "bert":
             model = hf.BertForMaskedLM(hf.BertConfig(**sizes))
+        elif family == "roberta":  # two of its positions are spare, and its texts are of one type
+            sizes |= {"max_position_embeddings": POSITIONS + 2, "type_vocab_size": 1}
+            model = hf.RobertaForMaskedLM(hf.RobertaConfig(pad_token_id=1, **sizes))
         elif family == "llama":
             model = hf.LlamaForCausalLM(hf.LlamaConfig(**sizes, **more))
         else:
@@ -102,13 +112,13 @@ def measure(family: str, number: int, tokenizer, lines: list[str], folder: Path)
     importing.run(compose("import", [f"path={folder / 'theirs'}"]), job)
     run = load_network(folder / "run", use="evaluate")
     export_hf(run, folder / "ours", None)
-    auto = hf.AutoModelForMaskedLM if family == "bert" else hf.AutoModelForCausalLM
+    auto = hf.AutoModelForMaskedLM if family in ENCODERS else hf.AutoModelForCausalLM
     back, reread = auto.from_pretrained(folder / "ours").eval(), hf.AutoTokenizer.from_pretrained(folder / "ours")
     ids = torch.randint(5, len(tokenizer), (4, POSITIONS - 8))
     expected = model(ids).logits
     ours = run.task.head(run.task.hidden_states({"input_ids": ids}))
     differences = [(other - expected).abs().max().item() for other in (ours, back(ids).logits)]
-    texts = greedy(run, model, back, tokenizer) if family != "bert" else "-"
+    texts = greedy(run, model, back, tokenizer) if family not in ENCODERS else "-"
     tokens, as_text = (
         [0, 0],
         [0],
@@ -142,15 +152,19 @@ def greedy(run, model, back, tokenizer) -> str:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("--only", nargs="+", choices=FAMILIES, default=FAMILIES)
+    asked = parser.parse_args()
     hf.logging.set_verbosity_error()
-    found = (line for file in sys.argv[1:] for line in Path(file).read_text("utf-8").splitlines())
+    found = (line for file in asked.files for line in file.read_text("utf-8").splitlines())
     lines = list(itertools.islice((line for line in found if line.strip()), 10_000))
     print(
         "| model | width, layers, heads, kv heads | here, max difference | back, max difference | greedy | tokens here "
         "| names as text | tokens back |"
     )
     print("|---|---|---:|---:|---:|---:|---:|---:|")
-    for family in ("bert", "gpt2", "llama", "qwen2"):
+    for family in asked.only:
         tokenizer = learned(family, lines)
         for number, shape in enumerate(SHAPES):
             with tempfile.TemporaryDirectory() as folder:

@@ -35,13 +35,8 @@ def main() -> None:
     for task, words in TASKS.items():
         for model in MODELS:
             run, file = asked.folder / f"{task} {model}", asked.folder / f"{task} {model} graph" / "model.onnx"
-            common = [
-                f"model={model}",
-                "size=tiny",
-                f"budget.steps={asked.steps}",
-                f"threads={asked.threads}",
-                "logger=none",
-            ]
+            common = [f"model={model}", "size=tiny", f"budget.steps={asked.steps}", f"threads={asked.threads}"]
+            common += ["logger=none", "+trainer.limit_val_batches=2", "+trainer.limit_test_batches=2"]
             assert cli.run(["finetune", *words, *common, f"hydra.run.dir={run}"]) == 0
             assert cli.run(["export", f"run={run}", "format=onnx", f"output={file}", f"threads={asked.threads}"]) == 0
             graph = onnx.Graph(load_network(run, use="network").task).eval()

@@ -20,6 +20,7 @@ import multiprocessing
 import os
 import statistics
 import tempfile
+import time
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
@@ -52,6 +53,10 @@ class Given:
     steps: int
     batch_size: int
     max_length: int
+    cpu_time: bool
+
+    def turn(self, line: Connection) -> Turn:
+        return Turn(line, self.steps, time.process_time if self.cpu_time else time.perf_counter)
 
 
 def prepare(folder: Path, source: Path, count: int, vocabulary: int, attention_dropout: float) -> tuple[Path, Path]:
@@ -84,7 +89,7 @@ def ours(line: Connection, given: Given) -> None:
     ]
     built = build("finetune", words, given.work / "run", ENOUGH)
     line.send(sum(p.numel() for p in built.task.parameters()))
-    turn = Turn(line, given.steps)
+    turn = given.turn(line)
     built.task.on_train_batch_end = lambda outputs, batch, index: turn.step(batch)
     built.fit()
 
@@ -100,7 +105,7 @@ def theirs(line: Connection, given: Given, sampling: str = "random") -> None:
     examples = [{"input_ids": ids, "label": names.index(row["label"])} for ids, row in zip(encoded, rows, strict=True)]
     model = hf.AutoModelForSequenceClassification.from_pretrained(given.model, num_labels=len(names))
     line.send(model.num_parameters())
-    turn = Turn(line, given.steps)
+    turn = given.turn(line)
     last: dict[str, Tensor] = {}
 
     class Counting(hf.Trainer):
@@ -162,6 +167,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--steps", type=int, default=10, help="in a turn")
     parser.add_argument("--rounds", type=int, default=8, help="turns of each side, after one to warm up")
+    parser.add_argument(
+        "--cpu-time", action="store_true", help="of each process, for a machine that has other work, too"
+    )
     asked = parser.parse_args()
     spawn, sides, turns = multiprocessing.get_context("spawn"), {}, {}
     with tempfile.TemporaryDirectory() as folder:
@@ -170,7 +178,7 @@ def main() -> None:
         for number, name in enumerate(SIDES):  # one after the other: each is ready before the next begins to prepare
             here, there = spawn.Pipe()
             work = Path(folder) / str(number)
-            given = Given(*made, work, asked.threads, asked.steps, asked.batch_size, asked.max_length)
+            given = Given(*made, work, asked.threads, asked.steps, asked.batch_size, asked.max_length, asked.cpu_time)
             process = spawn.Process(target=side, args=(name, there, given), daemon=True)
             process.start()
             there.close()

@@ -15,6 +15,7 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -40,13 +41,13 @@ SETTINGS = [
 class Turn:
     """One side's end of the line: it trains only while it has the turn, and reports each turn it had."""
 
-    def __init__(self, line: Connection, steps: int) -> None:
-        self.line, self.steps = line, steps
+    def __init__(self, line: Connection, steps: int, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.line, self.steps, self.clock = line, steps, clock
         self._begin()
 
     def _begin(self) -> None:
         self.line.recv()
-        self.done, self.real, self.positions, self.started = 0, 0, 0, time.perf_counter()
+        self.done, self.real, self.positions, self.started = 0, 0, 0, self.clock()
 
     def step(self, batch: dict[str, Tensor]) -> None:
         """Counts a batch that was just trained on; waits at the end of a turn."""
@@ -55,7 +56,7 @@ class Turn:
         self.positions += positions
         self.real += positions if mask is None else int(mask.sum())  # without padding there is no mask
         if self.done == self.steps:
-            self.line.send((time.perf_counter() - self.started, self.real, self.positions))
+            self.line.send((self.clock() - self.started, self.real, self.positions))
             self._begin()
 
 
