@@ -14,6 +14,7 @@ from groundup.models.recurrent import RecurrentEncoder
 from groundup.models.transformer import TransformerEncoder
 from groundup.stages import onnx
 from groundup.stages.loading import load_network
+from groundup.tasks.masked_lm import MaskedLM
 from groundup.tasks.question_answering import QuestionAnswering
 from groundup.tasks.regression import Regression
 from groundup.tasks.tagging import Tagging
@@ -62,6 +63,7 @@ def test_a_graph_answers_as_the_run_does_for_any_batch_and_length(name, exported
 SPECIAL = {f"{role}_id": place for place, role in enumerate(("pad", "unk", "bos", "eos", "sep", "mask", "cls"))}
 OTHERS = {
     "a tagger, BiLSTM": (Tagging, RecurrentEncoder, {"labels": ("O", "B-PER", "I-PER"), "label_counts": (5, 3, 2)}),
+    "masked words, BiLSTM": (MaskedLM, RecurrentEncoder, {}),
     "answers of a text": (QuestionAnswering, TransformerEncoder, {}),
     "a number": (Regression, RecurrentEncoder, {"scale": Scale(2.5, 1.5, 0.0, 5.0)}),
 }

@@ -66,7 +66,12 @@ def export_hf(run: NetworkRun, output: Path, license: str | None) -> None:
         shapes = {name: (torch.float32, tuple(value.shape)) for name, value in tensors.items()}
         write(staged / "model.safetensors", shapes, tensors.__getitem__)
         os.replace(staged, output)  # onto an empty folder, or nothing
-        log.info("%s: a %s for Transformers, %s tensors", output, name, f"{len(tensors):,}")
+        log.info("%s: a %s for Transformers, %s tensors", output, name.partition("/")[0], f"{len(tensors):,}")
+        if task_word(type(run.task)) == "tagging" and "BertPreTokenizer" not in json.dumps(run.tokenizer.content):
+            log.warning(
+                "a pipeline takes a space that is a token of its own for a word, which `groundup predict` does not: "
+                "its entities may be more. Tags of the tokens are the same"
+            )
     except BaseException as error:
         shutil.rmtree(staged, ignore_errors=True)
         if isinstance(error, OSError) and (said := full_disk(error, output)):
