@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from groundup.errors import UserError
-from groundup.serving.serve import listen, taking
+from groundup.runs.folder import RunFolder
+from groundup.serving.serve import listen, names, taking
 
 serving = pytest.importorskip("groundup.serving.server")
 counts, guard = (pytest.importorskip(f"groundup.serving.{name}") for name in ("counts", "guard"))
@@ -176,3 +177,9 @@ def test_origins_and_lengths(head, code):
         told = asked(server, whole + head + b"\r\n\r\n4\r\n1234\r\n0\r\n\r\n")
     assert re.match(rb"HTTP/1\.1 %d " % code, told), told
     assert code == 200 or json.loads(told.partition(b"\r\n\r\n")[2])["error"]["message"]
+
+
+def test_names_of_runs_are_shown_as_they_are_told_and_no_terminal_obeys_them(tmp_path):
+    told = ["a", "语言", "a\x1b[31m", "b\nhttp: answers", "c\u202e", "d\udcff"]
+    shown = ["a", "语言", "a\\x1b[31m", "b\\nhttp: answers", "c\\u202e", "d\\udcff"]
+    assert names([RunFolder(tmp_path / name) for name in told]) == shown

@@ -126,5 +126,6 @@ def names(folders: Sequence[RunFolder]) -> list[str]:
         length = next(
             n for n in range(1, len(path) + 1) if n == len(path) or [p[-n:] for p in paths].count(path[-n:]) == 1
         )
-        found.append("/".join(path[-length:]))
+        name = "/".join(path[-length:])
+        found.append(name if name.isprintable() else repr(name)[1:-1])  # a terminal obeys what it is shown
     return found

@@ -93,7 +93,9 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 http=protocol(seconds, min(CONNECTIONS, files // 2)),
-                backlog=min(1024, files // 4),
+                backlog=max(
+                    1, min(1024, files // 16)
+                ),  # so many are taken at once, some turns before the first of them is closed
                 ws="none",
                 loop="asyncio",
                 lifespan="off",
