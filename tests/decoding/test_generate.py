@@ -278,7 +278,8 @@ def test_pieces_are_the_text_and_each_costs_the_same(text):
 def test_a_long_prompt_is_read_in_parts(build, family, prompts, monkeypatch):
     model = build(family)
     whole = write(model, METHODS["sample"], prompts)
-    monkeypatch.setattr(rows, "AT_ONCE", 2 * len(prompts))
+    monkeypatch.setattr(rows, "TOKENS", 2 * len(prompts))
+    monkeypatch.setattr(rows, "PAIRS", 2 * len(prompts) * (max(map(len, prompts)) + METHODS["sample"].max_new_tokens))
     read, forward = [], model.decoder.forward
     monkeypatch.setattr(
         model.decoder, "forward", lambda ids, *rest, **more: read.append(ids.numel()) or forward(ids, *rest, **more)

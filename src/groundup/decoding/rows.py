@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from groundup.errors import UserError
 from groundup.models.backbone import DecoderBackbone
+from groundup.models.cache import KeyValueCache
 
-AT_ONCE = 1 << 16  # tokens that a decoder without a longest text reads at once: memory for more may not be there
+# What a decoder without a longest text reads at once, as memory for more may not be there: tokens, and with attention pairs of them.
+TOKENS, PAIRS = 1 << 16, 1 << 24
 Copy = Callable[[Tensor, Tensor, Tensor], Tensor]  # logits (N, V), hidden (N, D), origin (N,) -> logits with copies
 
 
@@ -85,7 +87,8 @@ class Rows:
         slots = self.history.shape[1] - self.earliest
         slots = slots if self.limit is None else min(slots, self.limit)
         self.state = self.decoder.initial_state(len(ids), slots, device=self.device)
-        width = ids.shape[1] if self.limit is not None else max(1, AT_ONCE // len(ids))
+        most = PAIRS // slots if isinstance(self.state, KeyValueCache) else TOKENS
+        width = ids.shape[1] if self.limit is not None else max(1, most // len(ids))
         for part in (slice(begin, begin + width) for begin in range(0, ids.shape[1], width)):
             beside = {
                 name: value if "memory" in name or value is None else value[:, part] for name, value in known.items()

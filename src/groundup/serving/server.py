@@ -93,9 +93,8 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 http=protocol(seconds, min(CONNECTIONS, files // 2)),
-                backlog=max(
-                    1, min(1024, files // 16)
-                ),  # so many are taken at once, some turns before the first of them is closed
+                # So many are taken at once, and it is some turns until the first of them can be closed.
+                backlog=max(1, min(1024, files // 16)),
                 ws="none",
                 loop="asyncio",
                 lifespan="off",
