@@ -77,6 +77,16 @@ def test_tensors_and_plain_values_come_back(tmp_path):
     assert loaded == content
 
 
+def test_a_folder_may_have_any_name(tmp_path):
+    folder = tmp_path / os.fsdecode(b"run \xff")
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("file names here are UTF-8")
+    torch.save({"a": torch.ones(2)}, folder / "a.ckpt")
+    assert load_checkpoint(folder / "a.ckpt")["a"].tolist() == [1, 1]
+
+
 def test_what_is_no_checkpoint_is_named(tmp_path):
     torch.save(torch.zeros(3), tmp_path / "tensor.ckpt")
     with pytest.raises(UserError, match="holds a Tensor"):

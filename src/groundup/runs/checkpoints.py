@@ -46,7 +46,8 @@ def _unreadable(path: Path) -> str | None:
     import torch
 
     try:
-        torch._C.PyTorchFileReader(str(path))
+        with open(path, "rb") as file:  # torch takes no path that is not UTF-8
+            torch._C.PyTorchFileReader(file)
     except RuntimeError as error:
         return f"it is not a complete checkpoint ({_reason(error)})"
     return None
