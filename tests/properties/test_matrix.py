@@ -239,7 +239,7 @@ def test_every_other_combination_says_what_to_try(task, model, batching, base, b
 
 def test_how_words_are_spelled_is_for_tasks_on_words(base):
     build([*base, "task=tagging", *WORDS, "model=bilstm_encoder", "model.characters=cnn"])
-    with pytest.raises(UserError, match=r"task=classification does not. Try model\.characters=null, or task=tagging"):
+    with pytest.raises(UserError, match=r"task=classification does not. Try task=tagging, or model\.characters=null"):
         build([*base, "model=bilstm_encoder", "model.characters=cnn"])
 
 
