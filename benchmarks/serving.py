@@ -112,7 +112,7 @@ def malformed(generator: random.Random) -> bytes:
     head = f"Host: localhost\r\n{JSON}\r\nContent-Length: {len(whole)}\r\n"
     heads = (
         b"\x00\x01" + junk.replace(b"\n", b"") + b"\r\n\r\n",
-        f"POST /predict HTTP/9.9\r\n{head}\r\n".encode(),
+        f"POST /predict HTTP/x.1\r\n{head}\r\n".encode() + whole,
         f"POST /predict HTTP/1.1\r\n{head}no colon here\r\n\r\n".encode(),
         f"POST /predict HTTP/1.1\r\nHost: localhost\r\n{JSON}\r\nContent-Length: -5\r\n\r\n".encode(),
         f"POST /nothing/{generator.random()} HTTP/1.1\r\n{head}\r\n".encode() + whole,
