@@ -8,6 +8,7 @@ from groundup.exchange.family import Family, Head, Key, Weight, both
 
 _LAYER = "encoder.layer.{}"
 
+_POOLED = (*both("pooling.dense", "bert.pooler.dense"), *both("linear", "classifier"))
 BERT = Family(
     name="bert",
     model="transformer_encoder",
@@ -64,12 +65,12 @@ BERT = Family(
         "BertForSequenceClassification": Head(
             "classification",
             {"pooling": "pooler"},
-            (*both("pooling.dense", "bert.pooler.dense"), *both("linear", "classifier")),
+            _POOLED,
         ),
         "BertForSequenceClassification/multi_label_classification": Head(
             "multilabel",
             {"pooling": "pooler"},
-            (*both("pooling.dense", "bert.pooler.dense"), *both("linear", "classifier")),
+            _POOLED,
             settings={"problem_type": "multi_label_classification"},
         ),
         "BertForTokenClassification": Head("tagging", {"crf": False}, both("linear", "classifier")),

@@ -21,7 +21,8 @@ from groundup.data.seeding import mix
 from groundup.decoding.sampling import Sampler
 from groundup.serving.request_error import RequestError
 from groundup.serving.served import Served
-from groundup.serving.worker import Worker, Writing
+from groundup.serving.worker import Worker
+from groundup.serving.writing import Writing
 from groundup.tasks.causal_lm import CausalLM
 
 ENDS = 4  # texts at which to stop, at most

@@ -18,12 +18,11 @@ from groundup.data.roles import Row
 from groundup.decoding.sampling import Sampler
 from groundup.serving.counts import Counts
 from groundup.serving.request_error import RequestError
+from groundup.serving.writing import Together, Tokens, Writing, tell
 from groundup.stages.answering import Answering
 from groundup.stages.network import NetworkRun
-from groundup.tasks.causal_lm import CausalLM
 
 log = logging.getLogger(__name__)
-Tokens = list[int | None]
 AHEAD = 4  # batches whose rows are sorted by length together
 
 
@@ -41,29 +40,6 @@ class Job:
         return len(self.rows)
 
 
-@dataclass(eq=False)
-class Writing:
-    """Texts of a request: what each comes after, its seed, and the new tokens of the longest."""
-
-    task: CausalLM
-    way: Sampler
-    starts: Sequence[Sequence[int]]
-    seeds: Sequence[int]
-    longest: int
-    told: asyncio.Queue[Tokens | Exception | None] = field(default_factory=asyncio.Queue)
-    over: bool = False  # nobody waits for more
-    since: float = field(default_factory=time.monotonic)
-    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
-
-    @property
-    def size(self) -> int:
-        return len(self.starts)
-
-    def is_like(self, other: Writing) -> bool:
-        """Whether both can be written together."""
-        return self.task is other.task and vars(self.way) == vars(other.way)
-
-
 class Call:
     """Other work for the thread of the models, as a row that is answered with what ``call`` returns."""
 
@@ -72,43 +48,6 @@ class Call:
 
     def answer(self, *_: Any) -> Iterator[Any]:
         yield self.call()
-
-
-class Together:
-    """Texts that are written together, one token of each at a time."""
-
-    def __init__(self, writings: Sequence[Writing]) -> None:
-        self.writings = writings
-        first = writings[0]
-        self._steps = first.task.stream(
-            [start for one in writings for start in one.starts],
-            first.way,
-            [seed for one in writings for seed in one.seeds],
-            [one.longest for one in writings for _ in one.starts],
-        )
-
-    @property
-    def rows(self) -> int:
-        return sum(len(one.starts) for one in self.writings)
-
-    def step(self) -> Iterator[tuple[Writing, Tokens | Exception | None]]:
-        """What each request is to be told of one more token of each text; None: they are all over."""
-        waiting = [one for one in self.writings if not one.over]
-        step: Tokens | Exception | None = None
-        if waiting:
-            try:
-                step = next(self._steps, None)
-            except Exception as error:
-                log.exception("a text failed")
-                step = error
-        if step is None or isinstance(step, Exception):
-            self.writings, self._steps = (), iter(())
-            yield from ((one, step) for one in waiting)
-            return
-        begin = 0
-        for one in self.writings:
-            yield one, step[begin : begin + len(one.starts)]
-            begin += len(one.starts)
 
 
 class Worker:
@@ -212,7 +151,7 @@ class Worker:
             if jobs:
                 self._answer(jobs)
             for together in self._together:
-                _tell(list(together.step()))
+                tell(list(together.step()))
             self._together = [one for one in self._together if one.writings]
 
     def _wait_for_more(self) -> None:
@@ -296,13 +235,4 @@ def _deliver(answers: Sequence[tuple[asyncio.Future, Any]]) -> None:
                 future.set_result(answer)
 
     if not (loop := answers[0][0].get_loop()).is_closed():
-        loop.call_soon_threadsafe(tell)
-
-
-def _tell(told: Sequence[tuple[Writing, Tokens | Exception | None]]) -> None:
-    def tell() -> None:
-        for writing, tokens in told:
-            writing.told.put_nowait(tokens)
-
-    if told and not (loop := told[0][0].loop).is_closed():
         loop.call_soon_threadsafe(tell)
