@@ -11,7 +11,7 @@ import pytest
 from groundup.config.compose import compose
 from groundup.config.files import STAGES, conf_dir
 from groundup.config.quoting import quoted
-from groundup.jobs.launch import AS_KEYS
+from groundup.jobs.words import AS_KEYS
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / ".env.example", *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])

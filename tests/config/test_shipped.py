@@ -12,9 +12,9 @@ from groundup.config.compose import compose_with_choices
 from groundup.config.files import conf_dir, experiment_stage, origin
 from groundup.config.help import manual
 from groundup.errors import UserError
-from groundup.jobs.launch import for_steps
 from groundup.jobs.preflight import preflight
 from groundup.jobs.steps import at_sizes, changed, compose_steps
+from groundup.jobs.words import for_steps
 
 
 @pytest.fixture(autouse=True)

@@ -174,7 +174,7 @@ def test_a_narrow_terminal_shows_the_first_metrics_whole():
 
 
 def test_several_sets_of_one_evaluation_are_a_sweep_and_one_set_is_none():
-    from groundup.jobs.launch import for_several_sets
+    from groundup.jobs.words import for_several_sets
 
     assert for_several_sets(["run=x", "data=sst2,imdb"]) == ["-m", "run=x", "data=sst2,imdb"]
     assert for_several_sets(["-m", "data=sst2,imdb"]) == ["-m", "data=sst2,imdb"]
