@@ -68,4 +68,4 @@ def test_command_lines_compose(line, tmp_path, monkeypatch):
     words = AS_KEYS.get(stage, list)(words)
     if "-m" in words:  # a sweep: the first value of each
         words = quoted([word.partition(",")[0] for word in words if word != "-m" and "(" not in word], sweep=True)
-    compose(stage, words)
+    assert compose(stage, words)

@@ -129,6 +129,7 @@ def test_a_signal_before_it_has_started_ends_it():
         server = serving.Server(answers, 1.0, lambda: None)
         server.drain()
         await asyncio.wait_for(server.serve([listen("127.0.0.1", 0)]), 20)
+        assert server.should_exit and not server.server_state.connections
 
     asyncio.run(end())
 
