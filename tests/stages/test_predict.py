@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -314,3 +316,13 @@ def test_a_file_in_the_place_of_a_folder_of_the_run_is_named(lower_writer, tmp_p
     run.samples.write_text("")
     assert cli.run(["resume", f"run={run.path}"]) == 2
     assert re.search(r"samples is damaged: a file where a folder belongs", capsys.readouterr().err)
+
+
+def test_the_command_that_the_report_offers_answers(finetuned, tmp_path, monkeypatch):
+    page = (finetuned / "report.html").read_text(encoding="utf-8")
+    verb, _, *words = shlex.split(unescape(re.search(r"<code>groundup (predict run=[^<]+)</code>", page)[1]))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "texts.txt").write_text("roses and tulips\n")
+    assert cli.run([verb, f"run={finetuned}", *words]) == 0
+    (output,) = (word.removeprefix("output=") for word in words if word.startswith("output="))
+    assert len((tmp_path / output).read_text().splitlines()) == 1

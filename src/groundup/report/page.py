@@ -148,7 +148,10 @@ def _go_on(run: RunFolder, config: Mapping, status: Mapping) -> list[str]:
     if not unfit(run, "resume"):
         return [f"groundup resume run={name}"]
     pretrained = status.get("stage") == "pretrain"
-    commands: dict[Use, str] = {"predict": f"predict run={name} input=texts.txt", "evaluate": f"evaluate run={name}"}
+    commands: dict[Use, str] = {
+        "predict": f"predict run={name} input=texts.txt output=out.jsonl",
+        "evaluate": f"evaluate run={name}",
+    }
     if pretrained:
         commands = {
             "generate": f"generate run={name} prompt='Once upon a time'",
