@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import random
 import re
@@ -159,7 +160,10 @@ def test_requests_that_are_none_are_refused_and_the_server_lives(server):
 def test_a_slow_client_is_let_go_and_keeps_nobody_waiting(server):
     half = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
     slow = [socket.create_connection(server.address, timeout=30) for _ in range(20)]
+    idle = http.client.HTTPConnection(*server.address, timeout=30)
     try:
+        idle.request("GET", "/health")
+        assert idle.getresponse().read()
         for number, connection in enumerate(slow):
             connection.sendall(half if number % 2 else b"POST /predict HT")
         assert server.ask("/predict", {"text": "roses"})["status"] == "ok"
@@ -167,7 +171,11 @@ def test_a_slow_client_is_let_go_and_keeps_nobody_waiting(server):
         ends = [connection.recv(1000) for connection in slow]
         assert time.monotonic() - begun < 20
         assert all(not end or end.startswith(b"HTTP/1.1 408") for end in ends)
+        time.sleep(0.5)
+        idle.request("GET", "/health")  # between two requests a client may take longer than within one
+        assert idle.getresponse().read()
     finally:
+        idle.close()
         for connection in slow:
             connection.close()
 

@@ -18,7 +18,7 @@ from groundup.system.signals import on_signals
 log = logging.getLogger(__name__)
 CONNECTIONS = 1000  # at most
 FILES = 4096  # that the process asks for; a burst of connections that are then closed takes some, too
-IDLE = 30  # seconds between requests of a connection
+IDLE = 75  # seconds between requests of a connection: longer than clients and proxies keep one, so that they let go first
 GRACE = 1.0  # seconds after SIGTERM in which requests on open connections are still taken
 
 
@@ -60,8 +60,14 @@ def protocol(seconds: float, connections: int) -> type[H11Protocol]:
             else:  # the rest of what was refused is no HTTP
                 self.transport.abort()
 
+        def data_received(self, data: bytes) -> None:
+            if self.conn.their_state is h11.IDLE and self.patience.cancelled():  # the next head begins
+                self._be_patient()
+            super().data_received(data)
+
         def on_response_complete(self) -> None:
-            self._be_patient()  # until the next head; a rest of this body is thrown away
+            if self.conn.their_state is h11.SEND_BODY:  # the rest of this body is thrown away
+                self._be_patient()
             super().on_response_complete()
 
         def _be_patient(self) -> None:
