@@ -18,7 +18,7 @@ from groundup.system.signals import on_signals
 log = logging.getLogger(__name__)
 CONNECTIONS = 1000  # at most
 FILES = 4096  # that the process asks for; a burst of connections that are then closed takes some, too
-IDLE = 75  # seconds between requests of a connection: longer than clients and proxies keep one, so that they let go first
+IDLE = 75  # seconds between requests of a connection: clients and proxies keep one less long, and let go first
 GRACE = 1.0  # seconds after SIGTERM in which requests on open connections are still taken
 
 
