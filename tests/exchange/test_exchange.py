@@ -174,6 +174,11 @@ def changed(folder, file="config.json", **values):
     [
         ({"auto_map": {"AutoModel": "x.Y"}}, "auto_map"),
         ({"model_type": "mamba"}, "model_type=mamba"),
+        ({"num_hidden_layers": "2", "n_layer": "2"}, "_layer"),  # numbers that are none
+        ({"num_hidden_layers": 2.5, "n_layer": 2.5}, "model.layers = 2.5"),
+        ({"num_attention_heads": 0, "n_head": 0}, "model.heads"),
+        ({"max_position_embeddings": [64], "n_positions": [64]}, "_position"),
+        ({"layer_types": 5}, "layers of 5"),
         ({"architectures": ["Other"]}, "Other"),
         ({"rope_scaling": {"rope_type": "yarn"}, "rope_parameters": None}, "rope_scaling"),
         ({"num_hidden_layers": 10**9, "n_layer": 10**9}, "get a whole copy|Get a whole copy"),

@@ -83,6 +83,7 @@ ROBERTA = replace(
     BERT,
     name="roberta",
     prefix="roberta.",
+    only={**BERT.only, "pad_token_id": 1},  # which decides where positions begin
     body=tuple(one._replace(skipped=2) if one.ours == "position.weight" else one for one in BERT.body),
     heads={
         "RobertaForMaskedLM": Head(

@@ -92,6 +92,8 @@ class Family:
                     choices = " or ".join(key.values)
                     raise UserError(f"config.json: {key.theirs}={value!s:.60} has no counterpart here, only {choices}")
                 value = key.values[value]
+            elif isinstance(value, bool) or not isinstance(value, int | float):
+                raise UserError(f"config.json: {key.theirs}={value!s:.60} is no number. Get a whole copy of the folder")
             found[key.ours] = value
         if isinstance(found.get("max_length"), int):
             found["max_length"] -= self.skipped

@@ -104,11 +104,12 @@ def _settings(path: Path) -> dict[str, Any]:
                 f"{path}: rope_scaling of the kind {kind!s:.20} has no counterpart here. Choose another model"
             )
         config = {**config, "rope_scaling": None, "rope_theta": config.get("rope_theta") or rotary.get("rope_theta")}
-    kinds = {kind for kind in config.get("layer_types") or [] if kind != "full_attention"}
+    types = config.get("layer_types")
+    kinds = {str(kind) for kind in (types if isinstance(types, list) else [types] if types else [])} - {
+        "full_attention"
+    }
     if kinds:
-        raise UserError(
-            f"{path}: layers of {min(map(str, kinds))!s:.40} have no counterpart here. Choose another model"
-        )
+        raise UserError(f"{path}: layers of {min(kinds):.40} have no counterpart here. Choose another model")
     return config
 
 

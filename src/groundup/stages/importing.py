@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from groundup.config.check import check
 from groundup.config.compose import compose
 from groundup.config.tree import Config
 from groundup.data.facts import Facts
@@ -100,12 +101,20 @@ def look(path: Path) -> tuple[Opened, Tokenizer, Facts, Config]:
         named = opened.config.get("id2label")
         named = named if isinstance(named, Mapping) else {"0": "LABEL_0", "1": "LABEL_1"}
         labels = tuple(str(named.get(str(number), f"LABEL_{number}")) for number in range(len(named)))
+        if len({*labels}) < len(labels) or (len(labels) == 1 and opened.head.task == "classification"):
+            why = "which answers with a number" if len(labels) == 1 else "of which two are one"
+            raise UserError(f"{path}: config.json has {len(labels)} labels, {why}. Choose another model")
     roles = ("pad_id", "unk_id", "bos_id", "eos_id", "sep_id", "mask_id", "cls_id")
     special: dict[str, Any] = {name: getattr(tokenizer, name) for name in roles}
     facts = Facts(vocab_size=tokenizer.vocab_size, **special, labels=labels, label_counts=(1,) * len(labels))
     if opened.family.segments is not None and opened.config.get("type_vocab_size", 2) == 2:
         opened.options["separator"] = tokenizer.sep_id
-    return opened, tokenizer, facts, config_of(opened, tokenizer)
+    config = config_of(opened, tokenizer)
+    try:
+        check({"model": config.model})
+    except UserError as error:
+        raise UserError(f"{path}: config.json makes {error}") from None
+    return opened, tokenizer, facts, config
 
 
 def config_of(opened: Opened, tokenizer: Tokenizer) -> Config:
