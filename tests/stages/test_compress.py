@@ -30,6 +30,8 @@ def test_a_quantized_run_has_its_origin_beside_it(quantized, finetuned, read_jso
     assert after["test/accuracy"]["value"] >= before["test/accuracy"]["value"] - 0.05
     assert after["bytes"] < before["bytes"] and after["parameters"] == before["parameters"]
     assert "Beside the run it came from" in (quantized / "report.html").read_text(encoding="utf-8")
+    shown = (quantized / "sections.json").read_text(encoding="utf-8")
+    assert f"The run: {os.path.relpath(finetuned)}." in shown  # and no place on this machine's disk
 
 
 def test_it_keeps_which_rows_it_was_made_and_scored_on(quantized, finetuned, read_json):

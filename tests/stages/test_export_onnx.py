@@ -135,3 +135,4 @@ def test_what_cannot_be_exported_is_refused_in_one_line(exported, finetuned, gro
     assert "must be one of onnx" in refused(f"run={finetuned}", f"output={tmp_path / 'm.onnx'}", "format=latex")
     quantized = groundup("compress", f"run={finetuned}", "method=quantize", "threads=1")
     assert "is quantized" in refused(f"run={quantized}", f"output={tmp_path / 'x' / 'm.onnx'}")
+    assert "is quantized" in refused(f"run={quantized}", "format=hf", f"output={tmp_path / 'hf'}")

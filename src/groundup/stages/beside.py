@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -58,9 +59,9 @@ def put_beside(folder: RunFolder, origin: Answering, cfg: Config, theirs: str, o
     folder.write_json(FILE, {"threads": torch.get_num_threads(), "rows": rows})
     section = Section(
         "Beside the run it came from",
-        f"{theirs.capitalize()}: {origin.folder.path}. Scores of {splits[-1]} with 95 % intervals. Time: the fastest call of "
-        f"a turn, median of {TURNS} turns, of the network alone where it is one, on {torch.get_num_threads()} threads. Size: of the "
-        "weights on disk.",
+        f"{theirs.capitalize()}: {os.path.relpath(origin.folder.path)}. Scores of {splits[-1]} with 95 % intervals. "
+        f"Time: the fastest call of a turn, median of {TURNS} turns, of the network alone where it is one, on "
+        f"{torch.get_num_threads()} threads. Size: of the weights on disk.",
         [table_of(rows, columns)],
     )
     folder.write_json("sections.json", [section, *folder.read_sections()])

@@ -31,6 +31,10 @@ def run(cfg: Config, job: Job) -> None:
         raise UserError(f"format={cfg.format} needs {' and '.join(missing)}. Try pip install 'groundup[export]'")
     prepare_process(cfg.threads)
     loaded, output = load_network(cfg.run, cfg.paths.logs, use="network"), Path(cfg.output).expanduser()
+    if loaded.config.get("int8"):
+        raise UserError(
+            f"{loaded.folder.path} is quantized, which torch computes by rules of its own. Try run={loaded.config.get('run')}"
+        )
     if cfg.format == "hf":
         export_hf(loaded, output, cfg.license)
     else:

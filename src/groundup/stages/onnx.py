@@ -41,10 +41,6 @@ def export(run: NetworkRun, output: Path) -> None:
 
     Raises UserError for a run that is no one graph, and for a graph that does not compute what torch does.
     """
-    if run.config.get("int8"):
-        raise UserError(
-            f"{run.folder.path} is quantized, which torch computes by rules of its own. Try run={run.config.get('run')}"
-        )
     if run.task.model.reads_characters:
         raise UserError("model.characters is not part of a graph. Use a run without it")
     graph = Graph(run.task).eval()
