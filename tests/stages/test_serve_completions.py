@@ -149,6 +149,12 @@ def test_what_cannot_be_written_is_refused_by_one_line(server, asked, word):
     assert word in error["message"] and "\n" not in error["message"]
 
 
+@pytest.mark.parametrize("name", ["", "other"])
+def test_a_model_that_is_not_here_is_told_as_clients_know_it(server, name):
+    error = server.ask("/v1/completions", {"prompt": "the", "model": name}, 404)["error"]
+    assert (error["param"], error["code"]) == ("model", "model_not_found") and repr(name) in error["message"]
+
+
 def test_defaults_that_clients_send_are_taken(server):
     asked = {
         "prompt": "the",

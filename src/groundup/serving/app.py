@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Route, Router
 
 from groundup.config.root import Limits
-from groundup.serving.completions import begun, read_asked
+from groundup.serving.completions import completion_of, read_asked
 from groundup.serving.counts import Counts
 from groundup.serving.explained import explained
 from groundup.serving.guard import Guard
@@ -45,11 +45,12 @@ class App:
             "/v1/models": ("GET", self.list_models),
             "/v1/completions": ("POST", self.complete),
         }
-        app = Starlette(
-            routes=[Route(path, endpoint, methods=[method]) for path, (method, endpoint) in routes.items()],
-            exception_handlers={HTTPException: _no_route, RequestError: _refused},
+        router = Router(
+            [Route(path, endpoint, methods=[method]) for path, (method, endpoint) in routes.items()],
+            redirect_slashes=False,
         )
-        app.router.redirect_slashes = False
+        # Not a whole Starlette, which answers what fails in a text of its own: the guard answers in JSON.
+        app = ExceptionMiddleware(router, {HTTPException: _no_route, RequestError: _refused})
         self.guarded = Guard(app, counts, token, limits.bytes, limits.seconds, [*routes])
 
     async def show(self, request: Request) -> Response:
@@ -98,18 +99,28 @@ class App:
     async def complete(self, request: Request) -> Response:
         """Texts after a prompt, or after each of several; whole, or as events while they are written."""
         asked = read_asked(read_json(request.scope["body"]))
-        completion = await begun(self._named([asked.model] if asked.model else []), asked, self.limits)
+        served = self._named([] if asked.model is None else [asked.model], "model")
+        completion = await completion_of(served, asked, self.limits)
         if asked.stream:
-            return StreamingResponse(completion.events(self.worker), media_type="text/event-stream")
+            events = completion.events(self.worker)
+            first = await anext(events)  # what is refused is refused by a code, before a stream begins
+            return StreamingResponse(_chained(first, events), media_type="text/event-stream")
         return JSONResponse(await completion.whole(self.worker))
 
-    def _named(self, names: Sequence[Any]) -> Served:
+    def _named(self, names: Sequence[str], param: str = "run") -> Served:
         if not names:
             return self.first
         if len(names) > 1 or names[0] not in self.runs:
             known = ", ".join(self.runs)
-            raise RequestError(404, f"no run {str(names[0])[:80]!r} here; there is {known}", "run")
+            raise RequestError(404, f"no run {names[0][:80]!r} here; there is {known}", param, "model_not_found")
         return self.runs[names[0]]
+
+
+async def _chained(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(rest):
+        yield first
+        async for event in rest:
+            yield event
 
 
 async def _refused(request: Request, error: Exception) -> Response:

@@ -78,13 +78,12 @@ def read_asked(body: Any) -> Asked:
         if name in body and body.pop(name) not in idle:
             raise RequestError(400, f"{name} is not had here: leave it out", name)
     try:
-        return Asked(**{name: value for name, value in body.items() if value is not None})
+        return Asked.model_validate({name: value for name, value in body.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])[:40]
-        raise RequestError(400, f"{name}: {first['msg']}", name) from None
-    except TypeError:
-        raise RequestError(400, "the request holds a name that is none") from None
+        said = name if name.isprintable() else repr(name)
+        raise RequestError(400, f"{said}: {first['msg']}", name) from None
 
 
 class Text:
@@ -116,7 +115,7 @@ class Text:
         return text
 
 
-async def begun(served: Served, asked: Asked, limits: Limits) -> Completion:
+async def completion_of(served: Served, asked: Asked, limits: Limits) -> Completion:
     """The completion that is asked for. Raises RequestError for what the run cannot write, or what is beyond ``limits``."""
     if not served.continues:
         raise RequestError(400, f"{served.name} goes on from no prompt: ask it at /predict?run={served.name}", "model")
@@ -179,15 +178,19 @@ class Completion:
         return {**self._about, "choices": choices, "usage": self._usage()}
 
     async def events(self, worker: Worker) -> AsyncGenerator[bytes, None]:
-        """Server-sent events: a piece each, then ``[DONE]``. An error in the middle is told as the last but one."""
-        usage = {"usage": None} if self._tells_usage else {}
+        """Server-sent events: a piece each, then ``[DONE]``. An error in the middle is told as the last but one; one before
+        the first piece is raised."""
+        usage, told = {"usage": None} if self._tells_usage else {}, False
         try:
             async with aclosing(self.pieces(worker)) as pieces:
                 async for place, piece in pieces:
                     yield _event({**self._about, "choices": [self._choice(place, piece)], **usage})
+                    told = True
             if self._tells_usage:
                 yield _event({**self._about, "choices": [], "usage": self._usage()})
         except RequestError as error:
+            if not told:
+                raise
             yield _event(error.body())
         yield b"data: [DONE]\n\n"
 

@@ -29,6 +29,10 @@ HEADERS = (
 )
 
 
+class GoneError(Exception):
+    """The client has left, or reads nothing: nobody waits for the rest."""
+
+
 class Guard:
     """An ASGI application around ``app``, which finds the whole body of a request in ``scope["body"]``.
 
@@ -58,7 +62,10 @@ class Guard:
                 code = message["status"]
                 closing = [(b"connection", b"close")] if self.draining else []
                 message["headers"] = [*message.get("headers", ()), *HEADERS, *closing]
-            await send(message)
+            try:
+                await send(message)
+            except OSError:
+                raise GoneError from None
 
         try:
             try:
@@ -73,8 +80,8 @@ class Guard:
                 if code:
                     raise
                 await tell(refused, answer)
-        except (TimeoutError, ConnectionError, OSError):
-            code = code or 499  # the client is gone, or reads nothing
+        except GoneError:
+            code = code or 499
         except asyncio.CancelledError:  # a second signal, or time is up
             if not code:
                 await tell(RequestError(503, "the server ended before the answer was there"), answer)
@@ -87,7 +94,7 @@ class Guard:
             self.counts.answered(path, code, time.perf_counter() - begun)
 
     async def _until_gone(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """The application's answer. Raises ConnectionError where the client leaves before it: nobody waits for the rest."""
+        """The application's answer. Raises GoneError where the client leaves before it."""
         work = asyncio.ensure_future(self.app(scope, receive, send))
         gone = asyncio.ensure_future(_gone(receive))
         try:
@@ -95,7 +102,7 @@ class Guard:
             if not work.done():
                 work.cancel()
                 await asyncio.wait((work,))
-                raise ConnectionError
+                raise GoneError
             work.result()
         finally:
             gone.cancel()
@@ -115,7 +122,8 @@ class Guard:
             raise RequestError(403, "pages of other sites are not answered")
 
     async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
-        """The whole body. Raises RequestError for one that is too long, too slow, or no JSON by its own account."""
+        """The whole body. Raises RequestError for one that is too long, too slow, or no JSON by its own account; GoneError where
+        the client leaves before its end."""
         if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json":
             raise RequestError(415, "send JSON: Content-Type: application/json")
         told = int(headers.get(b"content-length", b"0"))  # the protocol lets nothing but digits through
@@ -129,7 +137,7 @@ class Guard:
             except TimeoutError:
                 raise RequestError(408, f"the body did not come within {self.seconds:g} seconds") from None
             if message["type"] == "http.disconnect":
-                raise ConnectionError
+                raise GoneError
             parts.append(message.get("body", b""))
             size, more = size + len(parts[-1]), message.get("more_body", False)
         if size > self.most:
