@@ -8,7 +8,7 @@ from chain import Chain
 
 from groundup.decoding import rows
 from groundup.decoding.beam import Beam
-from groundup.decoding.generate import BYTES, Spelling, decode, stream
+from groundup.decoding.generate import BYTES, Spelling, decode, drawing, stream
 from groundup.decoding.sampling import Sampler
 from groundup.errors import UserError
 
@@ -235,6 +235,46 @@ def test_until_max_length_nothing_is_forgotten_and_then_the_later_half_is_kept(b
     long = torch.randint(1, 30, (20,)).tolist()
     short = Sampler(0, max_new_tokens=3)
     assert tokens(write(model, short, [long])) == tokens(write(model, short, [long[-4:]]))
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("max_length", [64, 9])
+@pytest.mark.parametrize("family", ["rope", "learned", "alibi", "kv_heads", "lstm"])
+def test_a_text_that_joins_others_is_the_one_that_is_written_alone(build, family, max_length, name):
+    model = build(family) if family in ("alibi", "lstm") else build(family, max_length=max_length)
+    prompts = [*PROMPTS, [4], [9, 8, 7, 6, 5, 4, 3], [7, 7]]
+    most, least = [12, 5, 12, 9, 12, 7], [0, 0, 4, 2, 0, 0]
+    found = {}
+
+    def begun(rows):
+        return drawing(
+            model.decoder.eval(), model.head, [prompts[row] for row in rows], sampler=METHODS[name],
+            seeds=rows, keys=rows, eos_id=EOS, max_lengths=[most[row] for row in rows],
+            min_lengths=[least[row] for row in rows],
+        )  # fmt: skip
+
+    def step(texts):
+        found.update({key: text for key, _, text in texts.step() if text is not None})
+
+    running, later = begun([0, 1]), [(3, [2]), (1, [3, 4]), (4, [5])]
+    step(running)
+    for steps, joining in later:
+        for _ in range(steps):
+            if running.open:
+                step(running)
+        others = begun(joining)
+        step(others)
+        if others.open and running.open:
+            running.join(others)
+        else:
+            running = running if running.open else others
+    while running.open:
+        step(running)
+    for row, prompt in enumerate(prompts):
+        limits = {"min_lengths": [least[row]], "max_lengths": [most[row]], "seeds": [row], "eos_id": EOS}
+        ((alone,),) = decode(model.decoder, model.head, [prompt], decoding=METHODS[name], **limits)
+        assert (found[row].tokens, found[row].finished) == (alone.tokens, alone.finished)
+        assert found[row].log_probability == pytest.approx(alone.log_probability, abs=1e-4)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

@@ -13,7 +13,9 @@ def apply(history, start=0, minimums=(0, 0), forbidden=(), origin=None, logits=N
     rows = SimpleNamespace(
         history=torch.cat((history, torch.full((len(history), 3), -1)), 1), length=history.shape[1],
         written=history.shape[1] - start, origin=torch.arange(len(history)) if origin is None else torch.tensor(origin),
+        later=torch.zeros(len(history), dtype=torch.long), latest=0,
     )  # fmt: skip
+    rows.lengths = rows.written - rows.later
     logits = torch.zeros(len(history), V) if logits is None else logits
     allowed = Rules(Sampler(**words), minimums, EOS, forbidden, "cpu", begun)(logits, rows)
     return logits, allowed

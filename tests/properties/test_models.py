@@ -200,6 +200,28 @@ def test_a_reordered_state_goes_on_as_the_rows_it_came_from(name):
 
 
 @decoders
+@torch.no_grad()
+def test_states_that_join_go_on_as_each_by_itself(name):
+    model = build(name).eval()
+    if source_for(model, 3):
+        pytest.skip("texts about a source join no others")
+    texts = [random_ids(2, T, seed=1), random_ids(3, T, seed=2)]
+    (_, long), (_, short) = (model(ids[:, :n], model.initial_state(len(ids), n)) for ids, n in zip(texts, (5, 3)))
+    index = torch.tensor([3, 1, 4])
+    for one, other, order in ((long, short, (0, 1)), (short, long, (1, 0))):
+        both, read = torch.cat([texts[which] for which in order]), torch.tensor([n for which in order for n in
+                                                                                [(5, 5), (3, 3, 3)][which]])  # fmt: skip
+        state = one.join(other, T - 5)
+        for step in range(T - 5):
+            token = both.gather(1, (read + step)[:, None])
+            hidden, state = model(token, state, position_ids=(read + step)[:, None])
+            full, _ = model(both)
+            close(hidden[:, 0], full[torch.arange(len(both)), read + step])
+            if step == 1:  # what left no trace of the longer ones is given up when others join
+                state, both, read = state.reorder(index), both[index], read[index]
+
+
+@decoders
 @pytest.mark.parametrize("side", ["left", "right"])
 @torch.no_grad()
 def test_prompts_of_different_lengths_decode_as_if_alone(name, side):

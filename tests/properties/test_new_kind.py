@@ -35,6 +35,10 @@ class State:
     def reorder(self, index):
         return State([layer[index] for layer in self.layers], self.length)
 
+    def join(self, other, room):
+        layers = [torch.cat(pair) for pair in zip(self.layers, other.layers)]
+        return State(layers, max(self.length, other.length))
+
 
 class MinGRU(nn.Module):
     """``h = h + gate (candidate - h)``. Shapes: x (B, T, D), h (B, D) -> (B, T, D) and the last h."""

@@ -12,7 +12,7 @@ from groundup.decoding.beam import Beam
 from groundup.decoding.decoding import Decoding, Hypothesis
 from groundup.decoding.logits import Rules
 from groundup.decoding.rows import Copy, Rows, evaluating
-from groundup.decoding.sampling import Greedy, Sampler
+from groundup.decoding.sampling import Drawing, Greedy, Sampler
 from groundup.models.backbone import DecoderBackbone
 
 Prompts = Sequence[Sequence[int]]
@@ -73,6 +73,21 @@ def stream(
                 tokens[origin] = token
             if any(token is not None for token in tokens):
                 yield tokens
+
+
+@torch.inference_mode()
+def drawing(
+    decoder: DecoderBackbone,
+    head: nn.Module,
+    prompts: Prompts,
+    *,
+    sampler: Sampler,
+    seeds: Sequence[int],
+    keys: Sequence[Any],
+    **settings: Any,
+) -> Drawing:
+    """The texts of ``stream`` as what others can join, by their ``keys``. The model should be in evaluation mode."""
+    return Drawing(sampler, *begin(decoder, head, prompts, sampler, **settings), seeds, keys)
 
 
 class Spelling:

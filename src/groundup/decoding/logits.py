@@ -41,21 +41,30 @@ class Rules:
         """
         if len(self.forbidden):
             logits.index_fill_(1, self.forbidden, NEVER)
-        if self.eos_id >= 0 and rows.written < self.longest_minimum:
-            logits[self.minimums[rows.origin] > rows.written, self.eos_id] = NEVER
+        if self.eos_id >= 0 and rows.written - rows.latest < self.longest_minimum:
+            logits[self.minimums[rows.origin] > rows.lengths, self.eos_id] = NEVER
         if self.ngram is None and self.penalty == 1:
             return logits
         text = rows.history[:, rows.length - rows.written - self.begun : rows.length]  # (N, n): what was written
         size = text.shape[1]
+        if rows.latest:  # -1: before a row began
+            text = text.masked_fill(torch.arange(size, device=text.device) < rows.later[:, None], -1)
         if self.ngram is not None and size >= self.ngram:
             grams = text.unfold(1, self.ngram, 1)  # (N, size - ngram + 1, ngram)
-            known = (grams[..., :-1] == text[:, None, size - self.ngram + 1 :]).all(-1)
+            known = (grams[..., :-1] == text[:, None, size - self.ngram + 1 :]).all(-1) & (grams[..., 0] >= 0)
             row, at = known.nonzero(as_tuple=True)
             logits[row, grams[row, at, -1]] = NEVER
         if self.penalty == 1:
             return logits
+        if rows.latest:
+            text = torch.where(text < 0, text[:, -1:], text)  # the last token again, which says nothing new
         seen = logits.gather(1, text)
         return logits.scatter(1, text, torch.where(seen > 0, seen / self.penalty, seen * self.penalty))
+
+    def join(self, other: Rules, rows: Rows, others: Rows) -> None:
+        """Those of ``rows``, which were ``self``'s, and then of ``others``, before the rows have joined."""
+        self.minimums = torch.cat((self.minimums[rows.origin], other.minimums[others.origin]))
+        self.longest_minimum = max(self.longest_minimum, other.longest_minimum)
 
 
 BLOCK = 64  # logits

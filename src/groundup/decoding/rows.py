@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from groundup.errors import UserError
 from groundup.models.backbone import DecoderBackbone
@@ -22,7 +23,8 @@ class Rows:
     """Texts on their way, the decoder's state after them, and the logits of what comes next.
 
     ``history`` (N, prompt + room) holds the tokens, -1 in front of shorter prompts, ``length`` columns so far;
-    ``origin`` (N,): which prompt a row grew from. Where a row reaches the decoder's ``max_length``, it goes on from the
+    ``origin`` (N,): which prompt a row grew from; ``later`` (N,): how many tokens after the first row it began, which is 0
+    but where other rows have joined. Where a row reaches the decoder's ``max_length``, it goes on from the
     later half of what it has. Raises UserError for a prompt without tokens.
     """
 
@@ -47,12 +49,18 @@ class Rows:
         self.origin = torch.arange(len(prompts), device=self.device)
         self.first = (self.history < 0).sum(1) - room  # column of the first token of each row that the decoder sees
         self.earliest = 0  # at most the least of them, known without asking the device
+        self.later, self.latest = torch.zeros_like(self.origin), 0  # the second: the most of the first
         self.state: Any = None
 
     @property
     def written(self) -> int:
-        """New tokens of each row."""
+        """New tokens of the rows that began first."""
         return self.length - self.start
+
+    @property
+    def lengths(self) -> Tensor:
+        """New tokens of each row (N,)."""
+        return self.written - self.later
 
     def texts(self, rows: Tensor) -> list[list[int]]:
         """The new tokens of these rows."""
@@ -104,7 +112,33 @@ class Rows:
     def reorder(self, index: Tensor) -> None:
         """Row i becomes what row ``index[i]`` was; rows may be repeated or left out."""
         self.history, self.origin, self.first = self.history[index], self.origin[index], self.first[index]
-        self.state = self.state.reorder(index)
+        self.later = self.later[index]
+        self.state = None if self.state is None else self.state.reorder(index)
+
+    def join(self, other: Rows, room: int) -> None:
+        """Puts the rows of ``other`` behind these, with room for so many tokens more; ``origin`` then counts rows.
+
+        Both are texts of one decoder without a memory, and both have been appended to since they were read. Columns in front
+        that no row needs any more are given up.
+        """
+        parts = (self, other)
+        needed = [min(int(one.first.min()), one.start + int(one.later.min())) for one in parts]
+        length = max(one.length - begin for one, begin in zip(parts, needed, strict=True))
+        history = [
+            F.pad(one.history[:, begin : one.length], (length - one.length + begin, room), value=-1)
+            for one, begin in zip(parts, needed, strict=True)
+        ]
+        first = torch.cat([one.first + (length - one.length) for one in parts])
+        begun = torch.cat([one.start + one.later + (length - one.length) for one in parts])
+        earliest = int(first.min())
+        fits = self.limit is None or length - earliest <= self.limit  # or all is read again anyway
+        slots = room if self.limit is None else min(room, self.limit - (length - earliest))
+        self.state = self.state.join(other.state, 1 + slots) if fits else None
+        self.history, self.first, self.earliest, self.padded = torch.cat(history), first, earliest, True
+        self.start, self.length = int(begun.min()), length
+        self.later = begun - self.start
+        self.latest = int(self.later.max())
+        self.origin = torch.arange(len(first), device=self.device)
 
 
 @contextmanager

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Annotated
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn import functional as F
 
 from groundup.decoding.decoding import Decoding, Hypothesis, OrOff
 from groundup.decoding.logits import NEVER, Rules, largest, normalizer
@@ -49,42 +51,10 @@ class Sampler(Decoding):
     def steps(
         self, rows: Rows, rules: Rules, maximums: Sequence[int], seeds: Sequence[int]
     ) -> Iterator[list[tuple[int, int | None, Hypothesis | None]]]:
-        """Yields, for each token, the rows that were still written: (which prompt, its token, its text once it is over).
-
-        The token is None where the row has ended. ``maximums``: new tokens of each prompt at most. ``seeds``: of each.
-        """
-        uniform = None
-        if self.temperature:
-            generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-            uniform = torch.stack([torch.rand(max(maximums), generator=one) for one in generators]).to(rows.device)
-        active = list(range(len(maximums)))  # prompts whose texts are in rows
-        texts: list[list[int]] = [[] for _ in active]
-        totals = [0.0 for _ in active]
-        while active:
-            logits = rows.logits()
-            lost = normalizer(logits)  # before any token is forbidden
-            tokens = self(rules(logits, rows), None if uniform is None else uniform[rows.origin, rows.written])
-            gains = logits.gather(1, tokens[:, None])[:, 0] - lost
-            rows.append(tokens)
-            step: list[tuple[int, int | None, Hypothesis | None]] = []
-            for origin, token, gain in zip(active, tokens.tolist(), gains.tolist(), strict=True):
-                text, stuck = texts[origin], gain == NEVER  # stuck: every token is forbidden
-                ends = token == rules.eos_id and not stuck
-                totals[origin] += 0 if stuck else gain
-                if not (ends or stuck):
-                    text.append(token)
-                over = ends or stuck or rows.written == maximums[origin]
-                score = totals[origin] / max(1, len(text) + ends)
-                step.append((
-                    origin,
-                    None if ends or stuck else token,
-                    Hypothesis(text, score, totals[origin], ends) if over else None,
-                ))  # fmt: skip
-            left = [i for i, (_, _, over) in enumerate(step) if over is None]
-            if left and len(left) < len(active):
-                rows.reorder(torch.tensor(left, device=rows.device))
-            active = [active[i] for i in left]
-            yield step
+        """What ``Drawing.step`` says of each token, by the number of its prompt, until all texts are over."""
+        drawing = Drawing(self, rows, rules, maximums, seeds, range(len(maximums)))
+        while drawing.open:
+            yield drawing.step()
 
     def __call__(self, logits: Tensor, uniform: Tensor | None) -> Tensor:
         """logits (B, V), uniform (B,) in [0, 1) -> ids (B,).
@@ -122,6 +92,84 @@ class Sampler(Decoding):
             probabilities = torch.zeros_like(probabilities).scatter(-1, order, kept)
             probabilities = probabilities / probabilities.sum(-1, keepdim=True)
         return probabilities, ids
+
+
+@dataclass
+class Open:
+    """A text that is not over: new tokens at most, those that it has, and their log-probability."""
+
+    key: Any
+    maximum: int
+    tokens: list[int]
+    log_probability: float = 0.0
+
+
+class Drawing:
+    """Texts that are drawn together, one token of each at a time; others may join them between two tokens.
+
+    ``maximums``: new tokens of each at most; ``seeds``: of each; ``keys``: what each is called in the answers.
+    A text depends on its own prompt and seed, not on those beside it, nor on when it joined them.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        rows: Rows,
+        rules: Rules,
+        maximums: Sequence[int],
+        seeds: Sequence[int],
+        keys: Iterable[Any],
+    ) -> None:
+        self.sampler, self.rows, self.rules = sampler, rows, rules
+        self.open = [Open(key, maximum, []) for key, maximum in zip(keys, maximums, strict=True)]  # as in rows
+        self.uniform: Tensor | None = None  # (prompts, tokens) numbers in [0, 1), each of which decides a token
+        if sampler.temperature:
+            generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+            drawn = [torch.rand(max(maximums), generator=one) for one in generators]
+            self.uniform = torch.stack(drawn).to(rows.device)
+
+    @torch.inference_mode()
+    def step(self) -> list[tuple[Any, int | None, Hypothesis | None]]:
+        """One more token of each text: (its key, the token, the text once it is over). The token is None where it has ended."""
+        rows, rules = self.rows, self.rules
+        logits = rows.logits()
+        lost = normalizer(logits)  # before any token is forbidden
+        uniform = None if self.uniform is None else self.uniform[rows.origin, rows.lengths]
+        tokens = self.sampler(rules(logits, rows), uniform)
+        gains = logits.gather(1, tokens[:, None])[:, 0] - lost
+        rows.append(tokens)
+        step: list[tuple[Any, int | None, Hypothesis | None]] = []
+        for one, token, gain in zip(self.open, tokens.tolist(), gains.tolist(), strict=True):
+            stuck = gain == NEVER  # every token is forbidden
+            ends = token == rules.eos_id and not stuck
+            one.log_probability += 0 if stuck else gain
+            if not (ends or stuck):
+                one.tokens.append(token)
+            text = None
+            if ends or stuck or len(one.tokens) == one.maximum:
+                score = one.log_probability / max(1, len(one.tokens) + ends)
+                text = Hypothesis(one.tokens, score, one.log_probability, ends)
+            step.append((one.key, None if ends or stuck else token, text))
+        self.keep([place for place, (_, _, text) in enumerate(step) if text is None])
+        return step
+
+    @torch.inference_mode()
+    def keep(self, places: Sequence[int]) -> None:
+        """Goes on with the texts at these places of ``open`` alone."""
+        if places and len(places) < len(self.open):
+            self.rows.reorder(torch.tensor(places, device=self.rows.device))
+        self.open = [self.open[place] for place in places]
+
+    @torch.inference_mode()
+    def join(self, other: Drawing) -> None:
+        """Takes over the texts of ``other``, which are drawn by the same sampler from the same model, after a step of each."""
+        self.rules.join(other.rules, self.rows, other.rows)
+        if self.uniform is not None and other.uniform is not None:
+            parts = self.uniform[self.rows.origin], other.uniform[other.rows.origin]
+            longest = max(part.shape[1] for part in parts)
+            self.uniform = torch.cat([F.pad(part, (0, longest - part.shape[1])) for part in parts])
+        self.open += other.open
+        self.rows.join(other.rows, max(one.maximum - len(one.tokens) for one in self.open))
 
 
 class Greedy(Sampler):

@@ -12,11 +12,15 @@ from torch import Tensor
 class DecoderState(Protocol):
     """``length``: tokens (padding included) read so far. ``reorder(index)``: a state whose row i was row ``index[i]``;
     rows may be repeated or left out, so it serves beams, several samples a prompt, and dropping rows that are done.
+    ``join(other, room)``: a state with the rows of ``other`` behind its own, and room for so many tokens more; both without
+    a memory, and the shorter padded in front.
     """
 
     length: int
 
     def reorder(self, index: Tensor) -> Self: ...
+
+    def join(self, other: Self, room: int) -> Self: ...
 
 
 class Memory:
@@ -101,6 +105,28 @@ class KeyValueCache:
         moved.memory = None if self.memory is None else self.memory.reorder(index, rows)
         return moved
 
+    def join(self, other: KeyValueCache, room: int) -> KeyValueCache:
+        """Slots in front that are padding in every row are given up."""
+        parts = [(one, one._unused()) for one in (self, other)]
+        length = max(one.length - unused for one, unused in parts)
+        layers, two, _, _, *rest = self.store.shape
+        rows = [one.store.shape[2] for one, _ in parts]
+        shape = (layers, two, sum(rows), length + room, *rest)
+        # Zeros, not whatever lies there: a NaN in a slot that is masked would still be one in the sum over all slots.
+        joined = KeyValueCache(shape, self.space.new_zeros(math.prod(shape)))
+        joined.length = length
+        joined.mask = torch.ones(shape[2], shape[3], dtype=torch.bool, device=self.store.device)
+        joined.mask[:, :length] = False
+        for (one, unused), place in zip(parts, (slice(0, rows[0]), slice(rows[0], None)), strict=True):
+            known = slice(length - one.length + unused, length)
+            joined.store[:, :, place, known] = one.store[:, :, :, unused : one.length]
+            joined.mask[place, known] = True if one.mask is None else one.mask[:, unused : one.length]
+        return joined
+
+    def _unused(self) -> int:
+        """Slots in front in which no row has a token."""
+        return 0 if self.mask is None else int(self.mask[:, : self.length].any(0).long().argmax())
+
 
 class RecurrentState:
     """The last hidden vectors (and LSTM cells) of every layer; replaced, not written, at each step."""
@@ -113,3 +139,8 @@ class RecurrentState:
     def reorder(self, index: Tensor) -> RecurrentState:
         memory = None if self.memory is None else self.memory.reorder(index, len(self.layers[0][0]))
         return RecurrentState([tuple(part[index] for part in layer) for layer in self.layers], self.length, memory)
+
+    def join(self, other: RecurrentState, room: int) -> RecurrentState:
+        pairs = zip(self.layers, other.layers, strict=True)
+        layers = [tuple(map(torch.cat, zip(*pair, strict=True))) for pair in pairs]
+        return RecurrentState(layers, max(self.length, other.length))

@@ -20,7 +20,7 @@ from groundup.serving.counts import Counts
 from groundup.serving.request_error import RequestError
 from groundup.serving.writing import Together, Tokens, Writing, tell
 from groundup.stages.answering import Answering
-from groundup.stages.network import NetworkRun
+from groundup.stages.network import NetworkRun, device_of
 
 log = logging.getLogger(__name__)
 AHEAD = 4  # batches whose rows are sorted by length together
@@ -53,6 +53,7 @@ class Call:
 class Worker:
     """Answers rows by runs, ``batch_size`` together at most, in a thread of its own from ``start`` to ``close``.
 
+    Requests take turns: of a large one, a batch is answered at a time, and the texts that are written get a token each between.
     ``wait``: seconds that a row waits for others while nothing else is to be done; ``queue``: rows that wait at most;
     ``seconds``: until an answer must be there.
     """
@@ -62,7 +63,9 @@ class Worker:
     ) -> None:
         self.batch_size, self.wait, self.queue, self.seconds = batch_size, wait, queue, seconds
         self.counts, self.accelerator, self.seed = counts, accelerator, seed
+        self._device = device_of(accelerator)
         self._jobs, self._writings = deque[Job](), deque[Writing]()
+        self._turns: list[Iterator[None]] = []  # answers that are not all there
         self._together: list[Together] = []
         self._work = threading.Condition()
         self._closing = False
@@ -109,7 +112,7 @@ class Worker:
 
         Raises RequestError where too many wait, or where it has not ended in time.
         """
-        rows, until = len(writing.starts), time.monotonic() + self.seconds
+        rows, until = writing.size, time.monotonic() + self.seconds
         self._admit(rows)
         try:
             with self._work:
@@ -139,24 +142,24 @@ class Worker:
     def _loop(self) -> None:
         while True:
             with self._work:
-                while not (self._jobs or self._writings or self._together or self._closing):
+                while not (self._jobs or self._writings or self._busy or self._closing):
                     self._work.wait()
-                if not (self._jobs or self._writings or self._together):
+                if not (self._jobs or self._writings or self._busy):
                     return
                 self._wait_for_more()
                 jobs, writings = self._taken(), self._begun()
-            if writings:
-                self.counts.together(sum(len(one.starts) for one in writings))
-                self._together.append(Together(writings))
             if jobs:
-                self._answer(jobs)
-            for together in self._together:
-                tell(list(together.step()))
-            self._together = [one for one in self._together if one.writings]
+                self._turns.append(self._answer(jobs))
+            self._turns = [turn for turn in self._turns if next(turn, self) is not self]  # which it is at its end
+            self._write(writings)
+
+    @property
+    def _busy(self) -> bool:
+        return bool(self._turns or self._together)
 
     def _wait_for_more(self) -> None:
         """Until as many rows are there as are answered together, or the first has waited long enough."""
-        while not (self._together or self._closing):
+        while not (self._busy or self._closing):
             waiting: list[Job | Writing] = [*self._jobs, *self._writings]
             left = min(one.since for one in waiting) + self.wait - time.monotonic()
             if left <= 0 or sum(one.size for one in waiting) >= self.batch_size:
@@ -200,22 +203,49 @@ class Worker:
         self._writings = kept
         return begun
 
-    def _answer(self, jobs: list[Job]) -> None:
-        rows = [row for job in jobs for row in job.rows]
-        self.counts.together(len(rows))
+    def _answer(self, jobs: Sequence[Job]) -> Iterator[None]:
+        """Answers jobs of one run, a batch at each turn: of rows that are about as long, which need little padding."""
+        run, rows = jobs[0].run, [row for job in jobs for row in job.rows]
+        order, size = list(range(len(rows))), len(rows)
+        if not draws(run):
+            order, size = sorted(order, key=lambda place: sum(map(len, rows[place].values()))), self.batch_size
+        found: dict[int, dict[str, Any]] = {}
         try:
-            found = list(jobs[0].run.answer(rows, self.batch_size, self.accelerator, self.seed))
+            for begin in range(0, len(rows), size):
+                if begin:
+                    yield
+                if all(job.answer.cancelled() for job in jobs):
+                    return
+                part = order[begin : begin + size]
+                self.counts.together(len(part))
+                answers = run.answer([rows[place] for place in part], self.batch_size, self.accelerator, self.seed)
+                found.update(zip(part, answers, strict=True))
         except Exception as error:
             if len(jobs) > 1:  # one of them alone is answered with the error
                 for job in jobs:
-                    self._answer([job])
+                    yield from self._answer([job])
                 return
             if not isinstance(error, RequestError):
                 log.exception("a request of %d rows failed", len(rows))
             _deliver([(jobs[0].answer, error)])
             return
-        ends = iter(found)
-        _deliver([(job.answer, [next(ends) for _ in job.rows]) for job in jobs])
+        ends = iter(range(len(rows)))
+        _deliver([(job.answer, [found[next(ends)] for _ in job.rows]) for job in jobs])
+
+    def _write(self, begun: Sequence[Writing]) -> None:
+        """A token more of each text, also of those that begin, which then join others that are alike."""
+        if begun:
+            self.counts.together(sum(one.size for one in begun))
+            self._together.append(Together(begun, self._device))
+        groups: list[Together] = []
+        for one in self._together:
+            tell(one.step())
+            like = next((other for other in groups if one.writings and other.writings and other.is_like(one)), None)
+            if like is None:
+                groups.append(one)
+            else:
+                tell(like.join(one))
+        self._together = [one for one in groups if one.writings]
 
 
 def draws(run: Answering | Call) -> bool:

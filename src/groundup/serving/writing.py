@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from groundup.decoding.sampling import Sampler
+import torch
+
+from groundup.decoding.sampling import Drawing, Sampler
 from groundup.tasks.causal_lm import CausalLM
 
 log = logging.getLogger(__name__)
@@ -38,44 +40,73 @@ class Writing:
         return self.task is other.task and vars(self.way) == vars(other.way)
 
 
-class Together:
-    """Texts that are written together, one token of each at a time."""
+Told = Sequence[tuple[Writing, Tokens | Exception | None]]  # what each request is told
 
-    def __init__(self, writings: Sequence[Writing]) -> None:
-        self.writings = writings
-        first = writings[0]
-        self._steps = first.task.stream(
-            [start for one in writings for start in one.starts],
-            first.way,
-            [seed for one in writings for seed in one.seeds],
-            [one.longest for one in writings for _ in one.starts],
-        )
+
+class Together:
+    """Texts of requests that are alike, one token of each at a time; others join them between two tokens."""
+
+    def __init__(self, writings: Sequence[Writing], device: torch.device) -> None:
+        self.writings, self.device = list(writings), device
+        self._drawing: Drawing | None = None
 
     @property
     def rows(self) -> int:
-        return sum(len(one.starts) for one in self.writings)
+        """Texts that are not over."""
+        return sum(one.size for one in self.writings) if self._drawing is None else len(self._drawing.open)
 
-    def step(self) -> Iterator[tuple[Writing, Tokens | Exception | None]]:
+    def is_like(self, other: Together) -> bool:
+        return self.writings[0].is_like(other.writings[0])
+
+    def step(self) -> Told:
         """What each request is to be told of one more token of each text; None: they are all over."""
-        waiting = [one for one in self.writings if not one.over]
-        step: Tokens | Exception | None = None
-        if waiting:
-            try:
-                step = next(self._steps, None)
-            except Exception as error:
-                log.exception("a text failed")
-                step = error
-        if step is None or isinstance(step, Exception):
-            self.writings, self._steps = (), iter(())
-            yield from ((one, step) for one in waiting)
-            return
-        begin = 0
-        for one in self.writings:
-            yield one, step[begin : begin + len(one.starts)]
-            begin += len(one.starts)
+        try:
+            return self._step()
+        except Exception as error:
+            return self._failed(error)
+
+    def _step(self) -> Told:
+        # Looked up once: a request may be over at any time, as its client leaves.
+        tokens: dict[Writing, Tokens] = {one: [None] * one.size for one in self.writings if not one.over}
+        if not tokens:
+            self.writings, self._drawing = [], None
+            return []
+        drawing = self._drawing = self._drawing or self._begun()
+        drawing.keep([place for place, one in enumerate(drawing.open) if one.key[0] in tokens])
+        for (one, place), token, _ in drawing.step():
+            tokens[one][place] = token
+        left = {one.key[0] for one in drawing.open}
+        self.writings = [one for one in tokens if one in left]
+        return [*tokens.items(), *((one, None) for one in tokens if one not in left)]
+
+    def join(self, other: Together) -> Told:
+        """Takes over the texts of ``other``, which are alike; both have made a step. Told is what went wrong."""
+        assert self._drawing is not None and other._drawing is not None
+        try:
+            self._drawing.join(other._drawing)
+        except Exception as error:
+            return [*self._failed(error), *other._failed(error)]
+        self.writings += other.writings
+        return []
+
+    def _begun(self) -> Drawing:
+        first, texts = self.writings[0], [(one, place) for one in self.writings for place in range(one.size)]
+        first.task.to(self.device)
+        return first.task.drawing(
+            [one.starts[place] for one, place in texts],
+            first.way,
+            [one.seeds[place] for one, place in texts],
+            [one.longest for one, _ in texts],
+            texts,
+        )
+
+    def _failed(self, error: Exception) -> Told:
+        log.exception("a text failed")
+        failed, self.writings, self._drawing = self.writings, [], None
+        return [(one, error) for one in failed]
 
 
-def tell(told: Sequence[tuple[Writing, Tokens | Exception | None]]) -> None:
+def tell(told: Told) -> None:
     """Puts it where each request waits for it; called from the thread of the models."""
 
     def put() -> None:

@@ -14,8 +14,8 @@ from groundup.data.collate import IGNORE, CausalCollator
 from groundup.data.facts import Facts
 from groundup.data.loading import Collate
 from groundup.decoding.decoding import Decoding
-from groundup.decoding.generate import Spelling, spelled, stream
-from groundup.decoding.sampling import Sampler
+from groundup.decoding.generate import Spelling, drawing, spelled, stream
+from groundup.decoding.sampling import Drawing, Sampler
 from groundup.errors import UserError
 from groundup.models.backbone import Backbone, DecoderBackbone
 from groundup.tasks.base import Loss, Optimize, Read
@@ -82,32 +82,31 @@ class CausalLM(LanguageModel):
     def continuation(self, prompt: str, sampler: Sampler, seed: int) -> Iterator[str]:
         """What comes after ``prompt``, in pieces: a piece ends where no later token can change it."""
         start = self.beginning(prompt)
-        yield from spelled(self.stream([start], sampler, [seed]), self.spelling(start))
+        tokens = stream(self.model, self.head, [start], sampler=sampler, seed=[seed], **self._ends)
+        yield from spelled(tokens, self.spelling(start))
 
     def beginning(self, prompt: str) -> list[int]:
         """The tokens after which a continuation of ``prompt`` comes: what stands before every document, then its own."""
         return [*self.tokenizer.begin, *self.tokenizer.encode(prompt)] or [self.facts.eos_id]
 
-    def stream(
+    def drawing(
         self,
         starts: Sequence[Sequence[int]],
         sampler: Sampler,
         seeds: Sequence[int],
-        longest: Sequence[int] | None = None,
-    ) -> Iterator[list[int | None]]:
-        """Yields the next token of the text after each of ``starts``, None where it has ended. ``longest``: new tokens of each.
-
-        A text depends on its own start and seed, not on those beside it.
-        """
-        return stream(
+        longest: Sequence[int],
+        keys: Sequence[Any],
+    ) -> Drawing:
+        """The texts after ``starts``, of ``longest`` new tokens each at most: those of ``continuation``, as what others can join."""
+        return drawing(
             self.model,
             self.head,
             starts,
             sampler=sampler,
-            eos_id=self.facts.eos_id,
-            forbidden_ids=self.unwritten,
+            seeds=seeds,
+            keys=keys,
             max_lengths=longest,
-            seed=seeds,
+            **self._ends,
         )
 
     def spelling(self, start: Sequence[int]) -> Spelling:
@@ -116,6 +115,10 @@ class CausalLM(LanguageModel):
         while before and self.tokenizer.decode(before).startswith("\ufffd"):  # cut within a character
             del before[0]
         return Spelling(self.tokenizer.decode, before)
+
+    @property
+    def _ends(self) -> dict[str, Any]:
+        return {"eos_id": self.facts.eos_id, "forbidden_ids": self.unwritten}
 
     @property
     def unwritten(self) -> tuple[int, ...]:
