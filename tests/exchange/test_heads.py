@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -11,8 +12,13 @@ import torch
 from foreign import bring, byte_level, word_pieces
 from tokenizers import processors
 
+from groundup.config.tree import Config
+from groundup.data.facts import Scale
+from groundup.errors import UserError
 from groundup.stages.export_hf import export_hf
+from groundup.stages.importing import look
 from groundup.stages.loading import load_network
+from groundup.tasks.regression import Regression
 
 transformers = pytest.importorskip("transformers")
 
@@ -124,3 +130,36 @@ def test_several_labels_a_text_are_those_of_a_pipeline(tmp_path):
     texts = [" ".join(pair) for pair in itertools.pairwise(WORDS)]
     for said, theirs in zip(both.run.answer([{"text": text} for text in texts]), found(texts), strict=True):
         assert said["probabilities"] == pytest.approx({one["label"]: one["score"] for one in theirs}, abs=1e-4)
+    both.run.task.thresholds.copy_(torch.tensor([0.25, 0.5, 0.75]))  # as a validation may choose them
+    export_hf(both.run, tmp_path / "chosen", None)
+    told = transformers.AutoConfig.from_pretrained(tmp_path / "chosen").decision_thresholds
+    assert told == dict(zip(TOPICS, [0.25, 0.5, 0.75], strict=True))
+    assert "tea 0.25, coffee 0.5, milk 0.75" in (tmp_path / "chosen" / "README.md").read_text()
+
+
+def test_a_number_is_in_the_unit_of_the_data(tmp_path):
+    run = cross(tmp_path, "BertForSequenceClassification", TOPICS).run
+    run.facts = replace(run.facts, labels=(), label_counts=(), scale=Scale(250.0, 15.0, 0.0, 500.0))
+    run.task = Regression(run.task.model, run.facts, run.tokenizer, pooling="pooler").eval()
+    torch.nn.init.normal_(run.task.head.linear.weight, std=0.3)
+    torch.nn.init.normal_(run.task.head.linear.bias)
+    run.config.task = Config({"_target_": "groundup.tasks.regression.Regression", "pooling": "pooler", "clip": False})
+    export_hf(run, tmp_path / "number", None)
+    texts = [" ".join(pair) for pair in itertools.pairwise(WORDS)]
+    expected = [one["predicted"] for one in run.answer([{"text": text} for text in texts])]
+    found = transformers.pipeline("text-classification", model=str(tmp_path / "number"))(texts)
+    assert [one["score"] for one in found] == pytest.approx(expected, abs=1e-3) and found[0]["label"] == "score"
+    assert max(expected) - min(expected) > 1
+    with pytest.raises(UserError, match="problem_type=regression"):  # what comes back says nothing of its scores
+        look(tmp_path / "number")
+    run.config.task |= {"pooling": "mean", "clip": True}
+    with pytest.raises(UserError, match=r"task\.pooling=pooler task\.clip=False"):
+        export_hf(run, tmp_path / "other", None)
+
+
+def test_a_model_of_one_class_is_refused(tmp_path):
+    model, tokenizer = theirs("BertForSequenceClassification", ["only"])
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="answers with a number"):
+        look(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from groundup.models.transformer import TransformerEncoder
 from groundup.stages import onnx
 from groundup.stages.loading import load_network
 from groundup.tasks.masked_lm import MaskedLM
+from groundup.tasks.multilabel import MultiLabel
 from groundup.tasks.question_answering import QuestionAnswering
 from groundup.tasks.regression import Regression
 from groundup.tasks.tagging import Tagging
@@ -80,6 +82,16 @@ def test_graphs_of_other_tasks_answer_as_torch_does(name, tmp_path):
     graph, limit = onnx.Graph(task.eval()).eval(), 24
     onnx.write(graph, tmp_path / "model.onnx", limit)
     assert onnx.check(graph, tmp_path / "model.onnx", limit) <= 1e-4  # batches of 1 and 7, of 1 token to the limit
+
+
+def test_thresholds_that_a_validation_chose_are_told_beside_the_graph(tmp_path):
+    labels, chosen = ("tea", "苦味", "milk"), [0.25, 0.5, 0.75]
+    facts = Facts(vocab_size=40, **SPECIAL, labels=labels, label_counts=(3, 2, 1))
+    task = MultiLabel(RecurrentEncoder(40, width=16, layers=1), facts, None, threshold="validation")  # type: ignore[arg-type]
+    task.thresholds.copy_(torch.tensor(chosen))
+    onnx.export(SimpleNamespace(task=task), tmp_path / "model.onnx")  # type: ignore[arg-type]
+    told = onnxruntime.InferenceSession(str(tmp_path / "model.onnx")).get_modelmeta().custom_metadata_map
+    assert json.loads(told["decision_thresholds"]) == dict(zip(labels, chosen, strict=True))
 
 
 def test_tokenizer_and_labels_lie_beside_it(exported, finetuned):

@@ -73,6 +73,12 @@ BERT = Family(
             _POOLED,
             settings={"problem_type": "multi_label_classification"},
         ),
+        "BertForSequenceClassification/regression": Head(
+            "regression",
+            {"pooling": "pooler", "clip": False},
+            _POOLED,
+            settings={"problem_type": "regression", "id2label": {"0": "score"}, "label2id": {"score": 0}},
+        ),
         "BertForTokenClassification": Head("tagging", {"crf": False}, both("linear", "classifier")),
     },
     special={"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"},

@@ -53,6 +53,8 @@ class Opened:
         head = family.heads.get(f"{name}/{config.get('problem_type')}", family.heads.get(name))
         if head is None:
             raise UserError(f"{path}: {named!s:.80} has no counterpart here, only {', '.join(family.heads)}")
+        if head.task == "regression":  # theirs says nothing of the scores that it has seen
+            raise UserError(f"{path}: problem_type=regression has no counterpart here. Choose another model")
         options = family.options(config)
         options = {name: None if type(value) is int and value == 0 else value for name, value in options.items()}
         places = places_of(path, _weight_files(path))

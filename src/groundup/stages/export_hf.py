@@ -32,6 +32,7 @@ PIPELINES = {
     "causal_lm": "text-generation",
     "classification": "text-classification",
     "multilabel": "text-classification",
+    "regression": "text-classification",
     "tagging": "token-classification",
 }
 
@@ -49,6 +50,8 @@ def export_hf(run: NetworkRun, output: Path, license: str | None) -> None:
         "groundup_version": __version__,
         **{f"{role}_token_id": getattr(run.facts, f"{role}_id") for role in ("pad", "bos", "eos")},
     }
+    if thresholds := run.task.decision_thresholds():
+        settings["decision_thresholds"] = thresholds  # which Transformers keeps, and its pipelines do not look at
     if run.facts.labels:
         settings["id2label"] = {str(number): label for number, label in enumerate(run.facts.labels)}
         settings["label2id"] = {label: number for number, label in enumerate(run.facts.labels)}
@@ -97,6 +100,8 @@ def shape_of(run: NetworkRun) -> tuple[Family, str, dict[str, Any]]:
     refusals: list[str] = []
     for family, name, head in fitting:
         wrong = [f"task.{key}={value}" for key, value in head.options.items() if run.config.task.get(key) != value]
+        if getattr(run.task, "apart", False):  # the texts of a pair
+            wrong.append("task.pair=joint")
         try:
             found = family.settings(options)
         except UserError as error:
@@ -141,6 +146,13 @@ def options_of(run: NetworkRun) -> dict[str, Any] | None:
     }
 
 
+def in_unit_of_data(run: NetworkRun, name: str, tensor: Tensor) -> Tensor:
+    """A tensor of the last linear map, which gives deviations from the mean here, and there what the data has."""
+    assert run.facts.scale is not None
+    mean, deviation, *_ = run.facts.scale
+    return tensor * deviation + (mean if name == "linear.bias" else 0.0)
+
+
 def tensors_of(run: NetworkRun, family: Family, head: Head) -> dict[str, Tensor]:
     """Theirs by name, from the tensors of the task."""
     ours: Mapping[str, Tensor] = run.task.state_dict()
@@ -152,7 +164,10 @@ def tensors_of(run: NetworkRun, family: Family, head: Head) -> dict[str, Tensor]
         rows.append((HEAD, "", Weight("weight", (head.tied,))))
     found: dict[str, Tensor] = {}
     for home, prefix, weight in rows:
-        parts = parted(weight, ours[home + weight.ours].float(), queries)
+        tensor = ours[home + weight.ours].float()
+        if head.task == "regression" and (home, weight.ours.partition(".")[0]) == (HEAD, "linear"):
+            tensor = in_unit_of_data(run, weight.ours, tensor)
+        parts = parted(weight, tensor, queries)
         found |= {prefix + name: part for name, part in zip(weight.theirs, parts, strict=True)}
     if family.segments is not None:
         (name,) = family.segments.theirs

@@ -21,6 +21,9 @@ def model_card(run: NetworkRun, pipeline: str, license: str | None) -> str:
         f"A {run.name} of {count:,} parameters for {type(run.task).__name__}, exported by groundup {__version__}.",
         "",
     ]
+    if thresholds := run.task.decision_thresholds():
+        told = ", ".join(f"{inline(name)} {value:.3g}" for name, value in thresholds.items())
+        lines += [f"An answer is given from this probability on: {told} (config.json: decision_thresholds).", ""]
     lines += ["## How well it does", "", *figures(run), "", "## Data", ""]
     if imported := provenance.get("imported"):
         lines.append(

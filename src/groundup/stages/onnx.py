@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
 from collections.abc import Iterator
@@ -54,6 +55,8 @@ def export(run: NetworkRun, output: Path) -> None:
         graph(*inputs_of(run.task, 2, min(5, limit)))  # what a task has no graph for is said here
     with replacing(output) as temporary:
         write(graph, temporary, limit)
+        if found := run.task.decision_thresholds():
+            put_metadata(temporary, decision_thresholds=json.dumps(found, ensure_ascii=False))
         worst = check(graph, temporary, limit)
     log.info("%s: %.1f MB, as torch computes it to %.1e", output, output.stat().st_size / 1e6, worst)
 
@@ -99,6 +102,15 @@ def write(graph: Graph, file: Path, limit: int) -> None:
         )
         assert program is not None
         program.save(str(file), external_data=False)
+
+
+def put_metadata(file: Path, **values: str) -> None:
+    """Adds to what ``get_modelmeta().custom_metadata_map`` of onnxruntime tells of a graph."""
+    import onnx
+
+    model = onnx.load(str(file))
+    onnx.helper.set_model_props(model, values)
+    onnx.save(model, str(file))
 
 
 def inputs_of(task: Task, rows: int, length: int) -> tuple[Tensor, ...]:

@@ -144,6 +144,11 @@ class Task(LightningModule):
             f"a run of {type(self).__name__} cannot be exported as onnx. Use one of an encoder or a decoder"
         )
 
+    def decision_thresholds(self) -> dict[str, float]:
+        """Of each answer that is given by itself, the least probability (of a span the least score against no answer) with
+        which it is given, for programs that have the logits alone. Empty where the likeliest is the answer."""
+        return {}
+
     def probabilities(self, batch: dict[str, Tensor]) -> Tensor:
         """Of every class for each row (B, C). Raises UserError where a row has no class."""
         raise UserError(f"{type(self).__name__} tells no probabilities of classes. Use a run of task=classification")

@@ -128,6 +128,9 @@ class MultiLabel(Task):
     def graph(self, batch: dict[str, Tensor]) -> Tensor:
         return self.logits(batch)
 
+    def decision_thresholds(self) -> dict[str, float]:
+        return dict(zip(self.facts.labels, self.thresholds.tolist(), strict=True))
+
     def loss(self, batch: dict[str, Tensor]) -> Loss:
         logits = self.logits({**batch, "input_ids": self.word_dropout(batch["input_ids"])})
         total = F.binary_cross_entropy_with_logits(logits, batch["labels"].float(), reduction="sum")

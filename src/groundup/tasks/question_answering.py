@@ -103,6 +103,9 @@ class QuestionAnswering(Task):
     def graph(self, batch: dict[str, Tensor]) -> Tensor:
         return self.logits(batch)
 
+    def decision_thresholds(self) -> dict[str, float]:
+        return {"answer": float(self.threshold)} if self.unanswerable else {}
+
     def nll(self, logits: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Nats of first and last token together (B,), and how many of the two are scored (B,)."""
         targets = torch.stack([batch["start_positions"], batch["end_positions"]], dim=1)  # (B, 2)
