@@ -16,7 +16,7 @@ from groundup.serving.completions import Asked, completion_of
 from groundup.serving.counts import Counts
 from groundup.serving.served import Served
 from groundup.serving.worker import Worker
-from groundup.serving.writing import Together
+from groundup.serving.writing import Together, Writing
 from groundup.stages.loading import load_run
 
 LIMITS = Limits(rows=256, characters=100_000, bytes=1_000_000, new_tokens=1024, queue=1024, seconds=60)
@@ -131,7 +131,7 @@ def test_texts_are_written_where_rows_are_answered():
             done.append("drawing")
             raise ValueError("that was all")
 
-    writing = SimpleNamespace(task=Task(), way=None, size=1, starts=[[1]], seeds=[1], longest=3, over=False)
+    writing = Writing(Task(), None, [[1]], [1], 3, told=None, loop=None)
     ((told, error),) = Together([writing], "there").step()
     assert done == ["there", "drawing"] and told is writing and isinstance(error, ValueError)
 
