@@ -139,6 +139,21 @@ def test_greedy_text_is_theirs(crossed):
         assert ours == crossed.tokenizer.decode(written, skip_special_tokens=True)
 
 
+def test_a_batch_of_prompts_goes_on_as_each_by_itself(crossed):
+    if crossed.family == "bert":
+        pytest.skip("an encoder writes no text")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(crossed.back)
+    model = auto(crossed.family).from_pretrained(crossed.back).eval()
+
+    def written(prompts):
+        given = tokenizer(prompts, padding=True, return_tensors="pt")
+        found = model.generate(**given, max_new_tokens=8, do_sample=False, pad_token_id=tokenizer.pad_token_id)
+        return tokenizer.batch_decode(found[:, given["input_ids"].shape[1] :], skip_special_tokens=True)
+
+    prompts = ["The", "The with statement closes the file"]
+    assert written(prompts) == [*written(prompts[:1]), *written(prompts[1:])]
+
+
 def test_a_run_that_was_imported_is_a_run_like_any_other(crossed):
     folder = crossed.run.folder
     assert folder.status()["state"] == "done"

@@ -12,6 +12,7 @@ from torch import Tensor
 from groundup.errors import UserError
 
 Split = Literal["qkv", "halves", "added"]
+MODEL, HEAD = "model.", "head."  # where a task has them
 
 
 class Key(NamedTuple):
@@ -134,6 +135,16 @@ def unrolled(weights: tuple[Weight, ...], blocks: int) -> Iterator[Weight]:
         for number in range(blocks) if "{}" in weight.ours else [0]:
             names = tuple(name.replace("{}", str(number)) for name in weight.theirs)
             yield weight._replace(ours=weight.ours.replace("{}", str(number)), theirs=names)
+
+
+def named(head: Head, body: tuple[Weight, ...], blocks: int, prefix: str, tied: bool) -> Iterator[tuple[str, Weight]]:
+    """Every tensor of a task by its name here, with theirs by their full names."""
+    for weight in unrolled(body, blocks):
+        yield MODEL + weight.ours, weight._replace(theirs=tuple(prefix + name for name in weight.theirs))
+    for weight in head.weights:
+        yield ("" if weight.ours.startswith("pooling.") else HEAD) + weight.ours, weight
+    if head.tied and not tied:
+        yield f"{HEAD}weight", Weight("weight", (head.tied,))
 
 
 def sizes(weight: Weight, rows: int, queries: int) -> list[int]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from groundup.errors import UserError
 from groundup.exchange.bert import BERT, ROBERTA
-from groundup.exchange.family import Family, Head, Weight, unrolled
+from groundup.exchange.family import Family, Head, Weight, named
 from groundup.exchange.gpt2 import GPT2
 from groundup.exchange.llama import LLAMA, QWEN2
 from groundup.exchange.weights import Place, places_of
@@ -17,7 +17,6 @@ from groundup.system.files import read_json
 
 FAMILIES = {family.name: family for family in (BERT, ROBERTA, GPT2, LLAMA, QWEN2)}
 INDEX = "model.safetensors.index.json"
-MODEL, HEAD = "model.", "head."  # where a task has them
 _NOT_HERE = ("quantization_config", "auto_map", "adapter_config", "num_experts", "num_local_experts")
 
 
@@ -69,18 +68,13 @@ class Opened:
         body = tuple(self._with_first_type(one) for one in family.body)
         body += (family.segments,) if family.segments and self.options.get("separator") else ()
         found, used = dict[str, tuple[Weight, list[Place]]](), set[str]()
-        rows = [(MODEL, prefix, one) for one in unrolled(body, self.options["layers"])]
-        rows += [(HEAD if one.ours.split(".")[0] != "pooling" else "", "", one) for one in head.weights]
-        if head.tied and not self.tied:
-            rows.append((HEAD, "", Weight("weight", (head.tied,))))
-        for home, before, weight in rows:
-            names = [before + name for name in weight.theirs]
-            if missing := [name for name in names if name not in self.places]:
+        for ours, weight in named(head, body, self.options["layers"], prefix, self.tied):
+            if missing := [name for name in weight.theirs if name not in self.places]:
                 raise UserError(
                     f"{self.path} lacks {missing[0]}, which a {family.name} has. Get a whole copy of the folder"
                 )
-            found[home + weight.ours] = (weight, [self.places[name] for name in names])
-            used |= set(names)
+            found[ours] = (weight, [self.places[name] for name in weight.theirs])
+            used |= {*weight.theirs}
         ignored = [*family.ignored, *([head.tied] if head.tied else [])]
         for name in sorted(self.places.keys() - used):
             if not any(part in name for part in ignored):

@@ -137,8 +137,6 @@ def written(tokenizer: Tokenizer, reads_both_ways: bool, longest: int | None) ->
         known = {one["id"] for one in content["added_tokens"]}
     else:
         known = set()
-        if tokenizer.lowercase:
-            content["normalizer"] = json.loads(json.dumps(content["normalizer"]))
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     content["added_tokens"] += [{"id": n, "content": name, **flags} for n, name in names.items() if n not in known]
     content["added_tokens"].sort(key=lambda one: one["id"])
@@ -158,8 +156,8 @@ def written(tokenizer: Tokenizer, reads_both_ways: bool, longest: int | None) ->
     settings["model_max_length"] = longest or 1_000_000
     if reads_both_ways:
         settings["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
-    else:
-        settings["model_input_names"] = ["input_ids", "attention_mask"]
+    else:  # a text goes on from its last token, which must not be padding
+        settings |= {"model_input_names": ["input_ids", "attention_mask"], "padding_side": "left"}
     return {
         "tokenizer.json": json.dumps(content, ensure_ascii=False),
         "tokenizer_config.json": json.dumps(settings, ensure_ascii=False, indent=2) + "\n",

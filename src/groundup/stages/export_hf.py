@@ -16,8 +16,8 @@ from torch import Tensor
 from groundup import __version__
 from groundup.config.signatures import parameters_of
 from groundup.errors import UserError
-from groundup.exchange.family import Family, Head, Weight, parted, unrolled
-from groundup.exchange.folder import FAMILIES, HEAD, MODEL
+from groundup.exchange.family import HEAD, MODEL, Family, Head, named, parted
+from groundup.exchange.folder import FAMILIES
 from groundup.exchange.vocabulary import written
 from groundup.exchange.weights import write
 from groundup.stages.build import task_word
@@ -98,7 +98,7 @@ def shape_of(run: NetworkRun) -> tuple[Family, str, dict[str, Any]]:
             "transformer_encoder and transformer_decoder. Choose such a run"
         )
     refusals: list[str] = []
-    for family, name, head in fitting:
+    for family, name, head in fitting:  # RoBERTa computes what BERT does, which comes before it
         wrong = [f"task.{key}={value}" for key, value in head.options.items() if run.config.task.get(key) != value]
         if getattr(run.task, "apart", False):  # the texts of a pair
             wrong.append("task.pair=joint")
@@ -119,7 +119,7 @@ def shape_of(run: NetworkRun) -> tuple[Family, str, dict[str, Any]]:
         found |= head.settings
         found["tie_word_embeddings"] = bool(run.config.task.get("tied", False))
         if family.segments is not None:
-            found["type_vocab_size"] = 2 if family.name == "bert" else 1
+            found["type_vocab_size"] = 2
         if "rope_theta" in found:
             found.setdefault("num_key_value_heads", options["heads"])  # a qwen2 that does not say it has 32
             found["rope_parameters"] = {"rope_type": "default", "rope_theta": found["rope_theta"]}
@@ -158,20 +158,15 @@ def tensors_of(run: NetworkRun, family: Family, head: Head) -> dict[str, Tensor]
     ours: Mapping[str, Tensor] = run.task.state_dict()
     model: Any = run.task.model
     queries = model.blocks[0].attention.heads * model.blocks[0].attention.head_dim
-    rows = [(MODEL, family.prefix, one) for one in unrolled(family.body, len(model.blocks))]
-    rows += [(HEAD if one.ours.split(".")[0] != "pooling" else "", "", one) for one in head.weights]
-    if head.tied and not run.config.task.get("tied", False):
-        rows.append((HEAD, "", Weight("weight", (head.tied,))))
+    tied = bool(run.config.task.get("tied", False))
     found: dict[str, Tensor] = {}
-    for home, prefix, weight in rows:
-        tensor = ours[home + weight.ours].float()
-        if head.task == "regression" and (home, weight.ours.partition(".")[0]) == (HEAD, "linear"):
+    for name, weight in named(head, family.body, len(model.blocks), family.prefix, tied):
+        tensor = ours[name].float()
+        if head.task == "regression" and name.startswith(f"{HEAD}linear."):
             tensor = in_unit_of_data(run, weight.ours, tensor)
-        parts = parted(weight, tensor, queries)
-        found |= {prefix + name: part for name, part in zip(weight.theirs, parts, strict=True)}
+        found |= zip(weight.theirs, parted(weight, tensor, queries), strict=True)
     if family.segments is not None:
         (name,) = family.segments.theirs
-        kinds = 2 if family.name == "bert" else 1
         stored = ours.get(MODEL + family.segments.ours)
-        found[family.prefix + name] = torch.zeros(kinds, model.width) if stored is None else stored.float()
+        found[family.prefix + name] = torch.zeros(2, model.width) if stored is None else stored.float()
     return found
