@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from groundup.config.compose import compose
+from groundup.config.tree import Config
 from groundup.errors import UserError
 from groundup.runs.checkpoints import load_checkpoint
-from groundup.stages.teacher import check_student
+from groundup.runs.folder import RunFolder
+from groundup.stages.teacher import answers_once, check_student
 
 STUDENT = [
     "data.label=subject", "wandb.mode=disabled", "threads=1", "tokenizer=char", "model=bilstm_encoder",
@@ -125,3 +128,10 @@ def test_what_does_not_fit_is_refused_in_one_line(groundup, data_overrides, fine
     assert "Use one of task=causal_lm" in capsys.readouterr().err
     with pytest.raises(UserError, match=r"Try task\.crf=false"):
         check_student(compose("distill", [f"teacher={finetuned}", "task=tagging", "task.crf=true"]))
+
+
+def test_processes_that_all_begin_at_once_are_told_what_to_type(tmp_path):
+    config = Config({"task": {"_target_": "groundup.tasks.regression.Regression"}})
+    job, data = SimpleNamespace(is_main=False, folder=RunFolder(tmp_path)), SimpleNamespace(report={})
+    with pytest.raises(UserError, match="without torchrun or srun"):
+        answers_once(config, job, data)  # the first process has not asked the teacher yet

@@ -125,6 +125,11 @@ def answers_once(cfg: Config, job: Job, data: TextData) -> dict[str, torch.Tenso
         cfg.teacher = str(teacher.folder.checkpoint or teacher.folder.path)
         file.parent.mkdir(parents=True, exist_ok=True)
         write_arrays(file, {split: answers_of(teacher, data, split) for split in splits})
+    if not file.exists():  # torchrun and srun begin all processes at once
+        raise UserError(
+            "the first process reads what the teacher says before the others begin, which it starts by itself. "
+            "Try the command without torchrun or srun, with trainer=ddp trainer.devices=2"
+        )
     known = read_arrays(file)
     answers = {split: torch.from_numpy(known.get(split, np.zeros(0))) for split in splits}
     for split, said in answers.items():
