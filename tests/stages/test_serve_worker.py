@@ -16,7 +16,7 @@ from groundup.serving.completions import Asked, completion_of
 from groundup.serving.counts import Counts
 from groundup.serving.served import Served
 from groundup.serving.worker import Worker
-from groundup.serving.writing import Together, Writing
+from groundup.serving.writing import Together, Writing, fit_together
 from groundup.stages.loading import load_run
 
 LIMITS = Limits(rows=256, characters=100_000, bytes=1_000_000, new_tokens=1024, queue=1024, seconds=60)
@@ -117,6 +117,13 @@ def test_a_text_that_comes_later_joins_those_on_their_way_and_is_the_one_written
     finally:
         worker.close()
     assert joined  # some of them were on their way
+
+
+def test_nothing_is_padded_to_a_text_that_is_very_long():
+    way = SimpleNamespace(temperature=1)
+    short, other, long = (Writing(None, way, [[1] * n], [1], 9, told=None, loop=None) for n in (3, 50, 600_000))
+    assert fit_together([short, other]) and fit_together([long])
+    assert not fit_together([short, long]) and not fit_together([long, other])
 
 
 def test_texts_are_written_where_rows_are_answered():

@@ -18,7 +18,7 @@ from groundup.data.roles import Row
 from groundup.decoding.sampling import Sampler
 from groundup.serving.counts import Counts
 from groundup.serving.request_error import RequestError
-from groundup.serving.writing import Together, Tokens, Writing, tell
+from groundup.serving.writing import Together, Tokens, Writing, fit_together, tell
 from groundup.stages.answering import Answering
 from groundup.stages.network import NetworkRun, device_of
 
@@ -195,7 +195,7 @@ class Worker:
             if one.over:
                 continue
             alone = not begun and not self._together  # more texts than may be written together are, too, by themselves
-            if alone or (one.size <= free and not kept and (not begun or one.is_like(begun[0]))):
+            if alone or (one.size <= free and not kept and fit_together([*begun, one])):
                 begun.append(one)
                 free -= one.size
             else:
@@ -240,12 +240,15 @@ class Worker:
         groups: list[Together] = []
         for one in self._together:
             tell(one.step())
-            like = next((other for other in groups if one.writings and other.writings and other.is_like(one)), None)
+            if not one.writings:
+                continue
+            like = next((other for other in groups if fit_together([*other.writings, *one.writings])), None)
             if like is None:
                 groups.append(one)
             else:
                 tell(like.join(one))
-        self._together = [one for one in groups if one.writings]
+                groups = [other for other in groups if other.writings]  # which it has not where joining failed
+        self._together = groups
 
 
 def draws(run: Answering | Call) -> bool:

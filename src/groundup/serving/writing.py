@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -14,6 +14,7 @@ from groundup.decoding.sampling import Drawing, Sampler
 from groundup.tasks.causal_lm import CausalLM
 
 log = logging.getLogger(__name__)
+MOST = 1 << 20  # tokens of texts that are written together, as rows of one length, which memory must hold
 Tokens = list[int | None]  # the next of each text; None: it has ended
 
 
@@ -35,9 +36,21 @@ class Writing:
     def size(self) -> int:
         return len(self.starts)
 
+    @property
+    def width(self) -> int:
+        """Tokens of its longest text at most."""
+        return max(map(len, self.starts)) + self.longest
+
     def is_like(self, other: Writing) -> bool:
-        """Whether both can be written together."""
+        """Whether both are written by one model in one way."""
         return self.task is other.task and vars(self.way) == vars(other.way)
+
+
+def fit_together(writings: Iterable[Writing]) -> bool:
+    """Whether they can be written together: they are alike, and padding them to one length is no waste of memory."""
+    first, *others = writings
+    size, width = sum(one.size for one in (first, *others)), max(one.width for one in (first, *others))
+    return not others or (all(one.is_like(first) for one in others) and size * width <= MOST)
 
 
 Told = Sequence[tuple[Writing, Tokens | Exception | None]]  # what each request is told
@@ -54,9 +67,6 @@ class Together:
     def rows(self) -> int:
         """Texts that are not over."""
         return sum(one.size for one in self.writings) if self._drawing is None else len(self._drawing.open)
-
-    def is_like(self, other: Together) -> bool:
-        return self.writings[0].is_like(other.writings[0])
 
     def step(self) -> Told:
         """What each request is to be told of one more token of each text; None: they are all over."""
