@@ -16,6 +16,7 @@ from tokenizers import Regex, normalizers, pre_tokenizers
 from groundup.decoding.sampling import Greedy
 from groundup.errors import UserError
 from groundup.exchange.weights import places_in
+from groundup.models.lora import add_adapters, merge
 from groundup.stages.export_hf import export_hf
 from groundup.stages.importing import checked, look, of_shapes
 from groundup.stages.loading import load_network
@@ -159,6 +160,24 @@ def test_a_run_that_was_imported_is_a_run_like_any_other(crossed):
     assert folder.status()["state"] == "done"
     assert folder.read_json("provenance.json")["imported"]["family"] == crossed.family
     assert 'license: "mit"' in (crossed.back / "README.md").read_text()
+
+
+def test_a_run_with_adapters_is_exported_as_it_answers(crossed, tmp_path):
+    run = load_network(crossed.run.folder.path, use="evaluate")
+    add_adapters(run.task.model, 2, 4.0, 0.0, ["attention", "feed_forward"], [])
+    for name, parameter in run.task.model.named_parameters():
+        if name.endswith(".lora_b"):
+            torch.nn.init.normal_(parameter, std=0.1)
+    merge(run.task.model)
+    run.config.lora = {"rank": 2, "alpha": 4.0}
+    export_hf(run, tmp_path / "ours", None)
+    ids = torch.randint(5, crossed.tokenizer.vocab_size, (3, 60))
+    ids[ids == crossed.tokenizer.sep_token_id] += 1  # one text a row
+    ours = logits_of(run, ids)
+    with torch.inference_mode():
+        returned = auto(crossed.family).from_pretrained(tmp_path / "ours").eval()(ids).logits
+    assert (ours - logits_of(crossed.run, ids)).abs().max() > 0.1
+    torch.testing.assert_close(returned, ours, atol=1e-4, rtol=0)
 
 
 def test_export_leaves_nothing_where_something_is(crossed, tmp_path):

@@ -8,7 +8,6 @@ from groundup.config.tree import Config
 from groundup.data.text_data import TextData
 from groundup.errors import ArgumentError, UserError
 from groundup.models.int8 import quantize
-from groundup.models.lora import without_adapters
 from groundup.runs.checkpoints import BEST
 from groundup.runs.folder import RunFolder
 from groundup.runs.job import Job
@@ -93,11 +92,7 @@ def config_of_smaller(origin: NetworkRun, cfg: Config) -> Config:
 def plain_task(origin: NetworkRun, config: Config) -> Task:
     """The origin's task with its weights, adapters merged into them."""
     task = build_task(config, origin.facts, origin.target_tokenizer or origin.tokenizer)
-    lora = origin.config.get("lora") or {}
-    weights = origin.task.state_dict()
-    if lora.get("rank"):
-        weights = without_adapters(weights, lora["alpha"] / lora["rank"])
-    task.load_state_dict(weights)
+    task.load_state_dict(origin.plain_weights())
     return task.eval()
 
 

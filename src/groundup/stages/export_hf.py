@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +154,7 @@ def in_unit_of_data(run: NetworkRun, name: str, tensor: Tensor) -> Tensor:
 
 def tensors_of(run: NetworkRun, family: Family, head: Head) -> dict[str, Tensor]:
     """Theirs by name, from the tensors of the task."""
-    ours: Mapping[str, Tensor] = run.task.state_dict()
+    ours = run.plain_weights()
     model: Any = run.task.model
     queries = model.blocks[0].attention.heads * model.blocks[0].attention.head_dim
     tied = bool(run.config.task.get("tied", False))

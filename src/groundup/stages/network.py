@@ -18,7 +18,7 @@ from groundup.data.seeding import mix
 from groundup.data.sources.source import Source
 from groundup.data.text_data import TextData
 from groundup.errors import UserError
-from groundup.models.lora import merge
+from groundup.models.lora import merge, without_adapters
 from groundup.runs.checkpoints import load_checkpoint, require_finite
 from groundup.runs.folder import RunFolder
 from groundup.runs.reference import best_checkpoint
@@ -84,6 +84,11 @@ class NetworkRun(Answering):
         task.load_state_dict(checkpoint["state_dict"])
         merge(task.model)
         return cls(folder, config, task.eval(), tokenizer, facts, target)
+
+    def plain_weights(self) -> dict[str, Tensor]:
+        """The tensors of its task as those of one without adapters (LoRA), which are merged into them."""
+        weights, lora = self.task.state_dict(), self.config.get("lora") or {}
+        return without_adapters(weights, lora["alpha"] / lora["rank"]) if lora.get("rank") else weights
 
     @property
     def name(self) -> str:
