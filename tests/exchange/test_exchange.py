@@ -177,6 +177,10 @@ def test_a_run_with_adapters_is_exported_as_it_answers(crossed, tmp_path):
     with torch.inference_mode():
         returned = auto(crossed.family).from_pretrained(tmp_path / "ours").eval()(ids).logits
     assert (ours - logits_of(crossed.run, ids)).abs().max() > 0.1
+    cards = [
+        (folder / "README.md").read_text().partition(" parameters")[0] for folder in (tmp_path / "ours", crossed.back)
+    ]
+    assert cards[0].rpartition(" ")[2] == cards[1].rpartition(" ")[2]
     torch.testing.assert_close(returned, ours, atol=1e-4, rtol=0)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from groundup import __version__
 from groundup.config.tree import leaves
+from groundup.models.lora import is_adapter
 from groundup.stages.network import NetworkRun
 
 
@@ -15,7 +16,7 @@ def model_card(run: NetworkRun, pipeline: str, license: str | None) -> str:
     config, provenance = run.config, run.folder.read_json("provenance.json", {})
     title = run.folder.path.resolve().name
     front = [f"license: {json.dumps(license or 'unknown')}", "library_name: transformers", f"pipeline_tag: {pipeline}"]
-    count = sum(parameter.numel() for parameter in run.task.parameters())
+    count = sum(one.numel() for name, one in run.task.named_parameters() if not is_adapter(name))  # they are merged
     lines = ["---", *front, "---", "", f"# {title}", ""]
     lines += [
         f"A {run.name} of {count:,} parameters for {type(run.task).__name__}, exported by groundup {__version__}.",
