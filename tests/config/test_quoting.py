@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+import shlex
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
 from omegaconf import OmegaConf
 
-from groundup.config.quoting import CONSTANT, FUNCTIONS, quoted, quoted_word
+from groundup.config.quoting import CONSTANT, FUNCTIONS, quoted, quoted_word, shell_word, typed
 
 AS_TYPED = [
     "评论",
@@ -53,6 +54,16 @@ def arrives(text: str, key: str = "data.text", sweep: bool = False):
 def test_text_arrives_as_it_was_typed(text):
     assert arrives(text) == text
     assert arrives(text, "prompt") == text
+    word = f"data.text={text}"
+    assert quoted([typed(quoted_word(word, False))]) == quoted([word])
+    assert shlex.split(shell_word(word)) == [word]
+
+
+def test_a_word_is_shown_as_it_was_typed():
+    for word in ("data.text=评论", "data.train=my file.csv", "data.train=it's.csv", "seed=1", "data.labels=[a,b]", "finetune"):
+        assert typed(quoted_word(word, False)) == word
+    assert typed("data.text='评论'") == "data.text=评论" and typed("data.text='1'") == "data.text='1'"
+    assert shell_word("data.text=评论") == "data.text=评论" and shell_word("data.text=a b") == "'data.text=a b'"
 
 
 def test_any_text_arrives_as_it_was_typed_and_quoting_twice_changes_nothing():

@@ -112,6 +112,14 @@ def test_origin_names_the_layer_that_wins(tmp_path):
     assert source("model.nothing") is None
 
 
+@pytest.mark.parametrize("verb", ["pretrain", "finetune", "baseline", "evaluate"])
+def test_help_keeps_the_name_of_a_group_apart_from_its_choices(verb):
+    listed = manual(verb, "", conf_dir()).partition("the default first:\n")[2].partition("\n\n")[0].splitlines()
+    heads = [re.match(r"  (\w+) +(?=\S)", line) for line in listed if not line.startswith("   ")]
+    assert all(head and (conf_dir() / head[1]).is_dir() for head in heads)
+    assert len({head.end() for head in heads}) == 1
+
+
 @pytest.mark.parametrize("verb", ["pretrain", "finetune", "pipeline"])
 def test_help_lists_the_experiments_of_the_verb_and_the_others_are_refused(verb, capsys, tmp_path):
     from groundup import cli

@@ -76,7 +76,7 @@ KEYS: dict[str, Template] = {
     "target_modules lora_target lora_target_modules": "lora.where={}",
     "modules_to_save additional_target": "lora.train={}",
     # Data and tokenizer
-    "data.path data.file data_path data_file train_file train_path train_data training_file train_csv": "data=files data.train={}",
+    "train data.train data.path data.file data_path data_file train_file train_path train_data training_file train_csv": "data=files data.train={}",
     "validation_file valid_file val_file dev_file eval_file val_path dev_path valid_path": "data.validation={}",
     "test_file test_path": "data.test={}",
     "data_dir data_root datadir dataset_dir data.dir": "data.root={}",
@@ -183,6 +183,7 @@ CHOICES: dict[str, dict[str, str]] = {
         "summarize summarise summarisation summary": "summarization",
         "t5 span_masking": "span_corruption",
         "bart text_infilling infilling": "denoising",
+        "qa squad mrc extractive_qa reading_comprehension": "question_answering",
         "regress regressor sts sts_b semantic_similarity text_regression rating": "regression",
     },
     "data": {
@@ -201,7 +202,7 @@ CHOICES: dict[str, dict[str, str]] = {
     },
     "tokenizer": {
         "bpe bbpe byte gpt2 gpt": "byte_bpe",
-        "bert word_piece": "wordpiece",
+        "bert word_piece bert_base_uncased bert_base_chinese": "wordpiece",
         "sentencepiece spm t5": "unigram",
         "character characters chars": "char",
         "words": "word",
@@ -244,7 +245,8 @@ NOTES = {
     "beta1 beta2 beta_1 beta_2 adam_beta1 adam_beta2": "both in one list, as in optimizer.betas=[0.9,0.95]",
     "shuffle": "the training split is always shuffled, by seed",
     "budget": "it has a unit: budget.steps, budget.tokens, budget.epochs or budget.minutes",
-    "pretrained pretrained_model model_name_or_path": "init_from=RUN starts from a run of groundup; models of others cannot be loaded",
+    "pretrained pretrained_model model_name_or_path": "init_from=RUN starts from a run; `groundup import path=FOLDER` "
+    "makes one of the weights of others",
     "eval_strategy evaluation_strategy save_strategy val_check_interval check_val_every_n_epoch": "validate_every and "
     "checkpoint_every count optimizer steps; the last step is always validated and saved",
     "load_best_model_at_end save_best_only save_top_k": "the best checkpoint by monitor=validation/METRIC is always kept and used",
@@ -253,7 +255,8 @@ NOTES = {
     "enable_progress_bar progress_bar disable_tqdm verbose": "the progress line is left out where the output is no terminal",
     "n_jobs num_jobs n_parallel parallel max_parallel": "launcher=pool launcher.jobs=2 runs two jobs of a sweep (-m) at a time",
     "do_train do_eval do_predict": "each is a verb of its own: groundup finetune, groundup evaluate, groundup predict",
-    "task=qa task=question_answering task=squad": "there is no such task here",
+    "tokenizer=jieba tokenizer=hanlp tokenizer=pkuseg tokenizer=ltp tokenizer=mecab": "nothing here cuts text into words; "
+    "tokenizer=char reads it by characters, and data.tokens=COLUMN takes lists of words",
     "task=seq2seq task=text2text task=sequence_to_sequence": "translation and summarization write a text for a text",
 }  # fmt: skip
 

@@ -52,17 +52,17 @@ def choices(text: str, folder: Path, stage: str) -> list[str]:
     """One entry for each group in the defaults list."""
     options = {group: names for group, names in groups(folder).items() if group not in left_empty(folder, stage)}
     width = max(60, shutil.get_terminal_size((100, 24)).columns)
+    found = re.findall(r"^\s*-\s+(?:optional\s+)?([\w/]+)\s*:\s*\[?([\w/]+)", text, re.MULTILINE)
+    found = [(group, default) for group, default in found if group.split("/")[0] not in HIDDEN and options.get(group)]
+    column = 3 + max((len(group) for group, _ in found), default=0)  # where the names begin
     lines = []
-    for group, default in re.findall(r"^\s*-\s+(?:optional\s+)?([\w/]+)\s*:\s*\[?([\w/]+)", text, re.MULTILINE):
-        if group.split("/")[0] in HIDDEN or not options.get(group):
-            continue
+    for group, default in found:
         first = f"({default[1:].replace('_', ' ')})" if default.startswith("_") else default
         names = [first, *(name for name in options[group] if name != default)]
         if group == "experiment":
             names = [name for name in names if experiment_stage(folder, name) in (None, stage)]
-        lines.append(
-            textwrap.fill(", ".join(names), width, initial_indent=f"  {group:<11}", subsequent_indent=" " * 13)
-        )
+        head = f"  {group}".ljust(column)
+        lines.append(textwrap.fill(", ".join(names), width, initial_indent=head, subsequent_indent=" " * column))
     return lines
 
 

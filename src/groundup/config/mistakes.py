@@ -9,6 +9,7 @@ from pathlib import Path
 
 from groundup.config.files import conf_dir, experiment_stage, for_another_verb, left_empty
 from groundup.config.foreign import normalised
+from groundup.config.quoting import typed
 from groundup.config.suggest import (
     all_names,
     composed,
@@ -178,6 +179,7 @@ def experiment_of_another_verb(stage: str, overrides: Sequence[str]) -> str | No
 
 def unknown_key(key: str, text: str, stage: str, overrides: Sequence[str]) -> str:
     """A misspelt key or group, on the command line or in a file's defaults list."""
+    overrides = [typed(item) for item in overrides]
     override = next((item for item in overrides if item.lstrip("+~").partition("=")[0] == key), None)
     value = override.partition("=")[2] if override else "..."
     where = match[1] + ".yaml: " if (match := re.search(r"In '([^']+)'", text)) else ""
@@ -185,9 +187,9 @@ def unknown_key(key: str, text: str, stage: str, overrides: Sequence[str]) -> st
         choice = where.removesuffix(".yaml: ").replace("/", "=")
         return f"{f'{choice} sets its {key}' if where and not override else override or key}: {no_group(key, stage)}"
     section = key.partition(".")[0]
-    typed = next((word for word in overrides if section != key and word.startswith(f"{section}=")), None)
-    if typed and section not in groups() and key in all_names(stage, ()):  # `budget=20` leaves no budget.steps
-        return f"{typed}: {section} has keys of its own, such as {key}. Leave out {typed}"
+    whole = next((word for word in overrides if section != key and word.startswith(f"{section}=")), None)
+    if whole and section not in groups() and key in all_names(stage, ()):  # `budget=20` leaves no budget.steps
+        return f"{whole}: {section} has keys of its own, such as {key}. Leave out {whole}"
     advice = instead_of_key(key, value, stage, without(override or "", overrides))
     return f"{where}{override or key}: no key or group '{key}'{advice}"
 
@@ -268,10 +270,10 @@ def omegaconf(error, stage: str, overrides: Sequence[str]) -> str:
         )
         return f"{key} = ${{{match[1]}}}: there is no key '{match[1]}' to take the value from"
     if match := re.search(r"node `(\w+)` is not a container and thus cannot contain `(\w+)`", str(error)):
-        typed = next((word for word in overrides if word.startswith(f"{match[1]}=")), match[1])
-        ours = instead_of_key(match[1], typed.partition("=")[2], stage, without(typed, overrides))
+        word = typed(next((word for word in overrides if word.startswith(f"{match[1]}=")), match[1]))
+        ours = instead_of_key(match[1], word.partition("=")[2], stage, without(word, overrides))
         if ours.startswith(". Try "):  # `wandb=false`, say
-            return f"{typed}: it has keys of its own{ours}"
+            return f"{word}: it has keys of its own{ours}"
         return f"{match[1]}: it has keys of its own, such as {match[1]}.{match[2]}"
     if match := re.search(r"Environment variable '([^']+)' not found", text):
         return f"{key}: the environment variable {match[1]} is not set. Try export {match[1]}=..."

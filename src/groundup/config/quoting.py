@@ -8,6 +8,7 @@ https://hydra.cc/docs/advanced/override_grammar/basic/
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,18 @@ def quoted_word(word: str, sweep: bool) -> str:
     if sweep:
         return f"{key}={','.join(element(part.strip()) for part in parted(value))}"
     return word if "," in value and are_several(key, value.split(",")) else f"{key}={element(value)}"
+
+
+def typed(word: str) -> str:
+    """A word as it was typed, of one that ``quoted`` may have put in quotes."""
+    key, equals, value = word.partition("=")
+    plain = f"{key}={value[1:-1]}".replace(r"\'", "'")
+    return plain if equals and len(value) > 1 and is_quoted(value) and quoted_word(plain, False) == word else word
+
+
+def shell_word(word: str) -> str:
+    """A word ready to paste into a shell; letters of any script need no quotes there."""
+    return word if word.endswith("=...") or re.fullmatch(r"[\w@%+=:,./-]+", word) else shlex.quote(word)
 
 
 def element(text: str) -> str:

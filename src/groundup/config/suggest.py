@@ -7,7 +7,6 @@ looking a little like another.
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
@@ -18,6 +17,7 @@ from groundup.config import files
 from groundup.config.files import WITHOUT_FOLDER, conf_dir
 from groundup.config.foreign import CHOICES, KEYS, NOTES, Template, by_name, normalised
 from groundup.config.places import resolve
+from groundup.config.quoting import shell_word
 from groundup.config.spelling import closest
 
 TRAINING = ("pretrain", "finetune")
@@ -264,10 +264,6 @@ def composed(stage: str, overrides: tuple[str, ...]) -> Mapping | None:
 def try_line(words: Sequence[str]) -> str:
     """``Try KEY=VALUE``, ready to paste into a shell."""
     return f"Try {' '.join(shell_word(word) for word in words)}"
-
-
-def shell_word(word: str) -> str:
-    return word if word.endswith("=...") else shlex.quote(word)
 
 
 def spelled(key: str, known: Collection[str]) -> str | None:

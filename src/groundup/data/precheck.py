@@ -13,7 +13,7 @@ from typing import Any
 
 from groundup.config.signatures import options_of
 from groundup.data.reading import Reading, format_of, read
-from groundup.data.roles import ROLES, check_columns, kind_of
+from groundup.data.roles import ROLES, check_columns, kind_of, other_tasks
 from groundup.data.rows import in_row, usual_column
 from groundup.data.sources.few_labels import FewLabels
 from groundup.data.sources.files import FILES, UNLABELLED, Files, with_other_files
@@ -22,6 +22,7 @@ from groundup.errors import UserError
 
 READING = ("encoding", "delimiter", "columns")
 _PACKAGE = Path(__file__).parents[1]
+_HEADING = re.compile(r"[^\W\d]\w*([ _-]\w+){0,2}")  # what a column may be called: three words at most
 _NAMED = 6  # names in a hint, at most
 _SECONDS = 0.7  # for reading rows: small files to their end
 _COMPARED = 1 << 26  # bytes of files that are compared, at most
@@ -140,6 +141,8 @@ def _find(
             found[role] = usual_column(role, row, str(path), str(of_run.get(role) or role), taken)
     except UserError as error:
         strange = sorted(role for role in named.keys() - wanted if ROLES[role].task)
+        if not named and (other := other_tasks(wanted, [role for role in format_of(path).COLUMNS if role in row])):
+            raise UserError(f"{error}. Try {other.removeprefix(', or ')}") from error
         if not strange and "columns" in format_of(path).OPTIONS and not node.get("columns"):
             usual = {name for role in wanted for name in ROLES[role].usual.split()}
             known = [name for name in row if name in named.values() or name.strip().casefold() in usual]
@@ -155,7 +158,7 @@ def _without_header(
     error: UserError, wanted: Sequence[str], row: Mapping[str, Any], known: Collection[str]
 ) -> UserError:
     """The error, with a hint where the first row of a table may be no header: none of its names is known, or fit to be one."""
-    odd = not all(name.isidentifier() for name in row)
+    odd = not all(_HEADING.fullmatch(name) for name in row)
     if len(row) < len(wanted) or (known and not odd) or any(ROLES[role].many for role in wanted):
         return error
     names = [*wanted, *(f"column{number}" for number in range(len(wanted) + 1, len(row) + 1))]

@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol, cast
 from groundup.data import formats
 from groundup.errors import UserError
 
+_OF_TAGS = (".bio", ".bmes", ".bioes", ".iob", ".iob2", ".char", ".ner")  # what files of a word and its tag a line are called
 _SHOWN = 12  # columns that a message lists
 Located = tuple[str, dict[str, Any]]  # where it stands (file and line), the raw row
 
@@ -59,9 +60,12 @@ def format_of(path: Path) -> Format:
     """The format of a file, by its name. Raises UserError for any other ending."""
     known, suffix = all_formats(), suffix_of(path)
     if suffix not in known:
-        if path.is_dir():
+        if not path.is_file():
             raise _missing(path)
-        raise UserError(f"{path}: unknown format '{suffix}'; give one of {' '.join(known)}, also .gz")
+        raise UserError(
+            f"{path}: unknown format '{suffix}'; give one of {' '.join(known)}, also .gz. If it is one of these, "
+            f"rename it, as in {path.name}.{'conll' if suffix in _OF_TAGS else 'txt'}"
+        )
     return known[suffix]
 
 

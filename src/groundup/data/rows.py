@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
+from groundup.config.quoting import shell_word
 from groundup.data.answers import answers_of, check_answers
 from groundup.data.formats.delimited import DELIMITERS
 from groundup.data.reading import shortened
@@ -98,8 +99,8 @@ def missing_column(
     names = list(_paths(present))
     if names == ["text"] and role in ("source", "target") and ".txt" in where:
         return UserError(
-            f"{where}: a .txt has one text a line, no pairs; give both sides in one .tsv, .csv, .jsonl or .parquet, "
-            f"as in data.train=pairs.tsv data.source=en data.target=zh"
+            f"{where}: a .txt has one text a line, no pairs; give both sides in one .tsv, .csv, .jsonl or .parquet. Of two "
+            "files: paste SOURCE.txt TARGET.txt > pairs.tsv, and data.train=pairs.tsv data.columns=[source,target]"
         )
     if names == ["text"] and role == "label" and ".txt" in where:
         return UserError(
@@ -120,7 +121,7 @@ def missing_column(
     fit = [name for name in free if _holds_lists(present.get(name)) == ROLES[role].many or either]
     near = difflib.get_close_matches(column, fit, n=1, cutoff=0.5)
     near = near or sorted(fit, key=lambda name: -_size(present, name))[:1]
-    hint = f"; try data.{role}={near[0]}" if near else f". {_ADVICE.format(column)}" if ROLES[role].many else ""
+    hint = f"; try {shell_word(f'data.{role}={near[0]}')}" if near else f". {_ADVICE.format(column)}" if ROLES[role].many else ""
     return UserError(f"{where}: no column '{column}'; it has {shortened(names) or 'none'}{hint}")
 
 
@@ -142,7 +143,7 @@ def usual_column(role: str, row: Mapping[str, Any], where: str, first: str, take
         if len(choice) == 1:
             return choice[0]
     if usual:
-        choices = " or ".join(f"data.{role}={name}" for name in usual)
+        choices = " or ".join(shell_word(f"data.{role}={name}") for name in usual)
         raise UserError(f"{where}: which column is the {role}? Try {choices}")
     raise missing_column(role, role, row, where, taken)
 
