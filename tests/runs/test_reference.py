@@ -235,11 +235,12 @@ def test_last_for_a_network_passes_a_classical_model_by(tmp_path, caplog):
     assert caplog.messages[1].startswith(f"run=last is {tmp_path / 'network'}; the newer {classical.path} is a run of")
 
 
-def test_a_folder_of_runs_names_the_first_of_them(tmp_path):
+def test_a_folder_of_runs_names_the_newest_of_them_that_fits(tmp_path):
     make(tmp_path / "logs" / "sweep" / "0", 1)
     make(tmp_path / "logs" / "sweep" / "1", 2)
+    make(tmp_path / "logs" / "sweep" / "2", 3, weights=False)
     for name in ("sweep", str(tmp_path / "logs" / "sweep")):
-        with pytest.raises(UserError, match=r"is no run, and holds 2\. Try .*sweep/0$"):
+        with pytest.raises(UserError, match=r"is no run, and holds 3\. Try .*sweep/1$"):
             find_run(name, tmp_path / "logs", "evaluate")
 
 

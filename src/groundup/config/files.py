@@ -41,6 +41,7 @@ STAGES: dict[str, tuple[str, str]] = {
     "doctor": ("groundup.jobs.doctor", "what this machine can do, and how to mend what it cannot"),
 }
 
+CHANGEABLE = ("budget", "scheduler", "num_workers", "trainer")  # what may be another where a training goes on
 WITHOUT_FOLDER = (
     "predict",
     "export",

@@ -31,6 +31,10 @@ def instead_of_key(key: str, value: str, stage: str, others: Sequence[str]) -> s
     """
     others = sound(stage, others)
     known = all_names(stage, others)
+    if stage == "resume":
+        for words in translated(key, value, "pretrain", (), all_names("pretrain", ())):
+            if all(word.partition(".")[0] in files.CHANGEABLE for word in words) and takes("pretrain", (), words):
+                return f". {try_line(words)}"
     if stage == "resume" and any(key in all_names(verb, ()) for verb in TRAINING):
         return ": a run goes on with its own configuration; groundup pretrain or finetune with init_from=RUN starts a new one"
     ours = list(translated(key, value, stage, others, known))

@@ -159,7 +159,7 @@ def read(path: Path, reading: Reading) -> Iterator[Located]:
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise UserError(f"{path} was changed while it was read; wait until it is complete")
     if empty:
-        raise UserError(f"{path}: no rows; the file is empty or has a header only")
+        raise UserError(f"{path}: no rows; the file is empty or has a header only. Leave it out")
 
 
 def _missing(path: Path) -> UserError:

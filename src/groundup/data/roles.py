@@ -48,7 +48,7 @@ ROLES: dict[str, Role] = {
     "score": Role("a number for a text, or for a pair", number=True, task="regression",
                   usual="score scores rating ratings stars similarity value label target 分数 评分 得分"),
     "source": Role("what is given, for tasks that write a text", given=True, usual="source src input document article 原文 源"),
-    "target": Role("what is to be written", usual="target tgt output summary translation 译文 摘要 目标"),
+    "target": Role("what is to be written", usual="target tgt output summary highlights translation 译文 摘要 目标"),
     "references": Role("further right answers: a list, one text, or nothing", optional=True, many=True),
     "tokens": Role("the words of a text", given=True, many=True, usual="tokens token words word form 词语 分词"),
     "tags": Role("a name for each of the tokens", many=True, name=True, task="tagging",

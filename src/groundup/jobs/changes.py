@@ -11,12 +11,13 @@ from typing import Any
 from groundup.config.budget import budget_of, one_unit
 from groundup.config.build import instantiate
 from groundup.config.compose import compose
+from groundup.config.files import CHANGEABLE
 from groundup.config.quoting import inert
 from groundup.config.tree import Config, leaves
 from groundup.errors import UserError
 from groundup.runs.folder import RunFolder
 from groundup.runs.lock import locked
-from groundup.runs.reference import CHANGEABLE, EARLIER, last_checkpoint, was_saved
+from groundup.runs.reference import EARLIER, last_checkpoint, was_saved
 
 # What a run writes once it has ended; the file that says so is the last to go.
 OF_THE_END = ("report.html", "beside.json", "baselines.json", "sections.json", "predictions.jsonl", "metrics.json")

@@ -6,8 +6,8 @@ import re
 from itertools import pairwise
 from pathlib import Path
 
+from groundup.config.files import CHANGEABLE
 from groundup.config.quoting import OVERRIDE, TAKE_A_WORD, literal, parted
-from groundup.runs.reference import CHANGEABLE
 
 FLAGS = {
     "--remove-failed": "remove_failed=true",

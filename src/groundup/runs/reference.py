@@ -25,7 +25,6 @@ RESUMABLE = (
     "evaluate",
     "pipeline",
 )  # stages that can go on where they stopped
-CHANGEABLE = ("budget", "scheduler", "num_workers", "trainer")  # what may be another where a training goes on
 CHECKPOINTS = (BEST, LAST, PREVIOUS)
 MEMBERS = "members.json"  # runs inside a run that answer together, with their weights
 CLASSIFIERS = (MEMBERS, "baseline.npz")  # what answers in a run without a network
@@ -69,7 +68,8 @@ def find_run(ref: str | os.PathLike[str], logs: Path, use: Use) -> tuple[RunFold
     hint = f"The newest runs: {', '.join(known)}" if known else f"There is none below {logs} yet"
     for path in (Path(ref).expanduser(), Path(logs) / ref):
         if inside := sorted(path.glob("*/config.yaml")):
-            raise UserError(f"run {ref}: is no run, and holds {len(inside)}. Try {inside[0].parent}")
+            newest = next((run.path for run in newest_runs(path) if not unfit(run, use)), inside[0].parent)
+            raise UserError(f"run {ref}: is no run, and holds {len(inside)}. Try {newest}")
     problem = "holds no config.yaml, so it is no run" if Path(ref).expanduser().is_dir() else "does not exist"
     raise UserError(f"run {ref}: {problem}. {hint}")
 
