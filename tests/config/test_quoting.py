@@ -60,7 +60,14 @@ def test_text_arrives_as_it_was_typed(text):
 
 
 def test_a_word_is_shown_as_it_was_typed():
-    for word in ("data.text=评论", "data.train=my file.csv", "data.train=it's.csv", "seed=1", "data.labels=[a,b]", "finetune"):
+    for word in (
+        "data.text=评论",
+        "data.train=my file.csv",
+        "data.train=it's.csv",
+        "seed=1",
+        "data.labels=[a,b]",
+        "finetune",
+    ):
         assert typed(quoted_word(word, False)) == word
     assert typed("data.text='评论'") == "data.text=评论" and typed("data.text='1'") == "data.text='1'"
     assert shell_word("data.text=评论") == "data.text=评论" and shell_word("data.text=a b") == "'data.text=a b'"

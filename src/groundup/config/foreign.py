@@ -76,7 +76,8 @@ KEYS: dict[str, Template] = {
     "target_modules lora_target lora_target_modules": "lora.where={}",
     "modules_to_save additional_target": "lora.train={}",
     # Data and tokenizer
-    "train data.train data.path data.file data_path data_file train_file train_path train_data training_file train_csv": "data=files data.train={}",
+    "train data.train "
+    "data.path data.file data_path data_file train_file train_path train_data training_file train_csv": "data=files data.train={}",
     "validation_file valid_file val_file dev_file eval_file val_path dev_path valid_path": "data.validation={}",
     "test_file test_path": "data.test={}",
     "data_dir data_root datadir dataset_dir data.dir": "data.root={}",

@@ -17,7 +17,15 @@ from typing import Any, Literal, Protocol, cast
 from groundup.data import formats
 from groundup.errors import UserError
 
-_OF_TAGS = (".bio", ".bmes", ".bioes", ".iob", ".iob2", ".char", ".ner")  # what files of a word and its tag a line are called
+_OF_TAGS = (
+    ".bio",
+    ".bmes",
+    ".bioes",
+    ".iob",
+    ".iob2",
+    ".char",
+    ".ner",
+)  # what files of a word and its tag a line are called
 _SHOWN = 12  # columns that a message lists
 Located = tuple[str, dict[str, Any]]  # where it stands (file and line), the raw row
 

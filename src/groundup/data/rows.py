@@ -121,7 +121,13 @@ def missing_column(
     fit = [name for name in free if _holds_lists(present.get(name)) == ROLES[role].many or either]
     near = difflib.get_close_matches(column, fit, n=1, cutoff=0.5)
     near = near or sorted(fit, key=lambda name: -_size(present, name))[:1]
-    hint = f"; try {shell_word(f'data.{role}={near[0]}')}" if near else f". {_ADVICE.format(column)}" if ROLES[role].many else ""
+    hint = (
+        f"; try {shell_word(f'data.{role}={near[0]}')}"
+        if near
+        else f". {_ADVICE.format(column)}"
+        if ROLES[role].many
+        else ""
+    )
     return UserError(f"{where}: no column '{column}'; it has {shortened(names) or 'none'}{hint}")
 
 
