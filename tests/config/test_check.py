@@ -33,6 +33,12 @@ def test_nested_nodes_are_checked(toy):
     )
 
 
+def test_a_part_without_its_class_is_named():
+    assert refused({"budget": {}, "model": {"width": 8}}).startswith(
+        "model._target_: no class is named. Try +model._target_="
+    )
+
+
 def test_missing_argument_unless_code_supplies_it(toy):
     check(node())
     assert refused(node(), supplied={}) == "model.vocab_size: no value, and Net needs one. Try +model.vocab_size=..."

@@ -18,6 +18,7 @@ SETTINGS = {
     "generate": [["run=x"]],
     "predict": [["run=x", "input=a", "output=b"]],
     "evaluate": [["run=x"]],
+    "report": [[]],
 }
 
 
@@ -185,6 +186,8 @@ TYPED = {
     "finetune train=x.csv": "data=files data.train=x.csv",
     "baseline data.train=x.csv": "data=files data.train=x.csv",
     "finetune text_column=评论 data=files": "data.text=评论",
+    "report run=logs/x": "folders=[logs/x]",
+    "report sweep=last": "folders=[last]",
     "finetune task=qa": "task=question_answering",
     "finetune data.path=x.csv": "data=files data.train=x.csv",
     "finetune debug=true": "debug=default",

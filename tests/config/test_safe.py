@@ -179,13 +179,16 @@ def test_only_classes_even_of_ones_own(toy, monkeypatch):
         resolve("os.system", "model")
 
 
-def test_misspelt_target_is_told(toy):
+def test_misspelt_target_is_told(toy, monkeypatch):
     with pytest.raises(UserError, match=r"no 'Nett'; did you mean 'Net'\? Try model._target_=toy_parts.Net$"):
         resolve("toy_parts.Nett", "model")
     with pytest.raises(UserError, match=r"did you mean 'AdamW'\? Try optimizer._target_=torch.optim.AdamW$"):
         resolve("torch.optim.AdmaW", "optimizer")
-    with pytest.raises(UserError, match=r"there is no module groundup.models.nope"):
+    with pytest.raises(UserError, match=r"there is no module groundup.models.nope$"):
         resolve("groundup.models.nope.Net", "model")
+    monkeypatch.setenv("GROUNDUP_ALLOW", "not_there")
+    with pytest.raises(UserError, match=r"there is no module not_there\. .*: PYTHONPATH=\. groundup \.\.\.$"):
+        resolve("not_there.models.Net", "model")
 
 
 def test_supplied_values_arrive_as_they_are(toy):

@@ -12,6 +12,7 @@ from groundup.config.compose import compose_with_choices
 from groundup.data.facts import Facts
 from groundup.models.encoder_decoder import EncoderDecoder
 from groundup.models.transformer import TransformerDecoder, TransformerEncoder
+from groundup.runs.about import choices_of
 from groundup.runs.folder import RunFolder
 from groundup.stages.inheritance import adopt_weights, inherit
 from groundup.tasks.classification import Classification
@@ -132,6 +133,7 @@ def test_a_tagger_takes_its_characters_from_pretraining_or_adds_them_to_it(model
         torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"] for run in (parent, child)
     )
     assert any(name.startswith("model.characters.") for name in new)
+    assert choices_of(RunFolder(child).status())["model"] == model
     body = [name for name in old if name.startswith("model.")]
     assert len(body) > 4
     for name in body:  # what has grown has its new columns behind the old ones

@@ -68,6 +68,7 @@ def check_keys(
     if stage and cfg.get("stage") not in (None, stage):  # an experiment says what it is for
         raise UserError(for_another_verb((choices or {}).get("experiment") or "NAME", cfg["stage"]))
     refuse(all_missing(cfg), stage, overrides, choices)
+    refuse(without_class(cfg), stage, overrides, choices)
     refuse(strange_keys(cfg, stage), stage, overrides, choices)
     refuse(model_mistakes(cfg, Root), stage, overrides, choices)
 
@@ -102,6 +103,13 @@ def strange_keys(cfg: Mapping, stage: str) -> Iterator[Mistake]:
     if own:
         known = own | {"stage"} | brought_keys(conf_dir(), stage)
         yield from unknown_names(cfg, known, "", "there is no such key")
+
+
+def without_class(cfg: Mapping) -> Iterator[Mistake]:
+    """Parts of a training whose file names no class to build."""
+    for name in ("model", "task", "optimizer", "scheduler", "batching") if "budget" in cfg else ():
+        if isinstance(node := cfg.get(name), Mapping) and node and "_target_" not in node:
+            yield Mistake(f"{name}._target_", "no class is named", f"+{name}._target_=package.module.Class")
 
 
 def all_missing(cfg: Mapping) -> Iterator[Mistake]:

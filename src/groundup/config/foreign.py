@@ -145,6 +145,7 @@ KEYS: dict[str, Template] = {
         "*": "groundup resume run={}",
     },
     "checkpoint ckpt checkpoint_path ckpt_path model_path run_dir run_path model_dir": "run={}",
+    "run sweep": "folders=[{}]",  # of groundup report
     "input_file input_path in_file file": ("input={}", "data=files data.train={}"),
     "output_file out_file": "output={}",
     "start prompt_text": "prompt={}",

@@ -219,4 +219,6 @@ def parts(target: str, where: str) -> tuple[ModuleType, str]:
     except ModuleNotFoundError as error:
         if error.name is None or not is_inside(home, [error.name]):
             raise  # the module is there, and lacks a package of its own
-        raise UserError(f"{where} = {target}: there is no module {error.name}. Is it installed?") from None
+        ours = is_inside(home, ["groundup"])
+        own = "" if ours else ". Is it installed? If it lies in the current folder: PYTHONPATH=. groundup ..."
+        raise UserError(f"{where} = {target}: there is no module {error.name}{own}") from None

@@ -141,8 +141,10 @@ def _find(
             found[role] = usual_column(role, row, str(path), str(of_run.get(role) or role), taken)
     except UserError as error:
         strange = sorted(role for role in named.keys() - wanted if ROLES[role].task)
-        if not named and (other := other_tasks(wanted, [role for role in format_of(path).COLUMNS if role in row])):
-            raise UserError(f"{error}. Try {other.removeprefix(', or ')}") from error
+        roles = [name for name in format_of(path).COLUMNS if name in row and name in ROLES]
+        if not named and (other := other_tasks(wanted, roles)):
+            said = str(error).partition("; try ")[0]
+            raise UserError(f"{said}. Try {other.removeprefix(', or ')}") from error
         if not strange and "columns" in format_of(path).OPTIONS and not node.get("columns"):
             usual = {name for role in wanted for name in ROLES[role].usual.split()}
             known = [name for name in row if name in named.values() or name.strip().casefold() in usual]

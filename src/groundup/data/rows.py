@@ -122,13 +122,21 @@ def missing_column(
     near = difflib.get_close_matches(column, fit, n=1, cutoff=0.5)
     near = near or sorted(fit, key=lambda name: -_size(present, name))[:1]
     hint = (
-        f"; try {shell_word(f'data.{role}={near[0]}')}"
+        "; try " + " ".join(map(shell_word, _named(role, near[0], free)))
         if near
         else f". {_ADVICE.format(column)}"
         if ROLES[role].many
         else ""
     )
     return UserError(f"{where}: no column '{column}'; it has {shortened(names) or 'none'}{hint}")
+
+
+def _named(role: str, column: str, names: Collection[str]) -> list[str]:
+    """Words that name a column, and the second text of a pair where it is called like the first: sentence1, sentence2."""
+    after = {"1": "2", "a": "b", "A": "B"}.get(column[-1:], "")
+    second = column[:-1] + after
+    pair = [f"data.text_pair={second}"] if role == "text" and after and second in names else []
+    return [f"data.{role}={column}", *pair]
 
 
 def _size(row: Mapping[str, Any], name: str) -> int:

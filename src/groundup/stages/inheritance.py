@@ -19,6 +19,7 @@ from groundup.config.tree import Config
 from groundup.errors import UserError
 from groundup.models.backbone import Backbone
 from groundup.models.lora import is_adapter, without_adapters
+from groundup.runs.about import choices_of
 from groundup.runs.checkpoints import load_checkpoint, require_finite
 from groundup.runs.folder import RunFolder
 from groundup.runs.reference import best_checkpoint, open_run
@@ -66,6 +67,12 @@ def inherit(cfg: Config, parents: Parents, overrides: Sequence[str]) -> None:
         _take(cfg, {group: (parents[WHOLE], theirs.get(group)) for group in INHERITED if group in cfg}, overrides)
     elif parents:
         _inherit_parts(cfg, parents, overrides)
+
+
+def inherited_choices(parents: Parents, choices: Mapping[str, str | None]) -> dict[str, str | None]:
+    """The choices of a run; that of a model, and of its size, is the earlier run's where the model is."""
+    theirs = choices_of(parents[WHOLE].status()) if WHOLE in parents else choices
+    return {**choices, **{group: theirs.get(group) for group in ("model", "size")}}
 
 
 def inherited_tokenizers(cfg: Config, parents: Parents) -> tuple[Tokenizer | None, Tokenizer | None]:

@@ -39,9 +39,8 @@ def check_input(source: Path) -> None:
             f"input={source} is read twice, so it must be a file. Try cat > texts.txt, then input=texts.txt"
         )
     near = get_close_matches(source.name, [entry.name for entry in source.parent.glob("*")], n=1, cutoff=0.8)
-    raise UserError(
-        f"input={source}: there is no such file." + (f" Try input={source.parent / near[0]}" if near else "")
-    )
+    advice = f"Try input={source.parent / near[0]}" if near else "Write texts into a file, one a line, and name it"
+    raise UserError(f"input={source}: there is no such file. {advice}")
 
 
 def check_output(output: Path, suffixes: Collection[str], source: Path | None = None) -> None:

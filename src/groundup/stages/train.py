@@ -37,7 +37,7 @@ from groundup.stages.build import (
     source_of,
 )
 from groundup.stages.evaluation import NetworkScorer, compare_with_baselines, limit_of, print_results, write_results
-from groundup.stages.inheritance import adopt_weights, inherit, inherited_tokenizers, open_parents
+from groundup.stages.inheritance import adopt_weights, inherit, inherited_choices, inherited_tokenizers, open_parents
 from groundup.stages.logged import wanted_loggers
 from groundup.stages.self_training import check_self_training, mean_teacher
 from groundup.stages.stored import check_stored
@@ -66,6 +66,8 @@ def run(cfg: Config, job: Job) -> float:
         check_stored(job.folder, cfg, load_checkpoint(checkpoint, mmap=True), checkpoint)
     parents = open_parents(cfg) if checkpoint is None else {}
     inherit(cfg, parents, job.overrides)
+    if parents and job.is_main:  # what tells a run from others says which model it has
+        job.folder.set_status("running", choices=inherited_choices(parents, job.choices))
     check_model_fits(cfg)
     check_student(cfg)
     written = checkpoint is not None or not job.is_main
