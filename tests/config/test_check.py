@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from groundup.config.check import check
+from groundup.config.check import Mistake, advised, check
 from groundup.config.signatures import parameters_of
 from groundup.config.values import Parameter, in_words, misfit
 from groundup.errors import UserError
@@ -36,6 +36,19 @@ def test_nested_nodes_are_checked(toy):
 def test_a_part_without_its_class_is_named():
     assert refused({"budget": {}, "model": {"width": 8}}).startswith(
         "model._target_: no class is named. Try +model._target_="
+    )
+
+
+def test_a_class_typed_over_a_choice_is_told_to_have_a_file_of_its_own(monkeypatch):
+    monkeypatch.delenv("GROUNDUP_CONF", raising=False)
+    words = ["model._target_=torch.nn.LSTM"]
+    said = str(
+        advised(Mistake("model.layers", "LSTM has no such argument", None, 2, unknown=True), "finetune", words).line(
+            None
+        )
+    )
+    assert said.endswith(
+        "LSTM has no such argument. A class of your own has a file of its own, conf/model/NAME.yaml. Try model=NAME"
     )
 
 

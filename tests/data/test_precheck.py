@@ -18,7 +18,7 @@ from groundup.tasks.base import Task
 
 MISTAKES = {  # options, after data=files where they name no other -> what the line must say
     "data.train=nope.csv": "own.csv",
-    "data=imdb data.train=onw.csv": "no file onw.csv; the current folder has broken.jsonl,",
+    "data=imdb data.train=onw.csv": "no file onw.csv; the current folder has own.csv,",
     "data.train=own.csv data.label=lable": "try data.label=label",
     "data.train=own.csv data.encoding=gbk18030": "Try gb18030",
     "data.train=own.csv data.delimiter=ab": "one character",
@@ -31,7 +31,7 @@ MISTAKES = {  # options, after data=files where they name no other -> what the l
     "data.train=sts.csv task=regression": "try data.text=sentence1 data.text_pair=sentence2",
     "data.train=zh.conll": "zh.conll: no column 'text'; it has tokens, tags. Try task=tagging",
     "data.train=squad.json": "no column 'text'; it has id, title, question, context, answers. Try task=question_answering",
-    "data.train=own": "no file own; the current folder has broken.jsonl,",
+    "data.train=own": "no file own; the current folder has own.csv,",
     "data.train=zh.bmes": "rename it, as in zh.bmes.conll",
     "data.train=[notes.txt,notes.txt] task=translation": "paste SOURCE.txt TARGET.txt > pairs.tsv, and data.train=pairs.tsv",
     "data.train=broken.jsonl": "broken.jsonl line 3: broken JSON",

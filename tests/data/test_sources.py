@@ -323,7 +323,7 @@ def test_pairs_in_a_txt_are_told_which_files_can_hold_them(tmp_path):
     (tmp_path / "a.txt").write_text("Hi.\n")
     for txt in ("file", "line"):
         said = message(lambda: list(pairs(tmp_path / "a.txt", txt=txt).rows("train")))  # noqa: B023
-        assert "data.train=pairs.tsv data.source=en data.target=zh" in said
+        assert "paste SOURCE.txt TARGET.txt > pairs.tsv, and data.train=pairs.tsv data.columns=[source,target]" in said
 
 
 def test_broken_pairs_name_the_line(tmp_path):
@@ -412,6 +412,8 @@ def test_damaged_files(tmp_path):
 
 
 def test_unknown_format(tmp_path):
+    for name in ("a.jsn", "a.xls"):
+        (tmp_path / name).write_text("a\n")
     assert ".jsonl" in message(rows_of(tmp_path / "a.jsn"))
     assert "unknown format '.xls'" in message(rows_of(tmp_path / "a.xls"))
 

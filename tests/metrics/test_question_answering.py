@@ -85,6 +85,8 @@ def test_figures_have_intervals_and_tell_the_unanswerable_apart():
     scores = answer_scores(["a b", "", "c"] * 20, [["b"], [], []] * 20)
     found = question_answering_metrics(scores, np.array([True, False, False] * 20))
     assert all(one.low <= one.value <= one.high for one in found.values())
+    few = question_answering_metrics(answer_scores(["a"] * 6, [["a"]] * 6), np.ones(6, dtype=bool))
+    assert few["exact_match"].low < 0.7 < few["exact_match"].high == 1, "six right answers do not prove that all are"
     values = {name: (one.value, one.n) for name, one in found.items()}
     assert values["has_answer_f1"] == (1.0, 20) and values["no_answer_accuracy"] == (pytest.approx(0.5), 40)
     assert values["f1"] == (pytest.approx(2 / 3), 60)

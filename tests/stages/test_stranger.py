@@ -15,6 +15,7 @@ from groundup import cli
 from groundup.config.check import check
 from groundup.config.tree import Config
 from groundup.errors import UserError
+from groundup.stages.build import backbone_class
 
 SECRET = "-".join(["hush", "hush", "0123"])  # in parts: a run keeps the changes of its checkout, this file too
 CREATE = "${oc.create:{_target_: pathlib.Path.touch, _args_: [{_target_: pathlib.Path, _args_: [WITNESS]}]}}"
@@ -265,3 +266,10 @@ def test_classes_of_ones_own_by_the_shell_alone(attack, write_module, monkeypatc
     assert code == 2 and "GROUNDUP_ALLOW=mine.Own groundup" in err
     monkeypatch.setenv("GROUNDUP_ALLOW", "mine.Own")
     assert attack(EVALUATE, "model._target_", "mine.Own")[0] == 0
+
+
+def test_a_model_of_ones_own_that_is_no_backbone_is_a_line(write_module, monkeypatch):
+    write_module("bare", "from torch import nn\nclass Bare(nn.Linear):\n    pass\n")
+    monkeypatch.setenv("GROUNDUP_ALLOW", "bare")
+    with pytest.raises(UserError, match=r"derives from no backbone. Derive it from EncoderBackbone or DecoderBackbone"):
+        backbone_class("bare.Bare")

@@ -92,6 +92,10 @@ def advised(mistake: Mistake, stage: str, overrides: Sequence[str]) -> Mistake:
     forget()
     others = [word for word in overrides if word.lstrip("+").partition("=")[0] != mistake.path]
     value = "..." if mistake.value is EMPTY else shown(mistake.value)
+    group, chosen = mistake.path.partition(".")[0], [word.partition("=")[0] for word in others]
+    if f"{group}._target_" in chosen:  # typed over a choice whose keys stay
+        home = f"A class of your own has a file of its own, conf/{group}/NAME.yaml"
+        return replace(mistake, reason=f"{mistake.reason}. {home}", typed=f"{group}=NAME")
     advice, found, typed = instead_of_key(mistake.path, value, stage, others).partition("Try ")
     reason = mistake.reason + advice.rstrip(". ") if found or advice[:1] == ":" else mistake.reason
     return replace(mistake, reason=reason, typed=typed or None)

@@ -11,6 +11,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
@@ -182,7 +183,8 @@ def _missing(path: Path) -> UserError:
     folder = path.parent
     while not folder.is_dir():  # the root is one
         folder = folder.parent
-    near = sorted(entry.name for entry in folder.iterdir())[:8] if folder == path.parent else []
+    names = sorted(entry.name for entry in folder.iterdir()) if folder == path.parent else []
+    near = [*dict.fromkeys([*get_close_matches(path.name, names), *names])][:8]
     name = "the current folder" if folder == Path() else folder
     there = f"{name} has {', '.join(near)}" if near else f"the nearest folder that exists is {folder.absolute()}"
     return UserError(f"no file {path}; {there}. Set data.root=FOLDER, or data.train=FILE and so on")

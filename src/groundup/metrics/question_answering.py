@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from groundup.metrics.estimate import LOSS, Estimate, Metric, labelled
-from groundup.metrics.intervals import RESAMPLES, bootstrap
+from groundup.metrics.intervals import RESAMPLES, bootstrap, wilson
 from groundup.metrics.overlap import script
 from groundup.metrics.paired import Judged
 
@@ -87,7 +87,7 @@ def question_answering_metrics(
     scored: np.ndarray | None = None,
     resamples: int = RESAMPLES,
 ) -> dict[str, Estimate]:
-    """Means over questions, with intervals of the bootstrap over them.
+    """Means over questions: shares with Wilson's interval, the others with that of the bootstrap over questions.
 
     Args:
         scores: of ``answer_scores``.
@@ -102,14 +102,17 @@ def question_answering_metrics(
         counted = bootstrap(partial(_ratio, above, below), len(above), resamples=resamples)
         found[metric] = replace(counted, n=int(below.sum()))
 
-    add(EXACT_MATCH, exact, np.ones_like(exact))
+    def add_share(metric: Metric, hits: np.ndarray) -> None:
+        found[metric] = wilson(float(hits.sum()), len(hits))
+
+    add_share(EXACT_MATCH, exact)
     add(F1, f1, np.ones_like(f1))
     if nll is not None and scored is not None:
         add(LOSS, nll, scored)
     if 0 < answerable.sum() < len(answerable):
-        add(HAS_EXACT_MATCH, exact * answerable, answerable)
+        add_share(HAS_EXACT_MATCH, exact[answerable])
         add(HAS_F1, f1 * answerable, answerable)
-        add(NO_ANSWER, f1 * ~answerable, ~answerable)
+        add_share(NO_ANSWER, f1[~answerable])
     return labelled({metric: found.get(metric) for metric in QUESTION_ANSWERING})  # in this order in every table
 
 

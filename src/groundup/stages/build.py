@@ -76,6 +76,8 @@ def check_model_fits(cfg: Config) -> None:
     if model.kind not in task.accepts:
         choices = " or ".join(f"model={name}" for kind in task.accepts for name in models_of(kind))
         needed = " or ".join(KINDS[kind] for kind in task.accepts)
+        if isinstance(parent := cfg.get("init_from"), str):
+            choices = f"init_from of a run with one (such as {choices.partition(' or ')[0]}), not {parent}"
         raise UserError(f"task={task_word(task)} needs {needed}, and {model.__name__} is not one. Try {choices}")
     if cfg.model.get("characters") and not task.examples_for(model.kind, characters=True).spells:
         whose = f"{cfg.init_from} has model.characters" if isinstance(cfg.get("init_from"), str) else "model.characters"
@@ -109,14 +111,24 @@ def models_of(kind: str) -> list[str]:
     found = []
     for name in groups(conf_dir())["model"]:
         with contextlib.suppress(UserError):  # a class that the shell does not allow, which cannot be chosen
-            if resolve(target_of(conf_dir() / "model" / f"{name}.yaml"), "model").kind == kind:  # type: ignore[attr-defined]
+            if backbone_class(target_of(conf_dir() / "model" / f"{name}.yaml")).kind == kind:
                 found.append(name)
     return found
 
 
 def model_class(cfg: Config) -> type[Backbone]:
     """The class of the config's model. Raises UserError for one that a config may not name."""
-    return cast(type[Backbone], resolve(cfg.model._target_, "model"))
+    return backbone_class(cfg.model._target_)
+
+
+def backbone_class(target: object) -> type[Backbone]:
+    found = resolve(target, "model")
+    if not issubclass(found, Backbone):  # one of the user's own
+        raise UserError(
+            f"model._target_ = {target}: it derives from no backbone. Derive it from EncoderBackbone or DecoderBackbone, "
+            "of groundup.models.backbone"
+        )
+    return found
 
 
 def baseline_class(target: object) -> type[Baseline]:
