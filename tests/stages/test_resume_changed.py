@@ -145,7 +145,7 @@ def test_killed_while_it_is_changed_it_goes_on(moment, folder, monkeypatch):
     [
         (["model.dropout=0.2"], "a run goes on with its own configuration"),
         (["max_steps=40"], "no key or group 'max_steps'. Try budget.steps=40"),
-        (["lr=40"], "no key or group 'lr': "),
+        (["optimizer.lr=40"], "a run goes on with its own configuration"),
         (["budget=14steps"], "try scheduler=constant"),
         (["budget=5steps", "scheduler=constant"], "has made 8 steps. Try budget=16steps"),
         (["budget=2epochs", "scheduler=constant"], "Try budget=16steps"),
