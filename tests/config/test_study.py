@@ -39,6 +39,17 @@ def trials(sweep: Path) -> list:
     return StudyFile.read(sweep).open(sweep).get_trials()
 
 
+@pytest.mark.parametrize(
+    ("other", "code"), [("data.labelled=null,40", 0), ("baseline.words=1,2", 2)]
+)
+def test_a_key_that_changes_nothing_whatever_is_proposed_is_refused(place, capsys, other, code):
+    words = ["data.labelled_seed=5", other, "sweep=random", "sweep.trials=1", "hydra.sweep.dir=s"]
+    assert cli.run([*BASELINE, *words]) == code
+    assert (place / "s").exists() == (code == 0)
+    if code:
+        assert capsys.readouterr().err.startswith("error: job 0: data.labelled_seed=5 says which rows keep their label")
+
+
 def test_a_study_proposes_from_the_space_and_keeps_every_trial(place, capsys):
     words = [
         "baseline.C=tag(log,interval(1e-3,100))",

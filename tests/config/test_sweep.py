@@ -188,3 +188,26 @@ def test_a_job_without_a_test_split_has_figures_in_the_table_too():
     rows = [Row(0, {}, "done", metrics={"test/f1": 1.0}), Row(1, {}, "done", metrics={"validation/f1": 1.0})]
     assert columns(rows, Ranking()) == ["test/f1", "validation/f1"]
     assert columns(rows[:1], Ranking()) == ["test/f1"]
+
+
+ADAPTIVE = "task_adaptive: false\ntask_adaptive_epochs: 5\n"
+
+
+def test_a_key_that_changes_nothing_in_any_job_is_refused_before_the_first(toy, capsys):
+    file = toy.conf / "pretrain.yaml"
+    file.write_text(file.read_text() + ADAPTIVE)
+    for words in (["seed=1,2", "task_adaptive_epochs=7"], ["task_adaptive_epochs=7,8"]):
+        assert toy.groundup("pretrain", "-m", *words, "hydra.sweep.dir=sweep") == 2
+        error = capsys.readouterr().err
+        assert error == (
+            "error: job 0: task_adaptive_epochs=7: nothing is adapted. Try task_adaptive=true task_adaptive_epochs=7\n"
+        )
+    assert not (toy.root / "sweep").exists()
+
+
+def test_a_key_that_changes_nothing_in_some_jobs_is_told_once(toy, capsys):
+    file = toy.conf / "pretrain.yaml"
+    file.write_text(file.read_text() + ADAPTIVE)
+    assert toy.groundup("pretrain", "-m", "task_adaptive=true,false", "task_adaptive_epochs=7,8", "seed=1,2") == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if "changes nothing" in line]
+    assert told == ["task_adaptive_epochs changes nothing in 4 of 8 jobs (job 4, job 5, job 6, ...)"]

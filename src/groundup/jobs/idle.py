@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from groundup.config.places import resolve
@@ -19,15 +20,37 @@ def check_idle(plain: Mapping[str, Any], overrides: Sequence[str], run: Mapping[
 
 def check_idle_steps(steps: Mapping[str, Step], typed: Sequence[str]) -> None:
     """Raises UserError for a word that was ``typed`` for steps of a pipeline, and changes nothing in any of them."""
-    own = {
-        name: [word for word in step.overrides if any(one.endswith(word) for one in typed)]
-        for name, step in steps.items()
-    }
-    found = {name: idle(steps[name].config, words, {}) for name, words in own.items()}
-    for name, lines in found.items():
-        for key, line in lines.items():
-            if all(key in found[other] for other, words in own.items() if key in map(key_of, words)):
-                raise UserError(f"step {name}: {line}")
+    idle_in_some(
+        {
+            f"step {name}": Told(step.config, [w for w in step.overrides if any(one.endswith(w) for one in typed)])
+            for name, step in steps.items()
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Told:
+    """A job or a step as it was told: ``plain``, ``overrides`` and ``run`` as of ``check_idle``."""
+
+    plain: Mapping[str, Any]
+    overrides: Sequence[str]
+    run: Mapping[str, Any] = field(default_factory=dict)
+
+
+def idle_in_some(parts: Mapping[str, Told]) -> dict[str, list[str]]:
+    """Key -> names of the ``parts`` where it changes nothing, of the keys that do so in some of those that have them.
+
+    Raises UserError for a key that changes nothing in any of them; the line names the first.
+    """
+    found = {name: idle(part.plain, part.overrides, part.run) for name, part in parts.items()}
+    told = {name: set(map(key_of, part.overrides)) for name, part in parts.items()}
+    some: dict[str, list[str]] = {}
+    for key in dict.fromkeys(key for lines in found.values() for key in lines):
+        some[key] = [name for name, lines in found.items() if key in lines]
+        if len(some[key]) == sum(key in keys for keys in told.values()):
+            first = some[key][0]
+            raise UserError(f"{first}: {found[first][key]}")
+    return some
 
 
 def idle(plain: Mapping[str, Any], overrides: Sequence[str], run: Mapping[str, Any]) -> dict[str, str]:

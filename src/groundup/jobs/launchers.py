@@ -19,9 +19,11 @@ from groundup.errors import UserError
 from groundup.jobs import sweep
 from groundup.jobs.display import Display
 from groundup.jobs.gate import OURS
+from groundup.jobs.idle import Told, idle_in_some
 from groundup.jobs.job import state_of_exit
 from groundup.jobs.logs import log_to_run
 from groundup.jobs.pool import Pool
+from groundup.jobs.preflight import config_of_run
 from groundup.jobs.ranks import rank
 from groundup.jobs.slurm import Slurm
 from groundup.jobs.sweep_plan import Plan, PlannedJob
@@ -91,24 +93,41 @@ def prepare(launcher: Launcher) -> None:
 def launch(launcher: Launcher, composed: Iterable[DictConfig], first: int, carry_out: CarryOut) -> list[JobReturn]:
     """Plans the jobs of a sweep, numbered from ``first``, and runs them. Returns the monitored figure of each, for sweepers."""
     plan = sweep.current[-1]
-    numbers = [planned(plan, config, number) for number, config in enumerate(composed, first)]
+    jobs = [planned(plan.stage, config, number) for number, config in enumerate(composed, first)]
+    tell_idle(plan.stage, jobs)
+    for job in jobs:
+        plan.add(job)
+    numbers = [job.number for job in jobs]
     run(launcher, plan, numbers, carry_out)
     rows = {row.number: row.metrics for row in sweep.read(plan)[0]}
     monitors = [plan.jobs[number].config.get("monitor") for number in numbers]
     return [returned(rows[number].get(str(monitor))) for number, monitor in zip(numbers, monitors, strict=True)]
 
 
-def planned(plan: Plan, config: DictConfig, number: int) -> int:
-    """Adds one composed job to the plan."""
+def planned(stage: str, config: DictConfig, number: int) -> PlannedJob:
+    """One composed job."""
     with open_dict(config):
         config.hydra.job.update(id=number, num=number)
     with hydra_config(config):
         overrides = list(config.hydra.overrides.task)
         keys = [str(key) for key in config if key != "hydra"]
-        plain = resolved(OmegaConf.masked_copy(config, keys), plan.stage, overrides)
+        plain = resolved(OmegaConf.masked_copy(config, keys), stage, overrides)
         folder, choices = str(config.hydra.sweep.subdir), resolved(config.hydra.runtime.choices)
-    plan.add(PlannedJob(number, folder, overrides, choices, plain))
-    return number
+    return PlannedJob(number, folder, overrides, choices, plain)
+
+
+def tell_idle(stage: str, jobs: Sequence[PlannedJob]) -> None:
+    """Warns of a key that changes nothing in some of the jobs, as a grid may want it; each is checked when its turn comes.
+
+    Raises UserError for a key that changes nothing in any.
+    """
+    runs = {str(job.config.get("run")): job.config for job in jobs}
+    used = {name: config_of_run(stage, config) for name, config in runs.items()}
+    told = {f"job {job.number}": Told(job.config, job.overrides, used[str(job.config.get("run"))]) for job in jobs}
+    with log_to_run(None):
+        for key, names in idle_in_some(told).items():
+            some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+            log.warning("%s changes nothing in %d of %d jobs (%s)", key, len(names), len(jobs), some)
 
 
 def run(launcher: Launcher, plan: Plan, numbers: Sequence[int], carry_out: CarryOut) -> None:

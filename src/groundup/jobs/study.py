@@ -14,8 +14,10 @@ from typing import Any
 
 from groundup.config.compose import compose_with_choices
 from groundup.config.suggest import reported
+from groundup.config.tree import Config
 from groundup.errors import UserError
 from groundup.jobs import sweep
+from groundup.jobs.idle import Told, idle, idle_in_some
 from groundup.jobs.launchers import CarryOut, Launcher, launcher_of, run
 from groundup.jobs.sweep_plan import FINISHED, Plan, PlannedJob
 from groundup.metrics.estimate import direction
@@ -40,7 +42,7 @@ def begin(
     words, space = parted(arguments)
     space = space or {str(key): str(value) for key, value in (options.get("space") or {}).items()}
     distributions(space)
-    config, _ = compose_with_choices(plan.stage, [*words, *(f"{key}={middle(value)}" for key, value in space.items())])
+    config = check_idle_in_all(plan.stage, words, space)
     better = direction(config.monitor, config.get("monitor_mode"), reported(config))
     name = options.get("study") or plan.folder.name
     file = StudyFile(
@@ -57,6 +59,22 @@ def begin(
     file.save(plan.folder)
     StudyFile.read(plan.folder)  # an option of a wrong kind shows now
     go_on(plan, launcher_of(launcher), carry_out)
+
+
+def check_idle_in_all(stage: str, words: Sequence[str], space: Mapping[str, str]) -> Config:
+    """The configuration in the middle of the space. Raises UserError for a key that changes nothing, whatever is proposed."""
+
+    def told(**other: str) -> Told:
+        at = {key: middle(value) for key, value in space.items()} | other
+        given = [*words, *(f"{key}={value}" for key, value in at.items())]
+        return Told(compose_with_choices(stage, given)[0], given)
+
+    first = told()
+    if idle(first.plain, first.overrides, {}):  # what one key belongs to may be another that is proposed
+        known = distributions(space)
+        others = [told(**{key: one}) for key, found in known.items() for one in getattr(found, "choices", ())]
+        idle_in_some({f"job {number}": one for number, one in enumerate([first, *others])})
+    return Config(first.plain)
 
 
 def is_study(plan: Plan) -> bool:
