@@ -7,12 +7,14 @@ import logging
 import os
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
 from groundup.config.compose import compose
 from groundup.errors import UserError
 from groundup.jobs.job import run_job
+from groundup.jobs.logs import log_to_run
 from groundup.jobs.ranks import ready_for_ranks
 from groundup.jobs.resume import drift
 from groundup.runs.folder import RunFolder
@@ -371,3 +373,11 @@ def test_spawned_rank_leaves_a_signal_before_the_training_to_rank_0(number, spaw
     )
     code, run = spawned(2)
     assert code == 0 and run.read_json("metrics.json")["validation/loss"]["value"] == pytest.approx(16.2)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full, which Linux has")
+def test_a_log_on_a_full_disk_ends_nothing_and_is_told_once(capsys):
+    with log_to_run(Path("/dev/full")):
+        for _ in range(3):
+            logging.getLogger("groundup").info("a line")
+    assert capsys.readouterr().err == "a line\n" + "/dev/full lacks lines: No space left on device\n" + 2 * "a line\n"

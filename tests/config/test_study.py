@@ -14,8 +14,8 @@ import pytest
 
 from groundup import cli
 from groundup.errors import UserError
-from groundup.jobs.study import distributions, middle, parted
-from groundup.runs.trial import FILE, StudyFile, Trial, pruner_of, trial_of
+from groundup.jobs.study import check_idle_in_all, distributions, middle, parted
+from groundup.runs.trial import DATABASE, FILE, StudyFile, Trial, pruner_of, trial_of
 
 optuna = pytest.importorskip("optuna")
 BASELINE = "baseline -m data=files data.train=train.csv data.validation=dev.csv data.test=dev.csv threads=1 logger=none".split()
@@ -39,15 +39,11 @@ def trials(sweep: Path) -> list:
     return StudyFile.read(sweep).open(sweep).get_trials()
 
 
-@pytest.mark.parametrize(
-    ("other", "code"), [("data.labelled=null,40", 0), ("baseline.words=1,2", 2)]
-)
-def test_a_key_that_changes_nothing_whatever_is_proposed_is_refused(place, capsys, other, code):
-    words = ["data.labelled_seed=5", other, "sweep=random", "sweep.trials=1", "hydra.sweep.dir=s"]
-    assert cli.run([*BASELINE, *words]) == code
-    assert (place / "s").exists() == (code == 0)
-    if code:
-        assert capsys.readouterr().err.startswith("error: job 0: data.labelled_seed=5 says which rows keep their label")
+def test_a_key_that_changes_nothing_whatever_is_proposed_is_refused():
+    words = [*BASELINE[2:], "data.labelled_seed=5"]
+    with pytest.raises(UserError, match=r"^job 0: data\.labelled_seed=5 says which rows keep their label"):
+        check_idle_in_all("baseline", words, {"baseline.words": "1,2"})
+    assert check_idle_in_all("baseline", words, {"data.labelled": "null,40"}).data.labelled is None
 
 
 def test_a_study_proposes_from_the_space_and_keeps_every_trial(place, capsys):
@@ -194,6 +190,27 @@ def test_what_cannot_be_studied_is_a_line(words, line, place, capsys):
     assert cli.run([*BASELINE, *words, "hydra.sweep.dir=s"]) == 2
     assert line in capsys.readouterr().err
     assert not (place / "s" / "0").exists()
+
+
+def test_a_study_lies_in_its_folder_whatever_that_is_called_and_a_damaged_one_is_a_line(tmp_path):
+    sweep = tmp_path / "研究 ?a=1&#%41"
+    sweep.mkdir()
+    file = StudyFile("baseline", "s", [], {"baseline.C": "1,2"}, "validation/loss", "min")
+    file.open(sweep).ask()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["study.db", sweep.name]
+    assert len(file.open(sweep).trials) == 1
+    (sweep / DATABASE).write_bytes(b"no database" * 1000)
+    with pytest.raises(UserError, match=r"study\.db does not answer: file is not a database.* groundup resume sweep="):
+        file.open(sweep)
+
+
+def test_a_study_that_has_lost_its_trials_is_a_line(place, capsys):
+    words = ["baseline.C=1,10", "sweep=random", "sweep.trials=1", "hydra.sweep.dir=s"]
+    assert cli.run([*BASELINE, *words]) == 0
+    (place / "s" / DATABASE).write_bytes(b"")
+    assert cli.run(["resume", "sweep=s"]) == 2
+    assert "knows nothing of job 0" in capsys.readouterr().err
+    assert cli.run(["report", "s", "format=csv"]) == 0
 
 
 def test_a_study_file_of_a_stranger_is_refused(place):

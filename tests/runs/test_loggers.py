@@ -185,6 +185,19 @@ def test_only_the_first_process_of_several_writes(run, monkeypatch):
     assert sorted(file.name for file in run.path.iterdir()) == ["config.yaml", "status.json"]
 
 
+def test_without_wandb_the_other_processes_of_several_have_no_logger_either(run, monkeypatch, caplog):
+    import sys
+
+    from lightning.pytorch.utilities import rank_zero_only
+
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    monkeypatch.setattr("lightning.pytorch.loggers.wandb._WANDB_AVAILABLE", False)
+    for rank in (1, 0):
+        monkeypatch.setattr(rank_zero_only, "rank", rank)
+        assert [type(logger) for logger in open_loggers(run, {"wandb": Wandb()})] == [CsvLogger]
+        assert ("off for this run" in caplog.text) == (rank == 0)
+
+
 def test_closing_never_raises_whatever_a_logger_does(run, caplog):
     class Broken(CsvLogger):
         def finalize(self, status):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -116,3 +117,32 @@ def test_removing_does_not_follow_links(tmp_path, capsys):
 
 def test_no_run_is_a_line(tmp_path, capsys):
     assert "there is no run below" in listed(capsys, tmp_path, code=2)
+
+
+def test_what_others_have_left_there_hides_no_run(tmp_path, capsys):
+    made(tmp_path, "finetune/mine")
+    for number, status in enumerate(({"started": 1e30, "state": {}}, {"stage": ["x"], "seconds": "x"}, [], None)):
+        folder = tmp_path / f"theirs_{number}"
+        folder.mkdir()
+        (folder / "config.yaml").write_text("a: 1")
+        (folder / "status.json").write_text(json.dumps(status))
+    link = tmp_path / "link"
+    link.mkdir()
+    (link / "config.yaml").symlink_to(tmp_path / "nowhere")  # as in a run that is half deleted
+    assert sorted(folders(listed(capsys, tmp_path))) == ["mine", "theirs_0", "theirs_1", "theirs_2", "theirs_3"]
+    for word in ("state=done", "stage=finetune"):
+        assert folders(listed(capsys, tmp_path, word)) == ["mine"]
+
+
+def test_a_status_that_may_not_be_read_hides_no_run(tmp_path, capsys, monkeypatch):
+    made(tmp_path, "mine")
+    theirs = made(tmp_path, "theirs")
+    read = RunFolder.read_json
+
+    def refused(self, name, default=None):
+        if self.path == theirs.path:
+            raise PermissionError(13, "Permission denied", str(self.path / name))
+        return read(self, name, default)
+
+    monkeypatch.setattr(RunFolder, "read_json", refused)
+    assert sorted(folders(listed(capsys, tmp_path))) == ["mine", "theirs"]

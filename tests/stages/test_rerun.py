@@ -11,6 +11,9 @@ import yaml
 from groundup import cli
 from groundup.config import files
 from groundup.config.compose import compose
+from groundup.errors import UserError
+from groundup.jobs import promote
+from groundup.jobs.sweep_plan import Plan, PlannedJob
 from groundup.runs.folder import RunFolder
 
 BASE = "data=files data.train=train.csv data.test=test.csv size=nano threads=1 logger=none callbacks=none"
@@ -114,6 +117,34 @@ def test_what_cannot_be_promoted_is_a_line(words, line, folder, own_conf, monkey
     assert cli.run(["promote", *words]) == 2
     assert line in capsys.readouterr().err
     assert sorted((own_conf / "experiment").iterdir()) == before
+
+
+def test_a_promotion_that_is_killed_leaves_no_experiment(folder, own_conf, monkeypatch):
+    monkeypatch.chdir(folder)
+    composed = promote.compose
+
+    def killed(stage, words):
+        if words[0].startswith("experiment="):
+            assert not (own_conf / "experiment" / "x.yaml").exists()  # whoever looks now finds none
+            raise KeyboardInterrupt
+        return composed(stage, words)
+
+    before = sorted((own_conf / "experiment").iterdir())
+    monkeypatch.setattr(promote, "compose", killed)
+    assert cli.run(["promote", "run=finetune/films/one", "name=x"]) == 130
+    assert sorted((own_conf / "experiment").iterdir()) == before
+
+
+@pytest.mark.parametrize(("state", "line"), [("done", "no job has validation/loss"), ("failed", "no job is done")])
+def test_a_sweep_without_a_best_says_why(tmp_path, state, line):
+    plan = Plan(tmp_path, "pretrain", {})
+    plan.add(PlannedJob(0, "0", [], {}, {"monitor": "validation/loss"}))
+    plan.save()
+    plan.run(0).path.mkdir()
+    plan.run(0).set_status(state, pruned=3)
+    (tmp_path / "0" / "metrics.json").write_text('{"validation/loss": {"value": NaN}}')
+    with pytest.raises(UserError, match=line):
+        promote.best_of(tmp_path)
 
 
 def test_the_best_of_a_sweep_is_promoted(folder, own_conf, monkeypatch, capsys):

@@ -19,6 +19,7 @@ from groundup.config.mistakes import check_groups, dashed
 from groundup.errors import UserError
 from groundup.jobs import gate, sweep
 from groundup.jobs.failure import report_failure
+from groundup.jobs.logs import log_to_run
 from groundup.jobs.ranks import is_spawned_rank
 from groundup.jobs.sweep_plan import Plan
 from groundup.jobs.words import AS_KEYS, flags_last
@@ -100,8 +101,18 @@ def launch(stage: str, arguments: list[str]) -> int:
     except Exception as error:
         code = report_failure(error, stage, None, full_error, overrides=arguments)
     finally:
-        failed = sweep.finish()
+        failed = sum_up(stage, full_error)
     return code or failed
+
+
+def sum_up(stage: str, full_error: bool) -> int:
+    """The table of a sweep, which must not hide how its jobs have ended. Returns the exit code."""
+    try:
+        with log_to_run(None):
+            return sweep.finish()
+    except Exception as error:
+        report_failure(error, stage, None, full_error, "no table of the sweep: ")
+        return 1
 
 
 def starting(stop: KeyboardInterrupt | Interrupted) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import logging
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path, PurePath
 from typing import Any, Protocol
 
 from hydra.core.utils import JobReturn, JobStatus
@@ -26,7 +27,7 @@ from groundup.jobs.pool import Pool
 from groundup.jobs.preflight import config_of_run
 from groundup.jobs.ranks import rank
 from groundup.jobs.slurm import Slurm
-from groundup.jobs.sweep_plan import Plan, PlannedJob
+from groundup.jobs.sweep_plan import FILE, Plan, PlannedJob
 from groundup.runs.lock import locked
 
 log = logging.getLogger(__name__)
@@ -93,15 +94,50 @@ def prepare(launcher: Launcher) -> None:
 def launch(launcher: Launcher, composed: Iterable[DictConfig], first: int, carry_out: CarryOut) -> list[JobReturn]:
     """Plans the jobs of a sweep, numbered from ``first``, and runs them. Returns the monitored figure of each, for sweepers."""
     plan = sweep.current[-1]
-    jobs = [planned(plan.stage, config, number) for number, config in enumerate(composed, first)]
-    tell_idle(plan.stage, jobs)
-    for job in jobs:
-        plan.add(job)
-    numbers = [job.number for job in jobs]
-    run(launcher, plan, numbers, carry_out)
+    with in_charge(plan.folder if plan.leaves_folders else None, new=not plan.jobs):
+        jobs = [planned(plan.stage, config, number) for number, config in enumerate(composed, first)]
+        check_folders([*plan.jobs.values(), *jobs] if plan.leaves_folders else [])
+        tell_idle(plan.stage, jobs)
+        for job in jobs:
+            plan.add(job)
+        numbers = [job.number for job in jobs]
+        run(launcher, plan, numbers, carry_out)
     rows = {row.number: row.metrics for row in sweep.read(plan)[0]}
     monitors = [plan.jobs[number].config.get("monitor") for number in numbers]
     return [returned(rows[number].get(str(monitor))) for number, monitor in zip(numbers, monitors, strict=True)]
+
+
+@contextmanager
+def in_charge(folder: Path | None, new: bool = False) -> Iterator[None]:
+    """While the block runs, no other process runs jobs of the sweep in ``folder``. None: it leaves nothing to take care of.
+
+    Raises:
+        UserError: another process has it, or with ``new``, has begun a sweep there since this command was typed.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(log_to_run(None))
+        if folder is not None and rank() == 0:
+            try:
+                stack.enter_context(locked(folder))
+                if new and (folder / FILE).exists():
+                    raise UserError(f"another sweep has begun in {folder}. Name another folder: hydra.sweep.dir=NEW")
+            except UserError:
+                sweep.current.clear()  # the other one sums up
+                raise
+        yield
+
+
+def check_folders(jobs: Sequence[PlannedJob]) -> None:
+    """Raises UserError unless each job has a folder of its own, inside that of the sweep."""
+    owners: dict[PurePath, int] = {}
+    for job in jobs:
+        path = PurePath(job.folder)
+        first = owners.setdefault(path, job.number)
+        if first != job.number or not job.is_inside:
+            why = f"is that of job {first}, too" if job.is_inside else "is not inside that of the sweep"
+            raise UserError(
+                f"hydra.sweep.subdir: the folder {job.folder} of job {job.number} {why}. Leave it out: a job's folder is its number"
+            )
 
 
 def planned(stage: str, config: DictConfig, number: int) -> PlannedJob:
@@ -124,24 +160,20 @@ def tell_idle(stage: str, jobs: Sequence[PlannedJob]) -> None:
     runs = {str(job.config.get("run")): job.config for job in jobs}
     used = {name: config_of_run(stage, config) for name, config in runs.items()}
     told = {f"job {job.number}": Told(job.config, job.overrides, used[str(job.config.get("run"))]) for job in jobs}
-    with log_to_run(None):
-        for key, names in idle_in_some(told).items():
-            some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-            log.warning("%s changes nothing in %d of %d jobs (%s)", key, len(names), len(jobs), some)
+    for key, names in idle_in_some(told).items():
+        some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        log.warning("%s changes nothing in %d of %d jobs (%s)", key, len(names), len(jobs), some)
 
 
 def run(launcher: Launcher, plan: Plan, numbers: Sequence[int], carry_out: CarryOut) -> None:
-    """Runs jobs of a plan, of which one process at a time is in charge."""
-    with ExitStack() as stack:
-        stack.enter_context(log_to_run(None))
-        if rank() == 0 and plan.leaves_folders:
-            stack.enter_context(locked(plan.folder))
-            plan.save()
-        try:
-            launcher.run(plan, numbers, carry_out)
-        except (KeyboardInterrupt, SystemExit) as stop:
-            stop.add_note(f"interrupted ({state_of_exit(stop)[1]})")
-            raise
+    """Runs jobs of a plan, which this process is in charge of."""
+    if rank() == 0 and plan.leaves_folders:
+        plan.save()
+    try:
+        launcher.run(plan, numbers, carry_out)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        stop.add_note(f"interrupted ({state_of_exit(stop)[1]})")
+        raise
 
 
 def returned(value: float | None) -> JobReturn:

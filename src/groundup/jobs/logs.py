@@ -8,7 +8,7 @@ import shutil
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from groundup.system.files import no_link, replacing
@@ -32,12 +32,27 @@ class RunLog(logging.FileHandler):
     A file with a second name elsewhere, as ``cp -l`` makes it, is left as it is: the run goes on with a copy.
     """
 
+    incomplete = False  # a line could not be written
+
     def _open(self):
         file = Path(self.baseFilename)
         if file.is_file() and not file.is_symlink() and file.stat().st_nlink > 1:
             with replacing(file) as copy:
                 shutil.copyfile(file, copy)
         return open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=no_link)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """A log that cannot be written, as on a full disk, ends nothing; the terminal is told once."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self.incomplete:
+            self.incomplete = True
+            print(f"{self.baseFilename} lacks lines: {error.strerror}", file=sys.stderr)
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
 
 
 class Terminal(logging.StreamHandler):

@@ -18,7 +18,7 @@ from groundup.config.quoting import OVERRIDE, inert
 from groundup.config.tree import Config, leaves
 from groundup.errors import UserError
 from groundup.jobs.sweep import read
-from groundup.jobs.sweep_plan import Plan, find_sweep
+from groundup.jobs.sweep_plan import FINISHED, Plan, find_sweep
 from groundup.report.listing import Listed
 from groundup.runs.folder import RunFolder, plain
 from groundup.runs.job import Job
@@ -53,18 +53,17 @@ def run(cfg: Config, job: Job) -> None:
         raise UserError(f"{chosen.path} is {status.get('state')}. Try a run that is done: groundup runs state=done")
     composed = compose(stage, inert(words))
     composed["budget"] = budget_of(composed["budget"], words) if composed.get("budget") else None
-    write_text(file, experiment(stage, words, composed, about(chosen)))
+    trial = file.with_name(f"_{file.name}")  # nobody can choose it: killed before the end, this leaves no experiment
+    write_text(trial, experiment(stage, words, composed, about(chosen)))
     try:
-        ours, theirs = (leaves(without_places(one)) for one in (compose(stage, [f"experiment={cfg.name}"]), composed))
-        other = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
-    except UserError:
-        file.unlink()
-        raise
-    if other:
-        file.unlink()
-        raise UserError(
-            f"{other[0]} would be {ours.get(other[0])}, not {theirs.get(other[0])}: {chosen.path} cannot be promoted"
-        )
+        ours, theirs = (leaves(without_places(one)) for one in (compose(stage, [f"experiment={trial.stem}"]), composed))
+        if other := sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)):
+            raise UserError(
+                f"{other[0]} would be {ours.get(other[0])}, not {theirs.get(other[0])}: {chosen.path} cannot be promoted"
+            )
+        trial.replace(file)
+    finally:
+        trial.unlink(missing_ok=True)
     print(f"{file}\ngroundup {stage} experiment={cfg.name}")
 
 
@@ -74,7 +73,9 @@ def best_of(sweep: Path) -> RunFolder:
     rows, ranking = read(plan)
     done = [row for row in rows if row.state == "done" and ranking.monitor in row.metrics]
     if not done:
-        raise UserError(f"{sweep}: no job is done. Try groundup resume sweep={sweep}")
+        if any(row.state not in FINISHED for row in rows):
+            raise UserError(f"{sweep}: no job is done. Try groundup resume sweep={sweep}")
+        raise UserError(f"{sweep}: no job has {ranking.monitor}, to be the best by. Name one: groundup promote run=RUN")
     return plan.run(done[0].number)
 
 

@@ -92,28 +92,27 @@ def resume_sweep(cfg: Config) -> None:
 
     With ``job=N`` that one alone, here: what a pool starts, and what an array of a cluster may.
     """
-    plan = Plan.read(find_sweep(cfg.sweep, Path(cfg.paths.logs)))
+    folder = find_sweep(cfg.sweep, Path(cfg.paths.logs))
     if cfg.job is not None:
-        resume_job(plan, cfg.job)
+        resume_job(Plan.read(folder), cfg.job)
         return
     hydra = HydraConfig.get()
     typed = any("launcher" in word for word in hydra.overrides.hydra)
-    launcher = launchers.launcher_of(resolved(hydra.launcher) if typed else plan.launcher)
-    if study.is_study(plan):
-        require_own_files(plan.folder)
-        plan.forget_refusals(plan.unfinished())
-        plan.move(cfg.paths)
+    launcher = launchers.launcher_of(resolved(hydra.launcher) if typed else Plan.read(folder).launcher)
+    with launchers.in_charge(folder):
+        plan = Plan.read(folder)
+        numbers = plan.unfinished()
         sweep.current.append(plan)
-        study.go_on(plan, launcher, carry_out)
-        return
-    if not (numbers := plan.unfinished()):
-        log.info("all %d jobs of %s are done; nothing to resume", len(plan.jobs), plan.folder)
-        return
-    require_own_files(plan.folder)
-    plan.forget_refusals(numbers)
-    plan.move(cfg.paths)
-    sweep.current.append(plan)
-    launchers.run(launcher, plan, numbers, carry_out)
+        if not numbers and not study.is_study(plan):
+            log.info("all %d jobs of %s are done; nothing to resume", len(plan.jobs), plan.folder)
+            return
+        require_own_files(plan.folder)
+        plan.forget_refusals(numbers)
+        plan.move(cfg.paths)
+        if study.is_study(plan):
+            study.go_on(plan, launcher, carry_out)
+        else:
+            launchers.run(launcher, plan, numbers, carry_out)
 
 
 def get_ready(stage: str) -> None:

@@ -18,10 +18,10 @@ from groundup.config.tree import Config
 from groundup.errors import UserError
 from groundup.jobs import sweep
 from groundup.jobs.idle import Told, idle, idle_in_some
-from groundup.jobs.launchers import CarryOut, Launcher, launcher_of, run
+from groundup.jobs.launchers import CarryOut, Launcher, in_charge, launcher_of, run
 from groundup.jobs.sweep_plan import FINISHED, Plan, PlannedJob
 from groundup.metrics.estimate import direction
-from groundup.runs.trial import FILE, JOB, StudyFile
+from groundup.runs.trial import DATABASE, FILE, JOB, StudyFile
 from groundup.system.secrets import mask_text
 
 log = logging.getLogger(__name__)
@@ -56,9 +56,10 @@ def begin(
         **{key: options[key] for key in OPTIONS},
     )  # type: ignore[arg-type]
     plan.folder.mkdir(parents=True, exist_ok=True)
-    file.save(plan.folder)
-    StudyFile.read(plan.folder)  # an option of a wrong kind shows now
-    go_on(plan, launcher_of(launcher), carry_out)
+    with in_charge(plan.folder, new=True):
+        file.save(plan.folder)
+        StudyFile.read(plan.folder)  # an option of a wrong kind shows now
+        go_on(plan, launcher_of(launcher), carry_out)
 
 
 def check_idle_in_all(stage: str, words: Sequence[str], space: Mapping[str, str]) -> Config:
@@ -82,9 +83,17 @@ def is_study(plan: Plan) -> bool:
 
 
 def go_on(plan: Plan, launcher: Launcher, carry_out: CarryOut) -> None:
-    """Runs the jobs that are not done, then asks for more, until the study has its trials."""
+    """Runs the jobs that are not done, then asks for more, until the study has its trials.
+
+    Raises UserError where the study's database does not answer.
+    """
     file = StudyFile.read(plan.folder)
-    study = file.open(plan.folder)
+    with file.answering(plan.folder):
+        until_it_has_its_trials(plan, launcher, carry_out, file, file.open(plan.folder))
+
+
+def until_it_has_its_trials(plan: Plan, launcher: Launcher, carry_out: CarryOut, file: StudyFile, study: Any) -> None:
+    """As ``go_on``, of the open study."""
     from optuna.trial import TrialState
 
     proposals = distributions(file.space)
@@ -120,10 +129,17 @@ def propose(plan: Plan, file: StudyFile, study: Any, proposals: Mapping[str, Any
 
 
 def tell(plan: Plan, file: StudyFile, study: Any, number: int) -> None:
-    """The study learns how a job has ended."""
+    """The study learns how a job has ended. Raises UserError where it has no such trial."""
     from optuna.trial import TrialState
 
-    trial = next(t for t in study.get_trials(deepcopy=False) if t.user_attrs.get(JOB) == file.job(number))
+    found = [t for t in study.get_trials(deepcopy=False) if t.user_attrs.get(JOB) == file.job(number)]
+    if not found:
+        place = mask_text(file.storage) if file.storage else plan.folder / DATABASE
+        raise UserError(
+            f"the study in {place} knows nothing of job {number}: it is another one, or was emptied. Put the old one back; "
+            f"what the jobs have found shows groundup report {plan.folder}"
+        )
+    trial = found[0]
     if trial.state.is_finished():
         return
     state, metrics = plan.outcome(number).state, plan.run(number).read_json("metrics.json", {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import math
 import os
 import shlex
 import shutil
@@ -19,9 +20,11 @@ from hydra.experimental.callback import Callback
 
 from groundup.config.compose import resolved
 from groundup.config.hydra import hydra_config
+from groundup.errors import UserError
 from groundup.jobs.sweep_plan import FINISHED, Plan, State
 from groundup.report.table import latex, markdown
 from groundup.runs.about import choices_of
+from groundup.runs.folder import RunFolder
 from groundup.system.files import remove_empty, write_text
 from groundup.system.secrets import mask_text
 
@@ -68,9 +71,9 @@ class Ranking:
 
 def finish() -> int:
     """Sum up the sweep of this command, if there was one. Returns its exit code: 0, 1 a job failed, 2 all failures are mistakes."""
-    codes = [summarise(plan) for plan in current if plan.folder.is_dir()]
+    plans = [plan for plan in current if plan.folder.is_dir()]
     current.clear()
-    return max(codes, default=0)
+    return max(map(summarise, plans), default=0)
 
 
 def summarise(plan: Plan) -> int:
@@ -83,6 +86,8 @@ def summarise(plan: Plan) -> int:
         multirun.unlink(missing_ok=True)
         remove_empty(plan.folder, plan.folder.parent)
         return 0
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    print(f"\n{as_text(rows, ranking, width)}\n", flush=True)
     if multirun.is_file():  # Hydra saves values as they came; a key given on the command line must not stay on disk
         write_text(multirun, mask_text(multirun.read_text(encoding="utf-8")))
     write_text(plan.folder / "results.csv", as_csv(rows))
@@ -90,9 +95,9 @@ def summarise(plan: Plan) -> int:
     try:
         write_page(plan, rows, ranking)
     except Exception as error:  # what the jobs have found does not depend on it
-        log.warning("no report.html of the sweep: %s: %s", type(error).__name__, error)
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    print(f"\n{as_text(rows, ranking, width)}\n\n{plan.folder / 'results.md'}", flush=True)
+        said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        log.warning("no report.html of the sweep: %s", said)
+    print(plan.folder / "results.md", flush=True)
     failed = [row for row in rows if row.state not in FINISHED]
     if not failed:
         return 0
@@ -167,14 +172,23 @@ def read(plan: Plan) -> tuple[list[Row], Ranking]:
 def read_job(plan: Plan, number: int, ranking: Ranking) -> tuple[Row, Ranking]:
     """One job with all its overrides, and the ranking as far as its results tell the direction of the metric."""
     job, run, outcome = plan.jobs[number], plan.run(number), plan.outcome(number)
-    metrics = run.read_json("metrics.json", {})
-    log = run.log if outcome.state not in FINISHED and run.log.is_file() else None
-    row = Row(number, changed_by(job.overrides), outcome.state, outcome.why, outcome.exit_code, values(metrics), log)
+    metrics = figures_of(run)
+    file = run.log if outcome.state not in FINISHED and run.log.is_file() else None
+    row = Row(number, changed_by(job.overrides), outcome.state, outcome.why, outcome.exit_code, values(metrics), file)
     if monitor := job.config.get("monitor"):
         saved = metrics.get(monitor)
         better = saved.get("better") if isinstance(saved, Mapping) else None
         ranking = Ranking(monitor, job.config.get("monitor_mode") or better or ranking.mode)
     return row, ranking
+
+
+def figures_of(run: RunFolder) -> dict[str, Any]:
+    """What ``metrics.json`` holds; nothing, with a warning, where somebody has damaged it: the other jobs have figures, too."""
+    try:
+        return run.read_json("metrics.json", {})
+    except UserError as error:
+        log.warning("%s", error)
+        return {}
 
 
 def changed_by(overrides: Sequence[str]) -> dict[str, str]:
@@ -188,7 +202,8 @@ def keys_of(rows: Sequence[Row]) -> list[str]:
 def values(metrics: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of a metrics.json: ``{"test/accuracy": {"value": 0.9, ...}}``."""
     plain = {name: entry.get("value") if isinstance(entry, Mapping) else entry for name, entry in metrics.items()}
-    return {name: float(value) for name, value in plain.items() if isinstance(value, int | float)}
+    numbers = {name: float(value) for name, value in plain.items() if isinstance(value, int | float)}
+    return {name: value for name, value in numbers.items() if math.isfinite(value)}  # NaN has no place in an order
 
 
 def columns(rows: Sequence[Row], ranking: Ranking) -> list[str]:

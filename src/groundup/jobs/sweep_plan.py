@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any, Literal
@@ -16,7 +17,7 @@ from typing import Any, Literal
 from groundup.config.files import STAGES, WITHOUT_FOLDER
 from groundup.errors import UserError
 from groundup.runs.folder import RunFolder
-from groundup.system.files import damaged, read_json, read_text, remove_empty, write_text
+from groundup.system.files import damaged, full_disk, read_json, read_text, remove_empty, write_text
 from groundup.system.secrets import mask, mask_text
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,12 @@ class PlannedJob:
     overrides: list[str]
     choices: dict[str, str | None]
     config: dict[str, Any]
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether ``folder`` is below that of the sweep."""
+        path = PurePath(self.folder)
+        return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,7 @@ class Plan:
             jobs = [PlannedJob(**job) for job in saved["jobs"]]
             plan = cls(folder, saved["stage"], saved["launcher"], {job.number: job for job in jobs})
             sound = isinstance(plan.launcher, dict) and plan.stage in STAGES and plan.leaves_folders
-            sound = sound and all(map(_is_sound, jobs)) and len(plan.jobs) == len(jobs)
+            sound = sound and bool(jobs) and all(map(_is_sound, jobs)) and len(plan.jobs) == len(jobs)
         except (KeyError, TypeError, AttributeError):
             sound = False
         if not sound:
@@ -131,26 +138,32 @@ class Plan:
         """Jobs without a folder: number -> why and exit_code."""
         if not (self.folder / REFUSED).is_file():
             return {}
-        rows = [json.loads(line) for line in read_text(self.folder / REFUSED).split("\n") if line]
-        return {row["job_num"]: row for row in rows}
+        rows: dict[int, dict] = {}
+        for line in read_text(self.folder / REFUSED).split("\n"):
+            with suppress(ValueError, KeyError, TypeError):  # torn, by a kill or a full disk
+                row = json.loads(line)
+                rows[row["job_num"]] = {**row, "why": str(row["why"]), "exit_code": int(row["exit_code"])}
+        return rows
 
     def refuse(self, number: int, why: str, exit_code: int) -> None:
         """Remember a job without a folder. Jobs may be processes: one write, at the end of the file."""
         overrides = mask(self.jobs[number].overrides)
         row = {"job_num": number, "overrides": overrides, "why": mask_text(why), "exit_code": exit_code}
-        with open(self.folder / REFUSED, "a", encoding="utf-8") as file:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        file = self.folder / REFUSED
+        try:
+            with open(file, "a", encoding="utf-8") as stream:
+                stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+        except OSError as error:
+            raise full_disk(error, file) or error from error
 
     def forget_refusals(self, numbers: Collection[int]) -> None:
         """These are about to run again."""
-        if not (refusals := self.refusals()):
-            return
-        kept = [row for number, row in refusals.items() if number not in numbers]
+        file = self.folder / REFUSED
+        kept = [row for number, row in self.refusals().items() if number not in numbers]
         if kept:
-            lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept)
-            write_text(self.folder / REFUSED, lines)
+            write_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))
         else:
-            (self.folder / REFUSED).unlink()
+            file.unlink(missing_ok=True)
 
 
 def find_sweep(ref: str, logs: Path) -> Path:
@@ -173,12 +186,9 @@ def find_sweep(ref: str, logs: Path) -> Path:
 
 
 def _is_sound(job: PlannedJob) -> bool:
-    """Whether a job of a file has the types of one, and a folder below that of the sweep."""
-    path = PurePath(job.folder)
+    """Whether a job of a file has the types of one, and a folder inside that of the sweep."""
     return (
-        bool(path.parts)
-        and not path.is_absolute()
-        and ".." not in path.parts
+        job.is_inside
         and type(job.number) is int
         and isinstance(job.overrides, list)
         and all(isinstance(word, str) for word in job.overrides)

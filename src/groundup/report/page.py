@@ -117,7 +117,7 @@ def _judged_name(config: Mapping) -> str | None:
 def _facts(run: RunFolder, status: Mapping, config: Mapping, choices: Mapping[str, str]) -> dict[str, Any]:
     """What stands under the title; without what is not known."""
     running = status.get("state") == "running"
-    seconds = status.get("seconds", 0) + (max(time.time() - status["resumed"], 0) if running else 0)
+    seconds = status.get("seconds", 0) + (max(time.time() - status.get("resumed", time.time()), 0) if running else 0)
     parameters = status.get("parameters") or run.read_json("provenance.json", {}).get("parameters")
     steps = status.get("step")
     if steps is None:

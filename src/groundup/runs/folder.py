@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 GROUPS = ("data", "model", "task", "paths")  # keys that are looked into before a configuration is checked
 FORMAT = 2  # of run folders; 1 had no number. A change that older or newer code would misread makes it one more
+LATEST = 1e11  # unix seconds of the year 5138: a time beyond it is none
 State = Literal["running", "done", "failed", "interrupted"]
 
 
@@ -136,9 +137,9 @@ class RunFolder:
     def _read_status(self) -> dict:
         try:
             status = self.read_json("status.json", {})
-        except UserError:  # somebody edited it
+        except (UserError, OSError):  # somebody edited it, may not read it, or removes it just now
             status = {}
-        return status if isinstance(status, dict) else {}
+        return {key: value for key, value in status.items() if _is_told(key, value)} if isinstance(status, dict) else {}
 
     # ---------------------------------------------------------------- results
 
@@ -187,6 +188,13 @@ class RunFolder:
         if not all(isinstance(row, dict) for row in rows):
             raise damaged(self.predictions, "a line is no JSON object")
         return rows
+
+
+def _is_told(key: str, value: object) -> bool:
+    """Whether a value of ``status.json``, which may be anyone's, is of the kind that its key has."""
+    if key in ("started", "resumed", "ended", "seconds"):
+        return isinstance(value, int | float) and 0 <= value < LATEST
+    return key not in ("stage", "state") or isinstance(value, str)
 
 
 def plain(value: object) -> object:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from groundup.errors import UserError
+from groundup.system.files import full_disk
 
 log = logging.getLogger(__name__)
 NAME = "run.lock"
@@ -95,8 +96,12 @@ def _create(file: Path, owner: Mapping[str, Any]) -> bool:
         handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     except FileExistsError:
         return False
-    with open(handle, "w", encoding="utf-8") as stream:
-        stream.write(json.dumps(owner) + "\n")
+    try:
+        with open(handle, "w", encoding="utf-8") as stream:
+            stream.write(json.dumps(owner) + "\n")
+    except OSError as error:
+        file.unlink()  # an empty one would say that somebody has the folder, for ever
+        raise full_disk(error, file) or error from error
     return True
 
 

@@ -105,16 +105,18 @@ class Wandb:
         """The logger, or None (``disabled``, not installed, or it failed to start, with one warning)."""
         if self.mode == "disabled":
             return None
-        if getattr(rank_zero_only, "rank", 0) != 0:
-            return _Logger(run=run, experiment=None)  # its experiment is Lightning's dummy on other ranks
+        is_main = getattr(rank_zero_only, "rank", 0) == 0
         try:
             import wandb
 
             if not hasattr(wandb, "init"):  # a folder named wandb in the working directory imports as an empty package
                 raise ImportError("wandb is not installed")
         except ImportError as error:
-            _give_up(error)
+            if is_main:
+                _give_up(error)
             return None
+        if not is_main:
+            return _Logger(run=run, experiment=None)  # its experiment is Lightning's dummy on other ranks
 
         os.environ["WANDB_SILENT"] = "true"
         if wandb.run is not None:  # a job in the same process died without closing its run

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -129,9 +130,8 @@ def newest_runs(logs: Path) -> list[RunFolder]:
     for folder in _folders(Path(logs)):
         run = RunFolder(folder)
         started = run.status().get("started")
-        if not isinstance(started, int | float):
-            started = run.config_file.stat().st_mtime
-        found.append((started, str(folder), run))
+        with suppress(OSError):  # a link that leads nowhere, or it is being removed
+            found.append((run.config_file.stat().st_mtime if started is None else started, str(folder), run))
     return [run for *_, run in sorted(found, key=lambda item: item[:2], reverse=True)]
 
 

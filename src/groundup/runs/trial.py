@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -13,6 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from groundup.errors import UserError
 from groundup.ranges import Count
 from groundup.system.files import damaged, read_text, write_text
+from groundup.system.secrets import mask_text
 
 FILE = "study.json"
 DATABASE = "study.db"
@@ -60,25 +62,52 @@ class StudyFile:
         return f"{self.sweep}/{number}"
 
     def open(self, sweep: Path) -> Any:
-        """The study, an ``optuna.Study``; made if it is not there. Raises UserError where Optuna is not installed."""
+        """The study, an ``optuna.Study``; made if it is not there.
+
+        Raises UserError where Optuna is not installed, and where the database cannot be used.
+        """
         try:
             import optuna
         except ImportError:
             raise UserError("sweep=optuna needs Optuna. Run: pip install 'groundup[sweep]'") from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         samplers = optuna.samplers
-        storage = optuna.storages.RDBStorage(self.storage or f"sqlite:///{(sweep / DATABASE).absolute()}")
         seed = self.seed  # and what was proposed before: else a resumed study would propose the same again
-        with suppress(KeyError):
-            seed += len(optuna.load_study(study_name=self.name, storage=storage).trials)
-        return optuna.create_study(
-            storage=storage,
-            study_name=self.name,
-            load_if_exists=True,
-            direction="minimize" if self.better == "min" else "maximize",
-            sampler={"tpe": samplers.TPESampler, "random": samplers.RandomSampler}[self.sampler](seed=seed),
-            pruner=pruner_of(self.pruner),
-        )
+        with self.answering(sweep):
+            storage = optuna.storages.RDBStorage(self.storage or address(sweep / DATABASE))
+            with suppress(KeyError):
+                seed += len(optuna.load_study(study_name=self.name, storage=storage).trials)
+            return optuna.create_study(
+                storage=storage,
+                study_name=self.name,
+                load_if_exists=True,
+                direction="minimize" if self.better == "min" else "maximize",
+                sampler={"tpe": samplers.TPESampler, "random": samplers.RandomSampler}[self.sampler](seed=seed),
+                pruner=pruner_of(self.pruner),
+            )
+
+    @contextmanager
+    def answering(self, sweep: Path) -> Iterator[None]:
+        """Raises UserError where the database fails while the block runs: the disk is full, the file damaged, the server away."""
+        from optuna.exceptions import OptunaError
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            yield
+        except (OptunaError, SQLAlchemyError, ImportError) as error:  # ImportError: of its driver
+            cause = error if error.__cause__ is None else error.__cause__
+            said = " ".join(str(getattr(cause, "orig", None) or cause).split())[:160].rstrip(". ")
+            place = mask_text(self.storage) if self.storage else sweep / DATABASE
+            raise UserError(
+                f"the study in {place} does not answer: {said}. The jobs are kept; when it does, groundup resume sweep={sweep}"
+            ) from error
+
+
+def address(database: Path) -> str:
+    """A file as a URL of SQLAlchemy's, in which % and ? stand for something else."""
+    from sqlalchemy.engine import URL
+
+    return URL.create("sqlite", database=str(database.absolute())).render_as_string()
 
 
 def pruner_of(name: Pruner) -> Any:
