@@ -193,7 +193,7 @@ class RunFolder:
 def _is_told(key: str, value: object) -> bool:
     """Whether a value of ``status.json``, which may be anyone's, is of the kind that its key has."""
     if key in ("started", "resumed", "ended", "seconds"):
-        return isinstance(value, int | float) and 0 <= value < LATEST
+        return (isinstance(value, int | float) and 0 <= value < LATEST) or (key == "ended" and value is None)
     return key not in ("stage", "state") or isinstance(value, str)
 
 
