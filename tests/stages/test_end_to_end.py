@@ -76,6 +76,25 @@ def test_evaluate_on_other_data_keeps_the_columns_of_the_run(groundup, finetuned
     assert read_json(folder / "metrics.json")["test/accuracy"]["n"] == 60
 
 
+def test_evaluate_says_which_rows_the_run_has_learned_from(groundup, finetuned, reviews, tmp_path):
+    rows = (reviews / "train.csv").read_text(encoding="utf-8").splitlines()
+    rows[-1] = rows[-1].replace(" ", " anew ", 1)
+    (tmp_path / "mine.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    log = (groundup("evaluate", f"run={finetuned}", f"data.test={tmp_path / 'mine.csv'}") / "run.log").read_text()
+    assert "test: 239 of 240 rows also stand in train (99.6 %)" in log
+
+
+def test_evaluate_needs_no_rows_that_the_run_has_learned_from(groundup, finetuned, reviews, tmp_path, read_json):
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(finetuned, moved)
+    config = (moved / "config.yaml").read_text(encoding="utf-8")
+    assert f"root: {reviews}" in config
+    (moved / "config.yaml").write_text(config.replace(f"root: {reviews}", "root: /gone"), encoding="utf-8")
+    folder = groundup("evaluate", f"run={moved}", f"data.test={reviews / 'dev.csv'}", "data.root=null")
+    assert read_json(folder / "metrics.json")["test/accuracy"]["n"] == 60
+    assert "stand in train" not in (folder / "run.log").read_text()
+
+
 def test_predict_answers_every_row_in_order(finetuned, tmp_path):
     texts = ["roses and compost", "", "the tide and the anchor " * 100, "garlic butter", "全新的文字 🙂"]
     source, output = tmp_path / "texts.jsonl", tmp_path / "out.jsonl"

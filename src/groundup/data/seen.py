@@ -20,16 +20,18 @@ _MANY = 0.01  # share of a split from which on it is a warning
 _LONG = 10_000  # characters of a text from which on it is compared as it stands
 
 
-def seen_rows(source: Source, split: str, reads: tuple[str, ...], cache: Cache) -> int:
+def seen_rows(source: Source, split: str, reads: tuple[str, ...], cache: Cache, learned: Source | None = None) -> int:
     """How many rows of ``split`` have the same texts as a row of train, but for case and blanks.
 
     ``reads``: roles that a model is given; where the source has none of them, it reads the running text. Rows without any
-    text do not count. The digests of a split are kept in the cache, 8 bytes a row. 0 for a source that is only streamed.
+    text do not count. ``learned``: whose train split it is; None: that of ``source``. The digests of a split are kept in the
+    cache, 8 bytes a row. 0 for a source that is only streamed.
     """
-    if source.streaming or "train" not in source.splits():
+    learned = learned or source
+    if source.streaming or learned.streaming or "train" not in learned.splits():
         return 0
     roles = tuple(role for role in reads if role in source.columns) or text_roles(source)
-    return int(np.isin(_digests(source, split, roles, cache), _digests(source, "train", roles, cache)).sum())
+    return int(np.isin(_digests(source, split, roles, cache), _digests(learned, "train", roles, cache)).sum())
 
 
 @rank_zero_only

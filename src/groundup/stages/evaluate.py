@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from groundup.config.build import instantiate
 from groundup.config.tree import Config
 from groundup.data.roles import Row
+from groundup.data.seen import log_seen, seen_rows
 from groundup.data.sources.files import FILES, with_other_files
 from groundup.data.sources.source import SPLITS, Source
 from groundup.errors import UserError
@@ -18,6 +19,7 @@ from groundup.stages.evaluation import compare_with_baselines, print_results, wr
 from groundup.stages.loading import load_run
 from groundup.stages.logged import log_finished
 from groundup.stages.network import NetworkRun
+from groundup.system.cache import Cache
 
 NAMED = (*SPLITS, "hub")  # keys that name rows, not how they are read
 
@@ -47,6 +49,7 @@ def run(cfg: Config, job: Job) -> float:
     known = {"tokenizer": loaded.tokenizer.fingerprint} if isinstance(loaded, NetworkRun) else {}
     collect(job.folder, data={split: {"fingerprint": source.fingerprint(split)}}, **known)
     found = scorer.score(split, cfg)
+    log_learned(source, split, loaded.reads, cfg.paths.cache)
     results = {split: found if temperature is None else calibrated(found, loaded.labels, temperature)}
     write_results(job.folder, scorer, results, cfg.explain)
     baselines = compare_with_baselines(job.folder, scorer, split, cfg.baselines)
@@ -54,6 +57,16 @@ def run(cfg: Config, job: Job) -> float:
     log_finished(cfg, job, [loaded.folder])
     monitored = results[split].metrics.get(loaded.config.monitor.rpartition("/")[2])
     return monitored.value if monitored else float("nan")  # these rows may have no such figure: one class has no AUROC
+
+
+def log_learned(source: Scored, split: str, reads: tuple[str, ...], cache: str) -> None:
+    """Says how many of the rows the run has learned from; nothing where it cannot be known, as those are gone or no texts."""
+    try:
+        seen = seen_rows(source, split, reads, Cache(cache), source.learned)
+    except UserError:
+        return
+    if seen:
+        log_seen(split, seen, sum(1 for _ in source.rows(split)))
 
 
 class Scored(Source):
@@ -75,8 +88,13 @@ class Scored(Source):
     def fingerprint(self, split: str) -> str:
         return self._of(split).fingerprint(split)
 
+    @property
+    def learned(self) -> Source:
+        """The run's own rows. Raises UserError where they are gone."""
+        return instantiate(self._trained, "data")
+
     def _of(self, split: str) -> Source:
-        return instantiate(self._trained, "data") if split == "train" else self._scored
+        return self.learned if split == "train" else self._scored
 
 
 def with_other_data(trained: Config, cfg: Config, overrides: Sequence[str] = ()) -> Config:
