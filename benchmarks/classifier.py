@@ -30,7 +30,7 @@ from groundup.metrics.paired import difference
 from groundup.runs.folder import RunFolder
 
 READY = ("trec6", "sst2_sentences", "chnsenticorp", "ag_news")
-LINEAR = ("bag_of_words", "naive_bayes", "words_and_characters")
+LINEAR = ("bag_of_words", "naive_bayes", "words_and_characters", "surface")
 COST = "cost.json"
 
 

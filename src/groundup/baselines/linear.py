@@ -62,13 +62,7 @@ class LinearClassifier(Fitted):
 
     def of_counted(self, counted: Counted) -> np.ndarray:
         scores = np.asarray(design(counted, self.names, self.idf) @ self.weights + self.intercept, dtype=np.float64)
-        scores[:, ~self.seen] = -np.inf
-        if self.link == "softmax":
-            shares = np.exp(scores - scores.max(axis=1, keepdims=True))
-        else:  # 1 / (1 + exp(-s)), by its logarithm: a row may be far from every class
-            shares = -np.logaddexp(0, -scores)
-            shares = np.exp(shares - shares.max(axis=1, keepdims=True))
-        return shares / shares.sum(axis=1, keepdims=True)
+        return shared_out(scores, self.seen, self.link)
 
     def save(self, folder: Path) -> None:
         kinds = [(ROLES.index(one.role), UNITS.index(one.unit), one.longest) for one in self.blocks]
@@ -237,6 +231,14 @@ def inverse_frequency(matrix: Any) -> np.ndarray:
     """log of rows / rows with the n-gram, both plus one, and 1 added: (F,)."""
     rows, frequency = matrix.shape[0], np.bincount(matrix.indices, minlength=matrix.shape[1])
     return np.log((1 + rows) / (1 + frequency)) + 1
+
+
+def shared_out(scores: np.ndarray, seen: np.ndarray, link: Link) -> np.ndarray:
+    """Scores (N, C) as probabilities, none for classes that are not ``seen`` (C,)."""
+    # Of sigmoids, 1 / (1 + exp(-s)), by its logarithm: a row may be far from every class.
+    logs = np.where(seen, scores if link == "softmax" else -np.logaddexp(0, -scores), -np.inf)
+    shares = np.exp(logs - logs.max(axis=1, keepdims=True))
+    return shares / shares.sum(axis=1, keepdims=True)
 
 
 def both_sides(coefficients: np.ndarray, intercepts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
