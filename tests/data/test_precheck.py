@@ -123,6 +123,25 @@ def test_columns_with_the_usual_names_are_taken_and_told(folder, header, text, l
     assert told == [f"table.csv: text from column '{text}', label from column '{label}'"]
 
 
+@pytest.mark.parametrize(
+    ("header", "text", "pair"),
+    [
+        ("text,text_pair,label", "text", "text_pair"),
+        ("Sentence2,Sentence1,label", "Sentence1", "Sentence2"),
+        ("premise,hypothesis,label", "premise", "hypothesis"),
+        ("question1,question2,label", "question1", "question2"),
+        ("text_a,text_b,label", "text_a", "text_b"),
+        ("sentence1,label", "sentence1", None),
+        ("text,text2,label", "text", None),
+    ],
+)
+def test_the_second_text_of_pairs_is_taken_and_told(folder, header, text, pair):
+    found, told = looked_at(folder, header)
+    assert (found["text"], found.get("text_pair"), found["label"]) == (text, pair, "label")
+    assert pair is None or f"text_pair from column '{pair}'" in told[0]
+    assert looked_at(folder, header, text=text)[0].get("text_pair") is None  # who names the one text has one
+
+
 def test_other_tasks_take_other_columns(folder):
     assert looked_at(folder, "src,tgt,text", "translation.Translation")[0] == {"source": "src", "target": "tgt"}
     assert looked_at(folder, "summary,Document", "summarization.Summarization")[0]["source"] == "Document"

@@ -149,7 +149,8 @@ def texts_of(rows: Sequence[Row], role: str) -> list[str]:
 
 def without_spaces(texts: Sequence[str]) -> bool:
     """Whether the texts are in a script that does not part words: more than a fifth of the letters are Han or kana."""
-    letters = [character for text in texts[:200] for character in text[:500] if character.isalpha()]
+    sample = texts[:: max(1, len(texts) // _SAMPLE)]  # rows may be sorted by language
+    letters = [character for text in sample for character in text[:500] if character.isalpha()]
     wide = sum(unicodedata.name(character, "").startswith(("CJK", "HIRAGANA", "KATAKANA")) for character in letters)
     return wide > len(letters) / 5
 

@@ -14,7 +14,7 @@ from typing import Any
 from groundup.config.signatures import options_of
 from groundup.data.reading import Reading, format_of, read
 from groundup.data.roles import ROLES, check_columns, kind_of, other_tasks
-from groundup.data.rows import in_row, usual_column
+from groundup.data.rows import in_row, second_column, usual_column
 from groundup.data.sources.few_labels import FewLabels
 from groundup.data.sources.files import FILES, UNLABELLED, Files, with_other_files
 from groundup.data.sources.source import SPLITS
@@ -139,6 +139,9 @@ def _find(
                 role = "tokens"
             taken = [*named.values(), *found.values()]
             found[role] = usual_column(role, row, str(path), str(of_run.get(role) or role), taken)
+            second = second_column(found[role], row) if role == "text" and len(wanted) > 1 else None
+            if second is not None and second not in taken:
+                found["text_pair"] = second
     except UserError as error:
         strange = sorted(role for role in named.keys() - wanted if ROLES[role].task)
         roles = [name for name in format_of(path).COLUMNS if name in row and name in ROLES]

@@ -41,7 +41,7 @@ class Role:
 # fmt: off
 ROLES: dict[str, Role] = {
     "text": Role("a text", given=True, optional=True, usual="text texts sentence sentences review reviews content document "
-                 "comment tweet message body 文本 内容 评论 句子 正文"),
+                 "comment tweet message body text1 text_a sentence1 sentence_a premise question1 文本 内容 评论 句子 正文"),
     "text_pair": Role("a second text, for tasks on pairs", given=True, optional=True),
     "label": Role("the class of a text, or its classes: a list", optional=True, name=True, listed=True, task="classification",
                   usual="label labels class classes target category sentiment intent topic 标签 类别 分类 情感"),

@@ -162,6 +162,17 @@ def usual_column(role: str, row: Mapping[str, Any], where: str, first: str, take
     raise missing_column(role, role, row, where, taken)
 
 
+def second_column(first: str, row: Mapping[str, Any]) -> str | None:
+    """The column of the second text of pairs whose first has this one: ``sentence2`` of ``sentence1``; None: there is none."""
+    name = first.strip().casefold()
+    second = {"text": "text_pair", "premise": "hypothesis"}.get(name)
+    for ending, other in (("1", "2"), ("_a", "_b")):
+        if name.endswith(ending):
+            second = name.removesuffix(ending) + other
+    found = [str(column) for column in row if str(column).strip().casefold() == second]
+    return found[0] if len(found) == 1 else None
+
+
 def label_text(value: Any) -> str:
     """The name of a class: the same for 1 and 1.0, and for an accent that is part of its letter or stands after it."""
     if isinstance(value, float) and value.is_integer():
