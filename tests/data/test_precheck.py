@@ -28,7 +28,7 @@ MISTAKES = {  # options, after data=files where they name no other -> what the l
     "data.train=own.csv task=translation": "no column 'source'",
     "data.train=own.csv data.source=text data.target=label": "needs text and label, but the data has source and",
     "data.train=named.csv": "try 'data.text=Review Text'",
-    "data.train=sts.csv task=regression": "try data.text=sentence1 data.text_pair=sentence2",
+    "data.train=sts.csv task=regression": "try data.text=Frage1 data.text_pair=Frage2",
     "data.train=zh.conll": "zh.conll: no column 'text'; it has tokens, tags. Try task=tagging",
     "data.train=squad.json": "no column 'text'; it has id, title, question, context, answers. Try task=question_answering",
     "data.train=own": "no file own; the current folder has own.csv,",
@@ -62,7 +62,7 @@ def folder(tmp_path, monkeypatch):
         "own.csv": "text,label\n" + "fine film,pos\nbad film,neg\n" * 30,
         "other.csv": "utterance,rating\n" + "fine film,pos\nbad film,neg\n",
         "named.csv": "Review Text,Stars\nfine film,1\nbad film,2\n",
-        "sts.csv": "sentence1,sentence2,similarity\nfine film,bad film,1.5\n",
+        "sts.csv": "Frage1,Frage2,similarity\nfine film,bad film,1.5\n",
         "squad.json": '{"data": [{"title": "a", "paragraphs": [{"context": "b", "qas": [{"id": "1", "question": "c", '
         '"answers": [{"text": "b", "answer_start": 0}]}]}]}]}',
         "zh.conll": "王\tB-PER\n在\tO\n",

@@ -132,11 +132,9 @@ def missing_column(
 
 
 def _named(role: str, column: str, names: Collection[str]) -> list[str]:
-    """Words that name a column, and the second text of a pair where it is called like the first: sentence1, sentence2."""
-    after = {"1": "2", "a": "b", "A": "B"}.get(column[-1:], "")
-    second = column[:-1] + after
-    pair = [f"data.text_pair={second}"] if role == "text" and after and second in names else []
-    return [f"data.{role}={column}", *pair]
+    """Words that name a column, and the second text of a pair where it is called like the first."""
+    second = second_column(column, names) if role == "text" else None
+    return [f"data.{role}={column}", *([f"data.text_pair={second}"] if second else [])]
 
 
 def _size(row: Mapping[str, Any], name: str) -> int:
@@ -162,14 +160,14 @@ def usual_column(role: str, row: Mapping[str, Any], where: str, first: str, take
     raise missing_column(role, role, row, where, taken)
 
 
-def second_column(first: str, row: Mapping[str, Any]) -> str | None:
-    """The column of the second text of pairs whose first has this one: ``sentence2`` of ``sentence1``; None: there is none."""
+def second_column(first: str, columns: Iterable[str]) -> str | None:
+    """Of ``columns`` that of the second text of pairs whose first is ``first``: ``sentence2`` of ``sentence1``; None: none."""
     name = first.strip().casefold()
     second = {"text": "text_pair", "premise": "hypothesis"}.get(name)
     for ending, other in (("1", "2"), ("_a", "_b")):
         if name.endswith(ending):
             second = name.removesuffix(ending) + other
-    found = [str(column) for column in row if str(column).strip().casefold() == second]
+    found = [str(column) for column in columns if str(column).strip().casefold() == second]
     return found[0] if len(found) == 1 else None
 
 
