@@ -76,6 +76,7 @@ def test_files_of_the_new_format_are_read_packed_or_not(folder):
 
 
 def test_errors_list_the_new_format(folder):
+    Path("a.xls").write_bytes(b"PK")
     with pytest.raises(UserError, match=r"give one of \.conll .*\.txt \.vert \.vrt, also \.gz"):
         format_of(Path("a.xls"))
     with pytest.raises(UserError, match=r"data.encoding is for \.conll .*\.vert \.vrt files"):
