@@ -45,7 +45,7 @@ def test_the_table_has_the_baselines_every_expert_and_all_together(pipeline):
     linear = {"bag of words", "naive bayes", "words and characters", "surface"}
     assert linear | {"majority class", network, "all together"} == {*rows}
     assert all("test/accuracy" in row and "out_of_fold/accuracy" in row for row in rows.values())
-    assert "1 of 3 test rows have a text that is in train" in (pipeline / "ensemble" / "run.log").read_text()
+    assert "test: 1 of 3 rows also stand in train" in (pipeline / "ensemble" / "run.log").read_text()
 
 
 def test_the_table_of_the_only_step_with_a_label_is_printed_once(pipeline):

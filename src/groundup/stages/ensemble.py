@@ -15,7 +15,8 @@ from groundup.baselines.baseline import figures
 from groundup.baselines.classification import Majority
 from groundup.config.build import instantiate
 from groundup.config.tree import Config
-from groundup.data.sources.folds import folds_of, shared_texts
+from groundup.data.seen import log_seen, seen_rows
+from groundup.data.sources.folds import folds_of
 from groundup.data.sources.source import Source
 from groundup.errors import UserError
 from groundup.metrics.classification import ACCURACY, MACRO_F1, classification_metrics, judge_classes
@@ -35,6 +36,7 @@ from groundup.stages.folds import ARRAYS, OUT_OF_FOLD, HeldOutScorer, OutOfFold,
 from groundup.stages.loading import load_run
 from groundup.stages.logged import log_finished
 from groundup.stages.members import Member, RunOfMembers, fused, logarithm, write_members
+from groundup.system.cache import Cache
 from groundup.tasks.evaluation import flat
 
 log = logging.getLogger(__name__)
@@ -227,11 +229,7 @@ def conclude(
         alone[split] = [one.run.probabilities(texts, cfg.accelerator) for one in experts]
         whole[split] = fused(alone[split], weights)
         results[split] = scorer.results(split, whole[split])
-        if shared := shared_texts(train, texts):
-            log.warning(
-                "%d of %d %s rows have a text that is in train, too: figures are better than they are for new texts",
-                shared, len(texts), split,
-            )  # fmt: skip
+        log_seen(split, seen_rows(source, split, ours.reads, Cache(cfg.paths.cache)), len(texts))
     write_rows(job.folder, scorer.texts(OUT_OF_FOLD), results[OUT_OF_FOLD].predictions)
     write_results(job.folder, scorer, results)
     split = list(results)[-1]

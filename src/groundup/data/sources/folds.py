@@ -82,9 +82,3 @@ def plain_text(row: Row) -> str:
     given = [value for role, value in sorted(row.items()) if role in ROLES and ROLES[role].given]
     texts = [" ".join(value) if isinstance(value, list) else value for value in given]
     return "\0".join(" ".join(text.casefold().split()) for text in texts)
-
-
-def shared_texts(train: Sequence[Row], rows: Sequence[Row]) -> int:
-    """How many of ``rows`` have a text that a row of ``train`` has, too, but for capitals and blanks."""
-    known = {plain_text(row) for row in train}
-    return sum(plain_text(row) in known for row in rows)
