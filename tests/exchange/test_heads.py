@@ -99,6 +99,22 @@ def test_labels_are_theirs(crossed):
         assert [*transformers.AutoConfig.from_pretrained(crossed.back).id2label.values()] == CASES[crossed.name]
 
 
+def test_what_is_taken_from_o_is_part_of_the_bias_there(crossed, tmp_path):
+    if crossed.run.facts.labels[:1] != ("O",):
+        pytest.skip("other tasks have no O")
+    task = crossed.run.task
+    task.outside.fill_(0.75)
+    try:
+        export_hf(crossed.run, tmp_path / "ours", None)
+    finally:
+        task.outside.fill_(0.0)
+    shifted, plain = (
+        transformers.AutoModelForTokenClassification.from_pretrained(folder).classifier.bias
+        for folder in (tmp_path / "ours", crossed.back)
+    )
+    torch.testing.assert_close(plain - shifted, torch.tensor([0.75, 0.0, 0.0]))
+
+
 def test_a_pipeline_finds_the_tags_and_entities_that_we_predict(crossed):
     if crossed.name != "BertForTokenClassification":
         pytest.skip("other tasks have no entities")

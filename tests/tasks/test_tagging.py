@@ -20,8 +20,8 @@ from groundup.data.text_data import TextData
 from groundup.errors import UserError
 from groundup.metrics.estimate import check_reported
 from groundup.models.transformer import TransformerDecoder, TransformerEncoder
-from groundup.tasks.evaluation import evaluate
-from groundup.tasks.tagging import Tagging
+from groundup.tasks.evaluation import Evaluation, Split, evaluate
+from groundup.tasks.tagging import OUTSIDE, Tagging
 from groundup.text.schemes import may_follow
 from groundup.text.tokenizer import TokenizerSpec
 from groundup.text.word_bytes import spelled
@@ -44,11 +44,11 @@ def make_data(tokenizer: str = "char", validation=None, **batching) -> TextData:
     return TextData(GivenRows(splits), TaggedText, TokenizerSpec(tokenizer, 300), made, None, seed=1)
 
 
-def make_task(data: TextData, model=TransformerEncoder, crf=False, **options) -> Tagging:
+def make_task(data: TextData, model=TransformerEncoder, crf=False, outside=0.0, **options) -> Tagging:
     torch.manual_seed(SEED)
     optimize = Optimization(partial(torch.optim.Adam, lr=3e-3), Constant(), total_steps=1000)
     made = model(data.facts.vocab_size, width=32, layers=2, heads=2, dropout=0.0, **options)
-    return Tagging(made, data.facts, data.tokenizer, dropout=0.0, crf=crf, optimize=optimize)
+    return Tagging(made, data.facts, data.tokenizer, dropout=0.0, crf=crf, outside=outside, optimize=optimize)
 
 
 @pytest.mark.parametrize("tokenizer", ["char", "byte_bpe", "wordpiece", "word", "unigram"])
@@ -126,6 +126,43 @@ def test_it_learns_and_beats_nothing_by_chance(learn, crf):
     assert results.metrics["entity_f1"].value > 0.9  # each word has one tag
     simple = figures([task.classical().simpler()], data, ["validation"])
     assert simple["most frequent tag"]["validation/accuracy"].value == 1
+
+
+@pytest.mark.parametrize("crf", [False, True])
+def test_what_is_taken_from_o_is_chosen_by_the_f1_of_validation_and_saved(crf):
+    data = make_data()
+    task = make_task(data, crf=crf, outside="validation").eval()
+    torch.nn.init.normal_(task.head.linear.weight, std=0.5)
+    task.head.linear.bias.data[data.facts.labels.index("O")] = 2.5  # too shy
+    shy = evaluate(task, data, "validation")
+    evaluation = Evaluation(task, Split(data, "validation", final=False))
+    with torch.no_grad():
+        for batch in data.loader("validation", task.collator()):
+            evaluation.add(batch)
+    table = evaluation.table()
+    task.choose(table, evaluation.split)
+    chosen = evaluation.results(table)
+    assert task.outside > 0
+    found = evaluate(task, data, "validation")  # decides by itself as it was chosen
+    assert found.metrics["entity_f1"].value == chosen.metrics["entity_f1"].value > shy.metrics["entity_f1"].value
+    assert found.metrics["entity_recall"].value > shy.metrics["entity_recall"].value
+    assert found.metrics["loss"].value == shy.metrics["loss"].value
+    assert [row["predicted"] for row in found.predictions] == [row["predicted"] for row in chosen.predictions]
+    for outside in OUTSIDE:
+        other = make_task(data, crf=crf, outside=outside).eval()
+        other.load_state_dict({name: value for name, value in task.state_dict().items() if name != "outside"})
+        f1 = evaluate(other, data, "validation", final=False).metrics["entity_f1"].value
+        assert f1 <= chosen.metrics["entity_f1"].value
+        if outside == task.outside:
+            assert f1 == chosen.metrics["entity_f1"].value
+    assert task.state_dict()["outside"] == task.outside
+
+
+def test_outside_needs_entities():
+    rows = [{"tokens": ["oak", "grows"], "tags": ["NOUN", "VERB"]}] * 4
+    data = TextData(GivenRows({"train": rows}), TaggedText, TokenizerSpec("char", 30), Bucketed(16), None, seed=1)
+    with pytest.raises(UserError, match="outside=validation is for tags of entities, O among them"):
+        make_task(data, outside="validation")
 
 
 def test_with_a_chain_the_loss_is_that_of_all_tags_of_the_sentence_and_rules_are_kept():

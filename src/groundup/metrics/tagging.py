@@ -90,6 +90,12 @@ def judge_tags(rows: Sequence[Mapping]) -> Judged:
     return Judged(right / np.maximum(words, 1), statistics)
 
 
+def entity_f1(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], scheme: Scheme) -> float:
+    """The strict F1 of ``tagging_metrics`` alone."""
+    above, below = _entity_counts(gold, predicted, scheme)[ENTITY_F1]
+    return float(_ratio(above, below, np.ones(len(gold))))
+
+
 def _entities(
     gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], scheme: Scheme, resamples: int
 ) -> dict[Metric, Estimate | None]:

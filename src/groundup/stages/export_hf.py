@@ -156,6 +156,7 @@ def tensors_of(run: NetworkRun, family: Family, head: Head) -> dict[str, Tensor]
     """Theirs by name, from the tensors of the task."""
     ours = run.plain_weights()
     model: Any = run.task.model
+    task: Any = run.task
     queries = model.blocks[0].attention.heads * model.blocks[0].attention.head_dim
     tied = bool(run.config.task.get("tied", False))
     found: dict[str, Tensor] = {}
@@ -163,6 +164,8 @@ def tensors_of(run: NetworkRun, family: Family, head: Head) -> dict[str, Tensor]
         tensor = ours[name].float()
         if head.task == "regression" and name.startswith(f"{HEAD}linear."):
             tensor = in_unit_of_data(run, weight.ours, tensor)
+        if head.task == "tagging" and name == f"{HEAD}linear.bias":
+            tensor = task.inside(tensor)
         found |= zip(weight.theirs, parted(weight, tensor, queries), strict=True)
     if family.segments is not None:
         (name,) = family.segments.theirs
