@@ -78,12 +78,18 @@ def test_torch_optimizers_are_covered():
         line
         == "optimizer.weight_dcay = 0.1: AdamW has no such argument; did you mean 'weight_decay'? Try optimizer.weight_decay=0.1"
     )
+    for mistake, allowed in (
+        ({"lr": -1}, "lr = -1: must be at least 0"),
+        ({"betas": [0.9, 1.5]}, "betas[1]"),
+        ({"eps": -1}, "eps"),
+    ):
+        assert refused({"optimizer": {**good, **mistake}}).startswith(f"optimizer.{allowed}")
     assert "optimizer.amsgrad = often: must be true or false" in refused({"optimizer": {**good, "amsgrad": "often"}})
 
 
 def test_a_number_for_a_list_is_said_in_words_one_can_type_and_the_rest_is_not_guessed():
     node = {"_target_": "torch.optim.AdamW", "_partial_": True, "lr": 1e-3, "betas": 0.9}
-    assert refused({"optimizer": node}).startswith("optimizer.betas = 0.9: must be a list [a number, a number]")
+    assert refused({"optimizer": node}).startswith("optimizer.betas = 0.9: must be a list [a number >= 0 and < 1, ")
     assert "Try" not in refused({"optimizer": node})
 
 

@@ -54,6 +54,9 @@ def samples(template) -> list[str]:
 ENDS = {
     "optimizer=AdamW": "Did you mean optimizer=adamw?",
     "data=IMDB": "Did you mean data=imdb?",
+    "hparams_search=optuna": "sweep.trials=20 'optimizer.lr=tag(log,interval(1e-4,1e-2))'",
+    "extras.print_config=true": "`--cfg job` prints the whole configuration",
+    "task_name=first": "Try run_name=first",
     "optimizer.beta1=0.9": ": both in one list, as in optimizer.betas=[0.9,0.95]",
     "budget.hours=1": "There are budget.steps, budget.tokens, budget.epochs, budget.minutes",
     "model.heads=4 model=bilstm_encoder": "'model.heads': model must be one of transformer_decoder, transformer_encoder, "

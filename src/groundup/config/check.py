@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from groundup.config.files import brought_keys, conf_dir, for_another_verb, origin, stage_keys
 from groundup.config.places import around, permitted_nodes
 from groundup.config.root import Root
-from groundup.config.signatures import OF_STAGE, SET_BY_CODE, SPECIAL, SUPPLIED, options_of, parameters_of
+from groundup.config.signatures import OF_OTHERS, OF_STAGE, SET_BY_CODE, SPECIAL, SUPPLIED, options_of, parameters_of
 from groundup.config.spelling import closest
 from groundup.config.suggest import forget, instead_of_key
 from groundup.config.values import EMPTY, MISSING, Parameter, fits, misfit, shown
@@ -167,6 +167,11 @@ def call_mistakes(node: Mapping, target: Callable, path: str, supplied: Collecti
         return
     parameters, takes_any = found
     parameters = {**parameters, **OF_STAGE.get(path, {})}
+    if not target.__module__.startswith(f"{__package__.partition('.')[0]}."):
+        ranges = OF_OTHERS.get(path, {})
+        parameters |= {
+            key: replace(parameters[key], annotation=ranges[key]) for key in ranges.keys() & parameters.keys()
+        }
     if outer := around(path):
         parameters = parameters | options_of(outer, target)
     name = getattr(target, "__name__", str(target))

@@ -117,7 +117,7 @@ KEYS: dict[str, Template] = {
     "torch_compile compile_model use_compile": "compile={}",
     # Watching and saving
     "output_dir out_dir output_path save_dir log_dir checkpoint_dir logging_dir default_root_dir work_dir": "hydra.run.dir={}",
-    "name exp_name experiment_name wandb.name wandb_name wandb_run_name": "run_name={}",
+    "name exp_name experiment_name task_name wandb.name wandb_name wandb_run_name": "run_name={}",
     "random_seed seed_everything manual_seed": "seed={}",
     "eval_every eval_steps eval_interval val_every val_interval val_check_interval validate_interval_updates": "validate_every={count}",
     "callbacks.checkpoints.every save_steps save_every "
@@ -256,6 +256,8 @@ NOTES = {
     "loss criterion loss_fn metrics compute_metrics": "each task has its loss and its metrics; monitor=validation/METRIC chooses by one",
     "enable_progress_bar progress_bar disable_tqdm verbose": "the progress line is left out where the output is no terminal",
     "n_jobs num_jobs n_parallel parallel max_parallel": "launcher=pool launcher.jobs=2 runs two jobs of a sweep (-m) at a time",
+    "hparams_search sweeper hydra_sweeper": "`-m sweep=optuna` searches, with sweep.trials=20 'optimizer.lr=tag(log,interval(1e-4,1e-2))'",
+    "print_config": "`--cfg job` prints the whole configuration",
     "do_train do_eval do_predict": "each is a verb of its own: groundup finetune, groundup evaluate, groundup predict",
     "tokenizer=jieba tokenizer=hanlp tokenizer=pkuseg tokenizer=ltp tokenizer=mecab": "nothing here cuts text into words; "
     "tokenizer=char reads it by characters, and data.tokens=COLUMN takes lists of words",

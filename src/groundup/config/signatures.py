@@ -5,9 +5,12 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from groundup.config.values import Parameter
+from groundup.ranges import Rate
 
 # Arguments that the code adds when it builds a node. "*": whatever is absent, the code brings.
 SUPPLIED: Mapping[str, Collection[str]] = {
@@ -28,11 +31,19 @@ SET_BY_CODE: Mapping[str, Collection[str]] = {
     "scheduler": {"optimizer", "total_steps"},
     "trainer": (
         "max_epochs max_steps check_val_every_n_epoch val_check_interval num_sanity_val_steps use_distributed_sampler plugins "
-        "callbacks logger enable_checkpointing enable_progress_bar enable_model_summary default_root_dir"
+        "callbacks logger enable_checkpointing enable_progress_bar enable_model_summary default_root_dir fast_dev_run"
     ).split(),
 }
 # Keys of a node that the stage reads, and no constructor: what it builds is filled from them.
 OF_STAGE: Mapping[str, Mapping[str, Parameter]] = {"model": {"vectors": Parameter(str | None, None)}}
+# Ranges that constructors of other packages check only when they are called.
+_NOT_NEGATIVE = Annotated[float, Field(ge=0)]
+OF_OTHERS: Mapping[str, Mapping[str, Any]] = {
+    "optimizer": {
+        **dict.fromkeys(("lr", "eps", "weight_decay", "momentum"), _NOT_NEGATIVE),
+        "betas": tuple[Rate, Rate],
+    }
+}
 SPECIAL = {"_target_", "_partial_"}
 
 

@@ -46,7 +46,7 @@ class MuonAdamW(Optimizer):
         lr: Annotated[float, Field(gt=0)] = 0.02,
         adamw_lr: Annotated[float, Field(gt=0)] = 3e-3,
         momentum: Rate = 0.95,
-        betas: tuple[float, float] = (0.9, 0.95),
+        betas: tuple[Rate, Rate] = (0.9, 0.95),
         eps: Annotated[float, Field(gt=0)] = 1e-10,
         weight_decay: Annotated[float, Field(ge=0)] = 0.0,
         rounds: Count = 5,
