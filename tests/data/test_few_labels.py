@@ -58,8 +58,8 @@ def test_fewer_labels_are_among_more_and_follow_from_seed_and_texts_alone():
 
 def test_every_row_is_either_learned_from_or_text_without_a_label(tmp_path):
     (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
-    (tmp_path / "more.txt").write_text("one\ntwo\n", encoding="utf-8")
-    files = Files("train.jsonl", unlabelled="more.txt", root=str(tmp_path), text="text", label="label", txt="line")
+    (tmp_path / "more.txt").write_text("one\n\ntwo\n", encoding="utf-8")
+    files = Files("train.jsonl", unlabelled="more.txt", root=str(tmp_path), text="text", label="label")
     source = FewLabels(files, labelled=50)
     for _ in range(2):  # rows may be read again and again
         unlabelled = list(source.without_labels())

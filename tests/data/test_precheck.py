@@ -40,6 +40,11 @@ MISTAKES = {  # options, after data=files where they name no other -> what the l
     "data.train=same.csv": "or its texts are alike",
     "data.train=.": ". is a folder: name its files, as in data.train='./*.",
     "data.train=ids.csv": "data.many_classes=true",
+    "data.train=subjects.csv": "try task=multilabel data.label_separator='|'. If",
+    "data.train=reviews": "data.train='reviews/*/*.txt'; each folder a class: data.label=folder",
+    "data.train='reviews/*/*.txt'": "try data.label=folder",
+    "data.train=strange_columns.csv": "it has 'said, in full', good?; try 'data.text=said, in full'. No header?",
+    "data.train=strange_columns.csv task=regression data.text=x": "strange_columns.csv: no column 'x'; it has",
     "data.train=own.csv data.validation='*.nope'": "no file matches",
     "data.train=notes.txt": "To learn from the text alone: groundup pretrain data=files data.train=notes.txt; for labels",
 }
@@ -75,7 +80,11 @@ def folder(tmp_path, monkeypatch):
         "late.csv": "text,label\nfine film,pos\nbad film,neg\na,b,c\n",
         "ids.csv": "text,label\n" + "".join(f"fine film,{i}\n" for i in range(50)),
     }
+    files["subjects.csv"] = "text,label\n" + "".join(f"a film,a{i}|b{j}\n" for i in range(6) for j in range(6))
+    files["strange_columns.csv"] = '"said, in full",good?\na film,1\n'
+    files["reviews/good/1.txt"] = files["reviews/bad/1.txt"] = "fine film\n"
     for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     (tmp_path / "gbk.csv").write_bytes("".join(f"{text},好\n" for text in texts).encode("gb18030"))
     monkeypatch.chdir(tmp_path)
@@ -131,6 +140,7 @@ def test_columns_with_the_usual_names_are_taken_and_told(folder, header, text, l
         ("premise,hypothesis,label", "premise", "hypothesis"),
         ("question1,question2,label", "question1", "question2"),
         ("text_a,text_b,label", "text_a", "text_b"),
+        ("Sentence A,Sentence B,label", "Sentence A", "Sentence B"),
         ("sentence1,label", "sentence1", None),
         ("text,text2,label", "text", None),
     ],
@@ -168,6 +178,12 @@ def test_a_column_that_could_be_another_is_asked_for(folder, header, said):
     with pytest.raises(UserError) as error:
         looked_at(folder, header)
     assert str(error.value) == f"table.csv: {said}"
+
+
+def test_what_is_proposed_for_a_number_holds_one(folder):
+    (folder / "pairs.csv").write_text("id,text,scorer,how alike\na1,fine film,Jo,4.5\n")
+    with pytest.raises(UserError, match=r"try 'data\.score=how alike'"):
+        check_data(plain("regression.Regression", train="pairs.csv"), "finetune")
 
 
 def test_a_text_that_has_a_role_already(folder):

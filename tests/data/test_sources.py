@@ -72,6 +72,23 @@ def test_txt_is_one_document_with_every_character_kept(tmp_path):
     assert list(Files(train=str(path)).rows("train")) == [{"text": text.removeprefix("\ufeff")}]
 
 
+def test_the_folder_of_a_document_may_be_its_class(tmp_path):
+    for name, folder in (("1", "good"), ("2", "good"), ("1", "bad")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / f"{name}.txt").write_text(f"{folder} {name}\nfilm\n")
+    files = {"train": "*/*.txt", "root": str(tmp_path), "text": "text", "label": "folder"}
+    rows = list(Files(**files).rows("train"))
+    assert sorted((row["text"], row["label"]) for row in rows) == [
+        (f"{folder} {name}\nfilm\n", folder) for folder, name in (("bad", "1"), ("good", "1"), ("good", "2"))
+    ]
+    halves = Files(**files, validation_share=0.5)  # held out as rows are, not the end of each
+    assert all(row in rows for split in halves.splits() for row in halves.read(split))
+    before = Files(**files).fingerprint("train")
+    (tmp_path / "good").rename(tmp_path / "better")
+    (tmp_path / "bad").rename(tmp_path / "an other")
+    assert Files(**files).fingerprint("train") != before
+
+
 def test_txt_by_line_has_a_row_a_line(tmp_path):
     path = tmp_path / "lines.txt"
     path.write_bytes("one\r\n\r\nthree\u2028still three\x0c\nfour".encode())

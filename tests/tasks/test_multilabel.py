@@ -103,7 +103,7 @@ def test_labels_that_training_lacks_and_data_without_labels_are_told():
 
 
 def test_labels_in_one_cell_are_told(caplog):
-    for labels, told in ((["a", "b", "a;b"], True), (["a", "b", "c;d"], False)):
+    for labels, told in ((["a", "b", "a;b"], True), (["a", "a;b", "a;c", "c;a;b"], True), (["a", "b", "c;d"], False)):
         caplog.clear()
         rows = [{"text": "x", "label": one} for one in labels]
         MultiLabelledText.label_names(GivenRows({"train": rows}))

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from groundup.config.signatures import options_of
-from groundup.data.reading import Reading, format_of, read
-from groundup.data.roles import ROLES, check_columns, kind_of, other_tasks
+from groundup.data.reading import FOLDER, Reading, format_of, read
+from groundup.data.roles import ROLES, check_columns, kind_of, other_tasks, plain_name
 from groundup.data.rows import in_row, second_column, usual_column
 from groundup.data.sources.few_labels import FewLabels
 from groundup.data.sources.files import FILES, UNLABELLED, Files, with_other_files
@@ -23,6 +23,7 @@ from groundup.errors import UserError
 READING = ("encoding", "delimiter", "columns")
 _PACKAGE = Path(__file__).parents[1]
 _HEADING = re.compile(r"[^\W\d]\w*([ _-]\w+){0,2}")  # what a column may be called: three words at most
+_LONG = 32  # characters of a name that is none, but a text
 _NAMED = 6  # names in a hint, at most
 _SECONDS = 0.7  # for reading rows: small files to their end
 _COMPARED = 1 << 26  # bytes of files that are compared, at most
@@ -61,6 +62,8 @@ def check_data(plain: Mapping[str, Any], stage: str, run: Mapping[str, Any] | No
     first = next(iter(source.files))
     path = source.paths(first)[0]
     _, row = next(read(path, replace(source.reading, txt="line")))
+    if source.reading.is_document(path) and (node.get("label") == FOLDER or _in_folders(source.paths(first))):
+        row = {**row, FOLDER: path.parent.name}
     found = _find(node, wanted, row, path, of_run)
     told = [f"{path}: " + ", ".join(f"{role} from column '{column}'" for role, column in found.items())]
     if node is data and found:
@@ -71,6 +74,10 @@ def check_data(plain: Mapping[str, Any], stage: str, run: Mapping[str, Any] | No
     for split in [*source.files, *held_out]:
         _look(source, split, until)
     return (told if found not in ({}, {"text": "text"}) else []) + list(_shared(source))
+
+
+def _in_folders(paths: Iterable[Path]) -> bool:
+    return len({path.parent for path in paths}) > 1
 
 
 def columns_of_task(target: str) -> tuple[str, ...]:
@@ -150,7 +157,7 @@ def _find(
             raise UserError(f"{said}. Try {other.removeprefix(', or ')}") from error
         if not strange and "columns" in format_of(path).OPTIONS and not node.get("columns"):
             usual = {name for role in wanted for name in ROLES[role].usual.split()}
-            known = [name for name in row if name in named.values() or name.strip().casefold() in usual]
+            known = [name for name in row if name in named.values() or plain_name(name) in usual]
             raise _without_header(error, wanted, row, known) from error
         told = "".join(f". data.{role} is for task={ROLES[role].task}" for role in strange)
         if len(strange) == 1 and ROLES[wanted[-1]].task and wanted[-1] not in named:
@@ -167,7 +174,7 @@ def _without_header(
     if len(row) < len(wanted) or (known and not odd) or any(ROLES[role].many for role in wanted):
         return error
     names = [*wanted, *(f"column{number}" for number in range(len(wanted) + 1, len(row) + 1))]
-    said = str(error).partition("; try ")[0] if odd else str(error)
+    said = str(error).partition("; try ")[0] if any(len(name) > _LONG for name in row) else str(error)
     return UserError(
         f"{said}. No header? data.columns=[{','.join(names[:_NAMED])}{',...' if len(names) > _NAMED else ''}]"
     )

@@ -27,6 +27,7 @@ _OF_TAGS = (
     ".char",
     ".ner",
 )  # what files of a word and its tag a line are called
+FOLDER = "folder"  # what a document's folder is called where it names the class
 _SHOWN = 12  # columns that a message lists
 Located = tuple[str, dict[str, Any]]  # where it stands (file and line), the raw row
 
@@ -143,8 +144,8 @@ def refuse_repeated(names: Sequence[str], where: str) -> None:
 
 
 def shortened(names: Sequence[str]) -> str:
-    """Names of columns for a message, a dozen at most; blanks at an end are shown by quotes."""
-    shown = [repr(name) if name != name.strip() or not name else name for name in names[:_SHOWN]]
+    """Names of columns for a message, a dozen at most; blanks at an end, and commas, are shown by quotes."""
+    shown = [repr(name) if name != name.strip() or not name or "," in name else name for name in names[:_SHOWN]]
     return ", ".join(shown) + (f", ... ({len(names)} in all)" if len(names) > _SHOWN else "")
 
 
@@ -175,6 +176,8 @@ def _missing(path: Path) -> UserError:
     if path.is_dir():
         inside = [suffix for suffix in map(suffix_of, sorted(path.iterdir())) if suffix in all_formats()]
         example = f", as in data.train='{path}/*{inside[0]}'" if inside else ""
+        if not inside and any(path.glob("*/*.txt")):
+            example = f", as in data.train='{path}/*/*.txt'; each folder a class: data.label={FOLDER}"
         return UserError(f"{path} is a folder: name its files{example}")
     if path.exists():
         return UserError(f"{path} is a pipe or a device: write its text to a file first")

@@ -46,7 +46,7 @@ ROLES: dict[str, Role] = {
     "label": Role("the class of a text, or its classes: a list", optional=True, name=True, listed=True, task="classification",
                   usual="label labels class classes target category sentiment intent topic 标签 类别 分类 情感"),
     "score": Role("a number for a text, or for a pair", number=True, task="regression",
-                  usual="score scores rating ratings stars similarity value label target 分数 评分 得分"),
+                  usual="score scores rating ratings stars similarity similarity_score value label target 分数 评分 得分"),
     "source": Role("what is given, for tasks that write a text", given=True, usual="source src input document article 原文 源"),
     "target": Role("what is to be written", usual="target tgt output summary highlights translation 译文 摘要 目标"),
     "references": Role("further right answers: a list, one text, or nothing", optional=True, many=True),
@@ -71,6 +71,11 @@ KINDS = (
     ("tokens", "tags"),
     ("text", "text_pair"),
 )
+
+
+def plain_name(column: str) -> str:
+    """A column's name as the usual names are written: ``Sentence A`` -> ``sentence_a``."""
+    return "_".join(column.casefold().replace("-", " ").split())
 
 
 def kind_of(columns: Collection[str]) -> tuple[str, ...] | None:

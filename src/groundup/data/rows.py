@@ -13,7 +13,7 @@ from groundup.config.quoting import shell_word
 from groundup.data.answers import answers_of, check_answers
 from groundup.data.formats.delimited import DELIMITERS
 from groundup.data.reading import shortened
-from groundup.data.roles import ROLES, Row
+from groundup.data.roles import ROLES, Row, plain_name
 from groundup.errors import UserError
 from groundup.text.clean import Clean, valid_unicode
 
@@ -119,6 +119,8 @@ def missing_column(
         )
     either = role == "references" or ROLES[role].listed
     fit = [name for name in free if _holds_lists(present.get(name)) == ROLES[role].many or either]
+    if ROLES[role].number:
+        fit = [name for name in fit if _is_number(str(lookup(present, name)))]
     near = difflib.get_close_matches(column, fit, n=1, cutoff=0.5)
     near = near or sorted(fit, key=lambda name: -_size(present, name))[:1]
     hint = (
@@ -149,8 +151,8 @@ def usual_column(role: str, row: Mapping[str, Any], where: str, first: str, take
     Raises UserError: no column, or several, could be meant.
     """
     free = [str(name) for name in row if name not in taken]
-    usual = [name for name in free if name.strip().casefold() in ROLES[role].usual.split()]
-    exact = [name for name in usual if name.strip().casefold() == role]
+    usual = [name for name in free if plain_name(name) in ROLES[role].usual.split()]
+    exact = [name for name in usual if plain_name(name) == role]
     for choice in ([first] if first in free else [], exact, usual):
         if len(choice) == 1:
             return choice[0]
@@ -162,12 +164,12 @@ def usual_column(role: str, row: Mapping[str, Any], where: str, first: str, take
 
 def second_column(first: str, columns: Iterable[str]) -> str | None:
     """Of ``columns`` that of the second text of pairs whose first is ``first``: ``sentence2`` of ``sentence1``; None: none."""
-    name = first.strip().casefold()
+    name = plain_name(first)
     second = {"text": "text_pair", "premise": "hypothesis"}.get(name)
     for ending, other in (("1", "2"), ("_a", "_b")):
         if name.endswith(ending):
             second = name.removesuffix(ending) + other
-    found = [str(column) for column in columns if str(column).strip().casefold() == second]
+    found = [str(column) for column in columns if plain_name(str(column)) == second]
     return found[0] if len(found) == 1 else None
 
 

@@ -17,7 +17,7 @@ from groundup.data.examples import SplitToEncode
 from groundup.data.facts import Facts
 from groundup.data.labelled import LabelledText
 from groundup.data.loading import Collate
-from groundup.data.sources.source import Source, label_names, row_labels
+from groundup.data.sources.source import Source, label_names, row_labels, separator_of
 from groundup.data.text_data import TextData
 from groundup.errors import UserError
 from groundup.metrics.estimate import Estimate
@@ -50,13 +50,10 @@ class MultiLabelledText(LabelledText):
     @classmethod
     def label_names(cls, source: Source) -> tuple[tuple[str, ...], tuple[int, ...]]:
         names, counts = label_names(source, several=True)
-        for mark in ";,|/":
-            several = (name.split(mark) for name in names if mark in name)
-            if found := next((one for one in several if {part.strip() for part in one} <= {*names}), None):
-                said = mark.join(found)
-                log.warning(
-                    "the label '%s' looks like %d of them. Try data.label_separator='%s'", said, len(found), mark
-                )
+        if mark := separator_of(names):
+            said = next(name for name in names if mark in name)
+            count = len(said.split(mark))
+            log.warning("the label '%s' looks like %d of them. Try data.label_separator='%s'", said, count, mark)
         return names, counts
 
     def targets_of(self, given: SplitToEncode) -> np.ndarray:

@@ -8,7 +8,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from groundup.data.answers import check_clean
-from groundup.data.reading import Reading, read, suffix_of
+from groundup.data.reading import FOLDER, Reading, read, suffix_of
 from groundup.data.roles import ROLES, Row, columns_by_role
 from groundup.data.rows import cleaned, label_text, roles, usual_column
 from groundup.data.sources import hub as hugging_face
@@ -38,8 +38,10 @@ class Files(Source):
     split for which files are named comes from these in any case. local: files of the splits that have no other ones,
     below the root: copies of what is on the hub. hub_columns: the hub's column -> ours, where they differ.
     text, text_pair, ..., group: the column of each role, see ``data.roles``. A nested column is a path, as in
-    ``translation.en``; a .txt has the column ``text``. Where a pair or tokens are named, there is no text.
+    ``translation.en``; a .txt has the column ``text``, a document also ``folder``, for ``label``. Where a pair or tokens
+    are named, there is no text.
     unlabelled: files of further text like that of train, in the column of the text: vocabularies and vectors learn from it.
+    A .txt among them is a row a line, unless train has .txt documents.
     ``python_docs`` among them is the documentation that Python carries.
     labels: class names in a fixed order. validation_share: part of train to hold out when there is no validation file:
     rows by their content (so that duplicates stay together), pairs by their source, questions by their context, the end of
@@ -139,11 +141,11 @@ class Files(Source):
         origin, share = self._origin(split)
         clean = self.clean.as_dict() if self.clean else None
         settings = [self.columns, clean, share, asdict(self.reading), self.label_separator]
-        content: list[str] | list[tuple[str, str]]
+        content: list[str] | list[tuple[str, ...]]
         if self.hub and origin not in self.files:
             content = [self.hub.fingerprint(origin)]
         else:
-            content = [(suffix_of(path), _file_hash(path)) for path in self.paths(origin)]
+            content = [(suffix_of(path), _file_hash(path), *self._folder(path).values()) for path in self.paths(origin)]
         return Cache.key("files", split, origin, settings, content)
 
     def _present(self) -> list[str]:
@@ -176,11 +178,12 @@ class Files(Source):
         origin, share = self._origin(split)
         held_out = split == "validation"
         for where, raw, document in self._raw(origin):
-            if share and document:
+            cut = share and document and not self._by_folder  # a text with a class is a row like others
+            if cut:
                 raw = {"text": _cut(raw["text"], share, held_out)}
             row = roles(raw, self.columns, None, where)
             # By the text as it stands in the file: cleaning must not move rows from one split to the other.
-            if share and not document and (_place(row) < share) != held_out:
+            if share and not cut and (_place(row) < share) != held_out:
                 continue
             row = cleaned(row, self.clean) if self.clean else row
             if self.label_separator and isinstance(row.get("label"), str):
@@ -215,29 +218,50 @@ class Files(Source):
                 raise UserError(
                     f"{path} is one document and would fill the memory: add data.txt=line to stream its lines"
                 )
-            yield from ((where, row, document) for where, row in read(path, self.reading))
+            folder = self._folder(path)
+            yield from ((where, {**row, **folder}, document) for where, row in read(path, self.reading))
+
+    @property
+    def _by_folder(self) -> bool:
+        return self.columns.get("label") == FOLDER
+
+    def _folder(self, path: Path) -> dict[str, str]:
+        """The column that a document has beside its text where its folder is its class."""
+        return {FOLDER: path.absolute().parent.name} if self._by_folder and self.reading.is_document(path) else {}
 
     def further(self) -> Iterator[str]:
         if DOCS in self.unlabelled:
             yield from (row["text"] for row in PythonDocs(clean=self.clean).rows("train"))
         for path in self.paths(UNLABELLED):
             column = self.columns.get("text")
-            for where, raw in read(path, self.reading):
+            for where, raw in read(path, self._reading_further()):
                 if column not in raw:
                     column = usual_column("text", raw, where, "text", ())
-                yield roles(raw, {"text": column}, self.clean, where)["text"]
+                if text := roles(raw, {"text": column}, self.clean, where)["text"]:
+                    yield text
+
+    def _reading_further(self) -> Reading:
+        """Of further text a .txt is a document where train has such ones; beside rows each of its lines is a row."""
+        return self.reading if self._documents() else replace(self.reading, txt="line")
 
     def further_fingerprint(self) -> str | None:
         if not self.unlabelled:
             return None
-        settings = [self.columns.get("text"), self.clean.as_dict() if self.clean else None, asdict(self.reading)]
+        settings = [
+            self.columns.get("text"),
+            self.clean.as_dict() if self.clean else None,
+            asdict(self._reading_further()),
+        ]
         content = [(suffix_of(path), _file_hash(path)) for path in self.paths(UNLABELLED)]
         docs = PythonDocs(clean=self.clean).fingerprint("train") if DOCS in self.unlabelled else None
         return Cache.key("files", UNLABELLED, settings, content, docs)
 
     def _which(self) -> str:
-        documents = any(map(self.reading.is_document, self.paths("train"))) if "train" in self.files else False
-        return "the end of each .txt" if documents else "by content"
+        return "the end of each .txt" if self._documents() and not self._by_folder else "by content"
+
+    def _documents(self) -> bool:
+        """Whether train is, or has among its files, texts that are read as a whole."""
+        return "train" in self.files and any(map(self.reading.is_document, self.paths("train")))
 
     def paths(self, split: str) -> list[Path]:
         paths = []

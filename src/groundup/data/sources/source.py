@@ -7,7 +7,7 @@ import json
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from groundup.text.schemes import may_follow, neighbours, scheme_of
 
 SPLITS = ("train", "validation", "test")
 _FEW = 20  # classes that any data may have, however few rows
+_SEPARATORS = ";|,/、，"  # between several labels in one cell
 _NUMBER = re.compile(r"[+-]?\d*\.?\d+(e[+-]?\d+)?", re.IGNORECASE)
 
 
@@ -204,6 +205,15 @@ def alike(names: Iterable[str]) -> list[list[str]]:
     return [found for found in spellings.values() if len(found) > 1]
 
 
+def separator_of(names: Collection[str]) -> str | None:
+    """What stands between several labels in one name, as in ``a;b``: the mark between no more names than there are."""
+    for mark in _SEPARATORS:
+        parts = {part.strip() for name in names for part in name.split(mark)}
+        if any(mark in name for name in names) and len(parts) <= len(names):
+            return mark
+    return None
+
+
 class Tally:
     """Counts rows without a label, which are left out; rows whose text is empty, which stay; classes, and pairs of tags."""
 
@@ -257,9 +267,11 @@ class Tally:
         fractions = measured and any("." in name for name in self.labels)
         if len(self.labels) > (_FEW if fractions else max(_FEW, self.rows / 2)):
             numbers = f" Numbers to predict are for task=regression data.score={column}." if measured else ""
+            mark = separator_of(self.labels)
+            several = f" Several in a cell: try task=multilabel data.label_separator='{mark}'." if mark else ""
             raise UserError(
-                f"data.label={column}: {len(self.labels):,} classes in {self.rows:,} rows. Is it the right column?{numbers} "
-                "If it is, add data.many_classes=true"
+                f"data.label={column}: {len(self.labels):,} classes in {self.rows:,} rows. Is it the right column?"
+                f"{numbers}{several} If it is, add data.many_classes=true"
             )
 
 
