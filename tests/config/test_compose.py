@@ -7,6 +7,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
 from groundup.config.compose import compose, compose_with_choices
+from groundup.config.hydra import compose_raw, run_name
 from groundup.config.tree import Config
 from groundup.errors import UserError
 
@@ -97,3 +98,21 @@ def test_overrides_in_code_need_no_quotes_either(toy):
 def test_there_is_no_eval(toy):
     with pytest.raises(UserError, match="eval"):
         compose("pretrain", ["run_name=${eval:1}"])
+
+
+def test_a_run_that_begins_with_another_one_is_kept_under_the_model_of_that_one(tmp_path, monkeypatch):
+    monkeypatch.delenv("GROUNDUP_CONF", raising=False)
+    monkeypatch.chdir(tmp_path)
+    parent = tmp_path / "a run"
+    (parent / "checkpoints").mkdir(parents=True)
+    (parent / "status.json").write_text('{"choices": {"model": "bilstm_encoder"}}')
+    for began, typed, name in (
+        ("a run", [], "trec6_bilstm_encoder"),
+        ("a run/checkpoints/best.ckpt", [], "trec6_bilstm_encoder"),
+        ("a run", ["model=cnn_encoder"], "trec6_cnn_encoder"),
+        ("last", [], "trec6"),
+    ):
+        words = ["data=trec6", f"init_from={began}", *typed]
+        assert run_name(_root_=compose_raw("finetune", words)) == name
+    (parent / "status.json").write_text('{"choices": []')
+    assert run_name(_root_=compose_raw("finetune", ["data=trec6", "init_from=a run"])) == "trec6"

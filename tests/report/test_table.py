@@ -3,12 +3,14 @@ from __future__ import annotations
 import re
 
 import pytest
+from rich.cells import cell_len
 
 from groundup.metrics.classification import ACCURACY, AUROC, MACRO_F1
 from groundup.metrics.estimate import LOSS, Estimate, labelled
 from groundup.metrics.generation import SUMMARIZATION, TRANSLATION
 from groundup.metrics.language import CONDITIONAL
-from groundup.report.table import estimates, main_metrics, results_as_markdown, show_table, side_by_side
+from groundup.report.table import estimates, main_metrics, markdown, results_as_markdown, show_table, side_by_side
+from groundup.stages.listing import aligned
 
 ROWS = {
     "majority": {
@@ -41,6 +43,14 @@ def test_the_best_of_each_column_is_bold_also_where_low_is_good():
 def test_columns_are_aligned():
     lines = results_as_markdown(KNOWN, main_metrics(KNOWN)).splitlines()
     assert len({len(line) for line in lines}) == 1
+
+
+def test_columns_are_aligned_on_a_terminal_also_in_chinese():
+    label = "e\u0301 \u200b评论，好"  # 2 + 0 + 4 x 2 columns
+    lines = markdown(["", "标签"], [[label, "a"], ["b" * 10, "正面"]]).splitlines()
+    assert [cell_len(line) for line in lines] == [21] * 4
+    cells = aligned([[label, "x"], ["b" * 10, "y"], ["海", "z"]]).splitlines()
+    assert {cell_len(line) for line in cells} == {13}
 
 
 def test_the_printed_table_holds_every_figure_and_is_not_wrapped(capsys):

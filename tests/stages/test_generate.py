@@ -1,5 +1,7 @@
 """How ``groundup generate`` writes: what was typed changes what it names, and nothing else."""
 
+import logging
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +10,7 @@ from groundup.config.compose import compose_with_choices
 from groundup.decoding.beam import Beam
 from groundup.decoding.sampling import Sampler
 from groundup.errors import UserError
+from groundup.stages import generate
 from groundup.stages.generate import decoding_of
 from groundup.tasks.causal_lm import CausalLM
 from groundup.tasks.translation import Translation
@@ -38,3 +41,18 @@ def test_another_way_of_writing_is_chosen_by_name():
 def test_a_value_that_the_run_s_way_of_writing_lacks_is_refused():
     with pytest.raises(UserError, match=r"Try decoding=sample decoding\.temperature=0\.5"):
         chosen(Translation, "decoding.temperature=0.5")
+
+
+def test_what_is_told_of_a_text_stands_on_a_line_of_its_own(monkeypatch, capsys):
+    def written(*_):
+        yield "two "
+        yield "words"
+        return "stopped after 2 tokens"
+
+    loaded = SimpleNamespace(task=SimpleNamespace(generate=written), text=str, read=None)
+    monkeypatch.setattr(generate, "load_network", lambda *_: loaded)
+    monkeypatch.setattr(generate, "decoding_of", lambda *_: None)
+    monkeypatch.setattr(generate.log, "handlers", [logging.StreamHandler(sys.stdout)])
+    cfg, _ = compose_with_choices("generate", ["run=x", "prompt=a", "samples=2"])
+    generate.run(cfg, SimpleNamespace(overrides=[]))
+    assert capsys.readouterr().out == "two words\n\nstopped after 2 tokens\ntwo words\nstopped after 2 tokens\n"

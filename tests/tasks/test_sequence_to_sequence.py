@@ -173,14 +173,21 @@ def test_prefix_comes_first_and_the_rest_follows_from_it(name):
         assert all(answer["prediction"].startswith("zwei") for answer in task.eval().predict_batch(batch, prefix))
 
 
+def told_at_last(writing, told):
+    told.append((yield from writing))
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_streamed_text_is_that_of_the_batch(name):
     data, task = make(name)
     (batch,) = asked(data, task, [{"source": "two one 海"}], 1)
     for decoding in (Sampler(temperature=0, max_new_tokens=9), Sampler(max_new_tokens=9), Beam(max_new_tokens=9)):
         with torch.inference_mode():
-            whole = task.spell(task.eval().write(batch, decoding, [7])[0][0].tokens)
-            pieces = list(task.answer(batch, decoding, 7))
+            best = task.eval().write(batch, decoding, [7])[0][0]
+            whole, pieces, told = task.spell(best.tokens), list[str](), list[str | None]()
+            pieces += told_at_last(task.answer(batch, decoding, 7), told)
+        (line,) = told
+        assert (line is None) == best.finished and (line is None or f"after {len(best.tokens)} tokens" in line)
         assert "".join(pieces) == whole.removesuffix("\ufffd") or whole.startswith("".join(pieces))
 
 

@@ -9,11 +9,14 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
 from groundup.config.files import conf_dir, extra_config_dirs
 from groundup.config.quoting import quoted
+from groundup.errors import UserError
+from groundup.system.files import read_json
 
 
 def compose_raw(stage: str, overrides: Sequence[str]) -> DictConfig:
@@ -73,10 +76,26 @@ def choice(group: str) -> str | None:
 def run_name(*, _root_: DictConfig) -> str:
     """``${run_name:}``: the folder of similar runs: the experiment, else data and what learns from it, else the stage itself."""
     named = OmegaConf.select(_root_, "run_name", throw_on_missing=False)
-    choices = _root_.hydra.runtime.choices
+    choices = dict(_root_.hydra.runtime.choices)
+    if (began := OmegaConf.select(_root_, "init_from", throw_on_missing=False)) and not _typed(_root_, "model"):
+        choices["model"] = _model_of(str(began))
     chosen = [choices.get(group) for group in ("data", "model", "baseline")]
     name = named or choices.get("experiment") or "_".join(str(word) for word in chosen if word) or "run"
     return str(name).replace("/", "-").lstrip("_")  # evaluate's data=_same_as_run
+
+
+def _typed(root: DictConfig, group: str) -> bool:
+    return any(str(word).partition("=")[0] == group for word in root.hydra.overrides.task)
+
+
+def _model_of(run: str) -> str | None:
+    """The model that a run has been made with, by the run folder or a checkpoint in it; None where that is not known."""
+    path = Path(run)
+    file = (path.parent.parent if path.suffix == ".ckpt" else path) / "status.json"
+    try:
+        return str(read_json(file)["choices"]["model"]) if file.is_file() else None
+    except (UserError, OSError, KeyError, TypeError):  # which is said once the run is opened
+        return None
 
 
 def run_time() -> str:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from groundup.metrics.estimate import Estimate
-from groundup.system.streams import visible
+from groundup.system.streams import padded, visible, width_of
 
 Results = Mapping[str, Estimate | Mapping]  # metric name -> estimate, or its dict from metrics.json
 
@@ -66,7 +66,7 @@ def best_rows(rows: Mapping[str, Mapping[str, Estimate]], name: str) -> set[str]
 
 def side_by_side(rows: Mapping[str, Mapping[str, Estimate]], metrics: Sequence[str], width: int) -> list[list[str]]:
     """The metrics as tables of at most ``width`` characters, in their order; each has one column at least."""
-    widest = max([len(label) for label in rows], default=0)
+    widest = max([width_of(label) for label in rows], default=0)
     groups: list[list[str]] = []
     left = 0
     for name in metrics:
@@ -95,9 +95,10 @@ def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
         [json.dumps(cell)[1:-1] if "\n" in cell else cell.replace("|", r"\|") for cell in line]
         for line in (head, *lines)
     ]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(head))]
+    widths = [max(width_of(line[column]) for line in cells) for column in range(len(head))]
     rows = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in cells
+        "| " + " | ".join(padded(cell, width) for cell, width in zip(line, widths, strict=True)) + " |"
+        for line in cells
     ]
     return "\n".join([rows[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *rows[1:]])
 

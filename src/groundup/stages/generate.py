@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from groundup.stages.network import NetworkRun
 from groundup.stages.outputs import json_line, lines_of
 from groundup.system import streams
 from groundup.system.streams import visible
+from groundup.tasks.base import Writing
 
 log = logging.getLogger(__name__)
 
@@ -33,16 +34,26 @@ def run(cfg: Config, job: Job) -> None:
         decoding = decoding_of(loaded, cfg, job.overrides)
         prompt, prefix = loaded.text(cfg.prompt), loaded.text(cfg.prefix)
         for number in range(cfg.samples):
-            pieces = []
-            for piece in loaded.task.generate(prompt, prefix, loaded.read, decoding, mix(cfg.seed, number)):
+            pieces, told = [], list[str]()
+            writing = loaded.task.generate(prompt, prefix, loaded.read, decoding, mix(cfg.seed, number))
+            for piece in _until_told(writing, told):
                 sys.stdout.write(visible(piece) if sys.stdout.isatty() else piece)
                 sys.stdout.flush()
                 if keep is None and streams.reader_left():
                     sys.exit(streams.BROKEN_PIPE)
                 pieces.append(piece)
             sys.stdout.write("\n" if number == cfg.samples - 1 else "\n\n")
+            sys.stdout.flush()
+            for line in told:  # a line of its own
+                log.warning("%s", line)
             if keep is not None:
                 keep(json_line({"prompt": cfg.prompt, "text": "".join(pieces)}))
+
+
+def _until_told(writing: Writing, told: list[str]) -> Iterator[str]:
+    """The pieces of a text; what is to be told of it is added to ``told``."""
+    if line := (yield from writing):
+        told.append(line)
 
 
 def decoding_of(loaded: NetworkRun, cfg: Config, overrides: Sequence[str]) -> Decoding:

@@ -15,7 +15,7 @@ from groundup.errors import UserError
 from groundup.report.listing import HEAD, Listed, as_size, without_inner
 from groundup.runs.job import Job
 from groundup.runs.reference import newest_runs
-from groundup.system.streams import visible
+from groundup.system.streams import padded, visible, width_of
 
 log = logging.getLogger(__name__)
 
@@ -89,8 +89,8 @@ def remove(failed: Sequence[Listed], logs: Path, ask: bool) -> None:
 def aligned(lines: Sequence[Sequence[str]]) -> str:
     """Columns side by side; the last one, which may be long, as it is. What is not needed to read them is left out."""
     cells = [[visible(cell) for cell in line] for line in lines]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
+    widths = [max(width_of(line[column]) for line in cells) for column in range(len(cells[0]))]
     return "\n".join(
-        "  ".join([*(cell.ljust(width) for cell, width in zip(line[:-1], widths, strict=False)), line[-1]])
+        "  ".join([*(padded(cell, width) for cell, width in zip(line[:-1], widths, strict=False)), line[-1]])
         for line in cells
     )

@@ -7,6 +7,7 @@ import io
 import os
 import re
 import sys
+import unicodedata
 from typing import Any
 
 GONE = (errno.EPIPE, errno.EIO)  # a reader has left, as after ``| head -1``; a terminal is closed
@@ -65,6 +66,19 @@ def finish(code: int) -> int:
 
 
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
+
+
+def padded(text: str, width: int) -> str:
+    """``text`` with blanks behind it, up to ``width`` columns of a terminal."""
+    return text + " " * (width - width_of(text))
+
+
+def width_of(text: str) -> int:
+    """Columns of a terminal that ``text`` takes: two for a Chinese character, none for a mark over the letter before it."""
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    return len(text) + wide - sum(unicodedata.category(letter) in ("Mn", "Me", "Cf") for letter in text)
 
 
 def visible(text: str) -> str:

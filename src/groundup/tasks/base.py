@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 
 TaughtBy = Literal["rows", "batches"]
+Writing = Generator[str, None, str | None]  # pieces of a text; at last a line to tell of it, or None
 Read = Callable[[str], tuple[dict[str, Tensor], bool]]  # a text as a batch of one to answer, and whether it was cut
 
 
@@ -188,8 +189,9 @@ class Task(LightningModule):
         """Figures for which something is fitted on one split and measured on another: ``{"test/...": Estimate}``."""
         return {}
 
-    def generate(self, prompt: str, prefix: str, read: Read, decoding: Decoding, seed: int) -> Iterator[str]:
-        """A text for ``prompt`` in pieces, as they become certain. ``read`` makes a row to answer a batch.
+    def generate(self, prompt: str, prefix: str, read: Read, decoding: Decoding, seed: int) -> Writing:
+        """A text for ``prompt`` in pieces, as they become certain, and what is to be told of it. ``read`` makes a row to answer
+        a batch.
 
         Raises UserError when the task does not write, or not in this way.
         """

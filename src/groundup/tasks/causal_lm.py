@@ -18,7 +18,7 @@ from groundup.decoding.generate import Spelling, drawing, spelled, stream
 from groundup.decoding.sampling import Drawing, Sampler
 from groundup.errors import UserError
 from groundup.models.backbone import Backbone, DecoderBackbone
-from groundup.tasks.base import Loss, Optimize, Read
+from groundup.tasks.base import Loss, Optimize, Read, Writing
 from groundup.tasks.distillation import taught
 from groundup.tasks.language_model import LanguageModel
 from groundup.text.tokenizer import Tokenizer
@@ -70,7 +70,7 @@ class CausalLM(LanguageModel):
     def classical(self) -> KneserNey:
         return KneserNey()
 
-    def generate(self, prompt: str, prefix: str, read: Read, decoding: Decoding, seed: int) -> Iterator[str]:
+    def generate(self, prompt: str, prefix: str, read: Read, decoding: Decoding, seed: int) -> Writing:
         """The prompt, and what comes after it."""
         if not isinstance(decoding, Sampler):
             raise UserError("a language model goes on from a prompt by drawing. Try decoding=sample or decoding=greedy")
@@ -78,6 +78,7 @@ class CausalLM(LanguageModel):
             raise UserError(f"prefix={prefix} is for translations and summaries. Try prompt='{prompt}{prefix}'")
         yield prompt
         yield from self.continuation(prompt, decoding, seed)
+        return None
 
     def continuation(self, prompt: str, sampler: Sampler, seed: int) -> Iterator[str]:
         """What comes after ``prompt``, in pieces: a piece ends where no later token can change it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, ClassVar, cast
@@ -37,14 +37,14 @@ from groundup.models.backbone import Backbone, EncoderDecoderBackbone
 from groundup.models.heads import LanguageModelHead, Pointer
 from groundup.ranges import Rate
 from groundup.tasks.attention_maps import attention_maps
-from groundup.tasks.base import Loss, Optimize, Read, Task
+from groundup.tasks.base import Loss, Optimize, Read, Task, Writing
 from groundup.tasks.evaluation import Split
 from groundup.text.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
 RATIO = 2.0  # of runs that have learned none
 CUT = (
-    "stopped after %d tokens, without an end. Try decoding.max_new_tokens=..., or train with task.max_length_ratio=..."
+    "stopped after {} tokens, without an end. Try decoding.max_new_tokens=..., or train with task.max_length_ratio=..."
 )
 
 
@@ -198,33 +198,28 @@ class SequenceToSequence(Task):
             longest = [min(most, limit + 1 - len(prompt)) for most, prompt in zip(longest, prompts, strict=True)]
         return {"prompts": prompts, **common}, longest
 
-    def generate(self, prompt: str, prefix: str, read: Read, decoding: Decoding, seed: int) -> Iterator[str]:
+    def generate(self, prompt: str, prefix: str, read: Read, decoding: Decoding, seed: int) -> Writing:
         if not prompt.strip():
             raise UserError("prompt is empty, and there is nothing to translate or summarize. Try prompt='...'")
         batch, cut = read(prompt)
         if cut:
             log.warning("the prompt is longer than the model reads: cut to %d tokens", batch["input_ids"].shape[1])
         with torch.inference_mode():
-            yield from self.answer(batch, decoding, seed, self.tokenizer.encode(prefix))
+            return (yield from self.answer(batch, decoding, seed, self.tokenizer.encode(prefix)))
 
-    def answer(
-        self, batch: dict[str, Tensor], decoding: Decoding, seed: int, prefix: Sequence[int] = ()
-    ) -> Iterator[str]:
+    def answer(self, batch: dict[str, Tensor], decoding: Decoding, seed: int, prefix: Sequence[int] = ()) -> Writing:
         """The target of a batch of one source: a sampler's in pieces as they become certain, a beam's as a whole."""
         if not isinstance(decoding, Sampler):
             best = self.write(batch, decoding, [seed], prefix)[0][0]
             yield self.spell(best.tokens)
-            if not best.finished:
-                log.warning(CUT, len(best.tokens) - len(prefix))
-            return
+            return None if best.finished else CUT.format(len(best.tokens) - len(prefix))
         start, (longest,) = self.start(batch, decoding, prefix)
         longest = min(longest, decoding.max_new_tokens)
         written = list(prefix)
         yield self.spell(written)  # also where nothing comes after it
         tokens = stream(sampler=decoding, seed=seed, max_lengths=[longest], **start)
         yield from spelled(tokens, Spelling(self.spell, written))
-        if len(written) - len(prefix) == longest:
-            log.warning(CUT, longest)
+        return CUT.format(longest) if len(written) - len(prefix) == longest else None
 
     def spell(self, tokens: Sequence[int]) -> str:
         """The text of output tokens."""
