@@ -5,6 +5,7 @@ import random
 import re
 from collections import Counter
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -177,3 +178,20 @@ def test_what_would_break_labels_is_refused():
             kind(text.tokenizer, text.examples("train"))
     with pytest.raises(UserError, match="nothing would change"):
         EDA(data().tokenizer, data().examples("train"), deletion=0.0, swap=0.0, insertion=0.0, replacement=0.0)
+
+
+def test_cut_off_leaves_special_tokens_where_others_have_put_them():
+    roles = {
+        "pad_id": 0,
+        "unk_id": 100,
+        "cls_id": 101,
+        "bos_id": 101,
+        "sep_id": 102,
+        "eos_id": 102,
+        "mask_id": 103,
+    }  # BERT
+    ids = np.array([101, 7, 5, 3000, 8, 4, 102])
+    for what in ("span", "tokens"):
+        hide = CutOff(SimpleNamespace(**roles), data().examples("train"), rows=1.0, share=0.95, what=what)
+        (changed,) = hide([{"input_ids": ids}], [1])
+        assert changed["input_ids"].tolist() == [101, 103, 103, 103, 103, 103, 102]

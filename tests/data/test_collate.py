@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from groundup.data.collate import CausalCollator, ClassificationCollator, MaskedCollator
+from groundup.data.collate import CausalCollator, ClassificationCollator, MaskedCollator, pad
 from groundup.data.facts import Facts
 from groundup.data.seeding import mix, seed_step, uniform
 
@@ -83,6 +83,24 @@ def test_every_row_with_a_word_has_one_chosen():
     assert batch["labels"].tolist() == [[-100, 50, -100]] * 50
     only_special = MaskedCollator(FACTS)([{"input_ids": np.array([3, 4]), "labels": np.zeros(2), "index": 0}], [1])
     assert only_special["labels"].tolist() == [[-100, -100]]
+
+
+def test_words_are_chosen_and_drawn_wherever_others_have_their_special_tokens():
+    facts = Facts(vocab_size=1000, pad_id=1, unk_id=3, bos_id=0, eos_id=2, sep_id=2, mask_id=999, cls_id=0)  # RoBERTa
+    examples = windows(300, low=0)
+    original = torch.tensor(np.stack([example["input_ids"] for example in examples]))
+    batch = MaskedCollator(facts, 0.5, cls_first=False)(examples, list(range(300)))
+    chosen, special = batch["labels"] != -100, torch.isin(original, torch.tensor(facts.special_ids))
+    assert not (chosen & special).any()
+    assert chosen[~special].double().mean().item() == pytest.approx(0.5, abs=0.02)
+    drawn = batch["input_ids"][chosen & (batch["input_ids"] != original) & (batch["input_ids"] != 999)]
+    assert len(drawn) > 100 and not torch.isin(drawn, torch.tensor(facts.special_ids)).any()
+
+
+@pytest.mark.parametrize("name", ["first", "token_type_ids"])
+def test_what_is_told_of_a_token_is_nothing_at_padding_whatever_its_id(name):
+    examples = [{"input_ids": np.full(size, 7), name: np.ones(size, dtype=np.int64)} for size in (2, 4)]
+    assert pad(examples, pad_id=1)[name].tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]
 
 
 def test_masks_do_not_depend_on_the_batch():

@@ -63,7 +63,7 @@ def test_sizes_and_width_that_do_not_fit_are_refused():
 
 def test_word_dropout_replaces_the_asked_share_of_words_and_no_special_token():
     ids = torch.randint(V, (200, 100), generator=torch.Generator().manual_seed(1))
-    drop = WordDropout(0.3, unk_id=1, first_word=7)
+    drop = WordDropout(0.3, unk_id=1, special_ids=range(7))
     torch.manual_seed(2)
     changed = drop(ids)
     words, differs = ids >= 7, changed != ids
@@ -72,3 +72,10 @@ def test_word_dropout_replaces_the_asked_share_of_words_and_no_special_token():
     torch.manual_seed(2)
     assert torch.equal(drop(ids), changed)
     assert drop.eval()(ids) is ids
+
+
+def test_word_dropout_leaves_special_tokens_where_others_have_put_them():
+    ids = torch.arange(V).repeat(50, 1)
+    changed = WordDropout(0.9, unk_id=3, special_ids=(0, 1, 2, 3, V - 1))(ids)  # as RoBERTa has its <mask>
+    assert torch.equal(changed[:, [0, 1, 2, 3, V - 1]], ids[:, [0, 1, 2, 3, V - 1]])
+    assert (changed[:, 4 : V - 1] == 3).float().mean() > 0.8

@@ -238,12 +238,14 @@ class CutOff(Augmentation):
     ) -> None:
         super().__init__(tokenizer, examples, rows)
         self.share, self.what = share, what
+        of_roles = (tokenizer.unk_id, tokenizer.bos_id, tokenizer.eos_id, tokenizer.mask_id, tokenizer.cls_id)
+        self.special = np.array([tokenizer.pad_id, tokenizer.sep_id, *of_roles])  # an imported one has them anywhere
 
     def changed(self, examples: list[dict[str, Any]], seeds: Sequence[int]) -> list[np.ndarray]:
         new = []
         for example, seed in zip(examples, seeds, strict=True):
             ids, draw = example["input_ids"].copy(), random.Random(seed)
-            words = np.flatnonzero(ids >= len(SPECIALS))
+            words = np.flatnonzero(~np.isin(ids, self.special))
             count = round(self.share * len(words))
             if self.what == "span":
                 begin = draw.randint(0, len(words) - count)

@@ -19,6 +19,8 @@ FILL = {
     "position_ids": 0,
     "document_ids": -1,
     "characters": 0,
+    "first": 0,
+    "token_type_ids": 0,
 }  # what padding is made of; every other key: <pad>
 
 
@@ -100,7 +102,8 @@ class MaskedCollator:
     ) -> None:
         self.pad_id, self.mask_id, self.cls_id = facts.pad_id, facts.mask_id, facts.cls_id
         self.mask_rate, self.cls_first = mask_rate, cls_first
-        self.first_word, self.vocab_size = facts.first_word, facts.vocab_size
+        self.special = np.array(facts.special_ids)
+        self.words = np.setdiff1d(np.arange(facts.vocab_size), self.special)
 
     def __call__(self, examples: Sequence[dict[str, Any]], seeds: Sequence[int]) -> dict[str, Tensor]:
         batch = pad(
@@ -112,10 +115,10 @@ class MaskedCollator:
             original[:, 0] = self.cls_id
         # Three numbers a position, side by side: a longer neighbour in the batch does not change a row's numbers.
         choice, action, word = np.moveaxis(uniform(np.array(seeds), 3 * T).reshape(B, T, 3), 2, 0)
-        choice = np.where(original >= self.first_word, choice, 2.0)
+        choice = np.where(np.isin(original, self.special), 2.0, choice)
         chosen = (choice < self.mask_rate) | (choice == choice.min(axis=1, keepdims=True))
         chosen &= choice < 2.0
-        random_words = self.first_word + (word * (self.vocab_size - self.first_word)).astype(np.int64)
+        random_words = self.words[(word * len(self.words)).astype(np.int64)]
         hidden = np.where(action < 0.8, self.mask_id, np.where(action < 0.9, random_words, original))
         batch["labels"] = torch.from_numpy(np.where(chosen, original, IGNORE))
         batch["input_ids"] = torch.from_numpy(np.where(chosen, hidden, original))

@@ -45,9 +45,10 @@ class Facts:
     parts: int = 1
 
     @property
-    def first_word(self) -> int:
-        """The lowest id that is no special token's."""
-        return max(self.pad_id, self.unk_id, self.bos_id, self.eos_id, self.sep_id, self.mask_id, self.cls_id) + 1
+    def special_ids(self) -> tuple[int, ...]:
+        """Those of special tokens, rising, each once. Of an imported run they may stand anywhere in the vocabulary."""
+        ids = {self.pad_id, self.unk_id, self.bos_id, self.eos_id, self.sep_id, self.mask_id, self.cls_id}
+        return tuple(sorted(ids))
 
     def as_dict(self) -> dict[str, Any]:
         """Only ints, strings and lists: fit for JSON, YAML and checkpoints that load with ``weights_only=True``."""

@@ -104,20 +104,22 @@ class Dropout(nn.Dropout):
 
 class WordDropout(nn.Module):
     """Replaces a share of the tokens by ``unk_id`` while training, each by itself: no single word decides, and what an
-    unknown one means is learned. Ids below ``first_word`` are special tokens, which stay.
+    unknown one means is learned. ``special_ids`` stay.
 
     Shapes: ids (B, T) -> (B, T). Source: Iyyer et al. 2015.
     """
 
-    def __init__(self, rate: float, unk_id: int, first_word: int):
+    def __init__(self, rate: float, unk_id: int, special_ids: Sequence[int]):
         super().__init__()
-        self.rate, self.unk_id, self.first_word = rate, unk_id, first_word
+        self.rate, self.unk_id, self.special_ids = rate, unk_id, tuple(special_ids)
 
     def forward(self, ids: Tensor) -> Tensor:
         if not self.training or not self.rate:
             return ids
         dropped = torch.rand(ids.shape, device=ids.device) < self.rate
-        return ids.masked_fill(dropped & (ids >= self.first_word), self.unk_id)
+        for special in self.special_ids:
+            dropped &= ids != special
+        return ids.masked_fill(dropped, self.unk_id)
 
 
 def embedding_std(width: int) -> float:

@@ -72,7 +72,7 @@ class Classification(Task):
         super().__init__(model, facts, tokenizer, optimize)
         self.pooling = pooling_for(pooling, model)
         self.head = ClassificationHead(model.width, len(facts.labels), dropout=dropout)
-        self.word_dropout = WordDropout(word_dropout, facts.unk_id, facts.first_word)
+        self.word_dropout = WordDropout(word_dropout, facts.unk_id, facts.special_ids)
         self.label_smoothing, self.r_drop, self.mixup = label_smoothing, r_drop, mixup
         if r_drop and mixup:
             raise ArgumentError("r_drop compares two readings of a row, and mixup mixes two rows", "mixup=0")

@@ -105,7 +105,7 @@ class MultiLabel(Task):
         super().__init__(model, facts, tokenizer, optimize)
         self.pooling = pooling_for(pooling, model)
         self.head = ClassificationHead(model.width, len(facts.labels), dropout=dropout)
-        self.word_dropout = WordDropout(word_dropout, facts.unk_id, facts.first_word)
+        self.word_dropout = WordDropout(word_dropout, facts.unk_id, facts.special_ids)
         self.chosen = threshold == "validation"
         start = torch.full((len(facts.labels),), 0.5 if isinstance(threshold, str) else threshold)
         self.register_buffer("thresholds", start, persistent=self.chosen)
@@ -165,12 +165,15 @@ class MultiLabel(Task):
     def _named(self, probabilities: Tensor) -> list[dict[str, Any]]:
         """The labels at or above their threshold, the likeliest first; the probabilities of all, or of the likeliest."""
         names = self.facts.labels
-        ranked = probabilities.topk(min(NAMED, len(names)), dim=-1)
-        said = probabilities.cpu() >= self.thresholds.cpu()
+        ranked = probabilities.cpu().topk(len(names), dim=-1)  # one that is said may be less likely than NAMED others
+        said = ranked.values >= self.thresholds.cpu()[ranked.indices]
+        listed = zip(ranked.indices, ranked.values[:, :NAMED].tolist(), said, strict=True)
         return [
             {
-                "predicted": [names[place] for place in places if said[row, place]],
-                "probabilities": {names[place]: value for place, value in zip(places, values, strict=True)},
+                "predicted": [names[place] for place in places[told].tolist()],
+                "probabilities": {
+                    names[place]: one for place, one in zip(places[:NAMED].tolist(), values, strict=True)
+                },
             }
-            for row, (places, values) in enumerate(zip(ranked.indices.tolist(), ranked.values.tolist(), strict=True))
+            for places, values, told in listed
         ]

@@ -126,7 +126,7 @@ class Regression(Task):
         self.criterion, self.clip = {"mse": F.mse_loss, "mae": F.l1_loss, "huber": F.smooth_l1_loss}[loss], clip
         self.apart = pair == "apart" and facts.parts > 1
         self.pooling = pooling_for(pooling, model)
-        self.word_dropout = WordDropout(word_dropout, facts.unk_id, facts.first_word)
+        self.word_dropout = WordDropout(word_dropout, facts.unk_id, facts.special_ids)
         self.head = (
             Matching(model.width, dropout=dropout)
             if self.apart

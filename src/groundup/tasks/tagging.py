@@ -97,7 +97,7 @@ class Tagging(Task):
     ) -> None:
         super().__init__(model, facts, tokenizer, optimize)
         self.head = ClassificationHead(model.width, len(facts.labels), dropout=dropout)
-        self.word_dropout = WordDropout(word_dropout, facts.unk_id, facts.first_word)
+        self.word_dropout = WordDropout(word_dropout, facts.unk_id, facts.special_ids)
         counts = dict(zip(facts.labels, facts.label_counts, strict=True))
         self.scheme = chosen_scheme(scheme, counts)
         if self.scheme is None:
