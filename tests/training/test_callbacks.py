@@ -86,6 +86,17 @@ def test_mean_of_the_last_steps_counts_each_alike_and_is_validated_from_its_begi
     assert all(torch.equal(value, watch.steps[-1][name]) for name, value in task.named_parameters())
 
 
+def test_mean_of_a_run_that_is_made_longer_begins_anew(tmp_path: Path) -> None:
+    train(tmp_path, 4, validate_every=None, ema=False, more=(SWA(start=0.5),))
+    assert torch.load(tmp_path / "checkpoints" / "last.ckpt")["callbacks"]["SWA"]["average"]
+    watch = Watch()
+    train(tmp_path, 12, validate_every=1, ema=False, resume=True, more=(SWA(start=0.5), watch))
+    for step in (5, 6):  # before it begins again the weights are taken as they are
+        assert all(torch.equal(watch.validations[step - 5][name], one) for name, one in watch.steps[step - 4].items())
+    for name, value in watch.validations[-1].items():
+        torch.testing.assert_close(value, torch.stack([weights[name] for weights in watch.steps[3:]]).mean(0))
+
+
 @pytest.mark.parametrize("stop", [3, 6, 9], ids=["before it begins", "where it begins", "in it"])
 def test_mean_of_the_last_steps_is_exact_on_resume(stop: int, tmp_path: Path) -> None:
     train(tmp_path / "whole", 12, validate_every=None, ema=False, more=(SWA(start=0.5),))

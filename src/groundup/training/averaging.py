@@ -44,11 +44,14 @@ class WeightAverage(Callback):
         if sum(isinstance(callback, WeightAverage) for callback in callbacks) > 1:
             raise UserError(f"{self.name}: another average of the weights is validated and kept. Try {self.advice}")
         self._step = trainer.global_step
-        if self.average:  # loaded from a checkpoint, on the CPU
+        share = self.share(self._step, trainer.max_steps)
+        if share and self.average:  # loaded from a checkpoint, on the CPU
             parameters = pl_module.named_parameters()
             self.average = {name: self.average[name].to(value.device) for name, value in parameters}
-        elif self.share(self._step, trainer.max_steps):
+        elif share:
             self._begin(pl_module)
+        else:
+            self.average = {}
 
     @torch.no_grad()
     def on_train_batch_end(
@@ -59,10 +62,12 @@ class WeightAverage(Callback):
             return
         self._step = step
         share = self.share(step, trainer.max_steps)
-        if self.average:
+        if not share:  # that of before the run was made longer, too
+            self.average = {}
+        elif self.average:
             current = [parameter.detach() for parameter in pl_module.parameters()]
             torch._foreach_lerp_(list(self.average.values()), current, share)
-        elif share:
+        else:
             self._begin(pl_module)
 
     def _begin(self, pl_module: LightningModule) -> None:
