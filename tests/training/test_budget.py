@@ -13,6 +13,7 @@ from toy_run import Constant, ToyData, ToyTask, fingerprint
 from groundup.config.budget import epochs_for
 from groundup.errors import UserError
 from groundup.training.budget import measure_seconds_per_step, to_steps
+from groundup.training.ema import EMA
 from groundup.training.fit import Processes, count_processes
 
 DATA = SimpleNamespace(rows=4_000, batches_per_epoch=100, tokens_per_batch=50.0)
@@ -87,6 +88,13 @@ def test_measuring_leaves_the_run_alone() -> None:
     assert before[0] == after[0]
     assert torch.equal(before[1], after[1])
     assert before[2:] == after[2:]
+
+
+def test_a_teacher_that_is_an_average_keeps_nothing_of_the_trial() -> None:
+    teacher, trial = EMA(0.9), ToyTask(schedule=Constant)
+    build = partial(Trainer, accelerator="cpu", devices=1)
+    measure_seconds_per_step(trial, ToyData(1_000_000).train_dataloader(), build, teacher, seconds=0.05)
+    assert trial.trace and not teacher.average
 
 
 @pytest.mark.parametrize(

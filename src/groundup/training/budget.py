@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import random
 import statistics
@@ -120,7 +121,9 @@ def measure_seconds_per_step(
             trainer = build(
                 max_epochs=-1,
                 max_steps=1_000_000,
-                callbacks=[watch] if teacher is None else [teacher, watch],
+                callbacks=[watch]
+                if teacher is None
+                else [copy.copy(teacher), watch],  # what it keeps goes with the trial
                 logger=False,
                 use_distributed_sampler=False,
                 enable_checkpointing=False,
