@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from groundup import cli
+from groundup.config.tree import Config
 from groundup.runs.checkpoints import load_checkpoint
 from groundup.runs.folder import RunFolder
 from groundup.tasks.base import Task
@@ -152,6 +153,29 @@ def test_single_weights_that_were_pruned_are_zero_after_recovery_too(finetuned, 
     zeros = sum(int((value == 0).sum()) for value in matrices) / sum(value.numel() for value in matrices)
     assert zeros == pytest.approx(0.7, abs=0.01)
     assert read_json(run / "beside.json")["rows"][1]["zeros"] == pytest.approx(zeros)
+
+
+def test_only_what_was_pruned_stays_zero_in_an_average_and_after_a_resume_too(finetuned, tmp_path, monkeypatch):
+    origin = RunFolder(shutil.copytree(finetuned, tmp_path / "origin"))
+    config = Config(origin.read_config())
+    config.l1, config.callbacks = 1.0, {"ema": {"_target_": "groundup.training.ema.EMA", "decay": 0.5}}
+    origin.write_config(config)
+    command = ["compress", f"run={origin.path}", "method=prune", "structured=false", "recover=4", "threads=1"]
+    assert cli.run([*command, f"hydra.run.dir={tmp_path / 'whole'}"]) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(Task, "training_step", told_to_end(Task.training_step, 2))
+        with pytest.raises(SystemExit):
+            cli.run([*command, f"hydra.run.dir={tmp_path / 'part'}"])
+    assert cli.run(["resume", f"run={tmp_path / 'part'}"]) == 0
+    places = [tmp_path / "whole" / name for name in ("earlier/pruned/checkpoints/best.ckpt", "checkpoints/best.ckpt")]
+    before, best, whole, part = (
+        load_checkpoint(file)["state_dict"]
+        for file in (*places, *(tmp_path / name / "checkpoints" / "last.ckpt" for name in ("whole", "part")))
+    )
+    for name, value in before.items():
+        assert torch.equal(whole[name], part[name]), name
+        if name.startswith("model.blocks.") and value.ndim > 1:
+            assert not best[name][value == 0].any() and not whole[name][value == 0].any()
 
 
 def test_a_language_model_is_pruned_with_its_output_tied(pretrained, groundup):

@@ -25,7 +25,8 @@ def pruned(task: Task, config: Config, data: TextData, amount: float, structured
     """
     if not structured:
         log.info("zeros: %.1f%% of the weights of matrices", 100 * zero_smallest(task.model, amount))
-        config.callbacks = {**(config.get("callbacks") or {}), "keep_zeros": KEEP_ZEROS}
+        # Before all others, so that an average of the weights has these zeros, too.
+        config.callbacks = {"keep_zeros": KEEP_ZEROS, **(config.get("callbacks") or {})}
         return task
     parts = [part for part in task.model.modules() if isinstance(part, Transformer)]
     if not parts:
