@@ -192,6 +192,8 @@ def test_limits_of_batches_hold_for_the_last_pass_too(groundup, data_overrides, 
     folder = groundup(*arguments, "+trainer.limit_val_batches=0", "+trainer.limit_test_batches=1")
     results = read_json(folder / "metrics.json")
     assert 0 < results["test/accuracy"]["n"] <= 8 and "validation/accuracy" not in results
+    folder = groundup(*arguments, "+trainer.limit_test_batches=0.01")  # less than one batch is one
+    assert 0 < read_json(folder / "metrics.json")["test/accuracy"]["n"] <= 8
 
 
 def test_unknown_monitor_is_named_with_what_there_is(data_overrides, tmp_path, capsys):

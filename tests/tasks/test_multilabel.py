@@ -108,3 +108,16 @@ def test_labels_in_one_cell_are_told(caplog):
         rows = [{"text": "x", "label": one} for one in labels]
         MultiLabelledText.label_names(GivenRows({"train": rows}))
         assert ("the label 'a;b' looks like 2 of them. Try data.label_separator=';'" in caplog.messages) == told
+
+
+def test_a_label_that_is_said_is_told_however_many_are_likelier():
+    names = [f"topic {number}" for number in range(130)]
+    train = [{"text": "oak", "label": [name]} for name in names]
+    rows = [{"text": "fern oak", "label": names[:3]}, {"text": "owl", "label": []}]
+    source = GivenRows({"train": train, "validation": rows})
+    data = TextData(source, MultiLabelledText, TokenizerSpec("word", 300), Bucketed(32, 8), None, seed=1)
+    task = make_task(data, threshold=0.01)
+    found = evaluate(task, data, "validation")
+    assert [len(row["predicted"]) for row in found.predictions] == [130, 130]
+    assert [len(row["probabilities"]) for row in found.predictions] == [100, 100]
+    assert found.metrics["micro_recall"].value == 1

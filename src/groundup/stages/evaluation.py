@@ -74,7 +74,7 @@ class NetworkScorer:
         if limit is not None:
             log.info("%s: %s=%s, so not all of it is evaluated", split, LIMITS[split], limit)
             batches = len(self.data.loader(split, self.task.collator()))
-            limit = int(limit * batches) if isinstance(limit, float) else limit
+            limit = max(1, int(limit * batches)) if isinstance(limit, float) else limit
         precision = str(hardware.precision)
         kind, _, how = SHORT.get(precision, precision).partition("-")
         if how == "true":
