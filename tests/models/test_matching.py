@@ -10,9 +10,9 @@ from groundup.models.matching import Matching
 B, T, D = 3, 6, 8
 
 
-def made() -> tuple[Matching, torch.Tensor, torch.Tensor]:
+def made(ordered: bool = False) -> tuple[Matching, torch.Tensor, torch.Tensor]:
     torch.manual_seed(SEED)
-    head = Matching(D)
+    head = Matching(D, ordered=ordered)
     torch.nn.init.normal_(head.weight.weight)
     lengths = torch.tensor([4, 6, 1, 5, 2, 6])
     return head, torch.randn(2 * B, T, D), torch.arange(T) < lengths[:, None]
@@ -31,6 +31,9 @@ def test_alignment_is_that_of_a_loop():
         u, v = ((weight[:, None] * side).sum(0) for side, weight in zip(sides, weights, strict=True))
         expected = [sum(means) / 2, means[0] * means[1], min(means), torch.cosine_similarity(u, v, dim=0)]
         torch.testing.assert_close(found[row], torch.stack(expected))
+        head.ordered = True
+        torch.testing.assert_close(head.alignment(hidden, mask)[row, 4], means[0] - means[1])
+        head.ordered = False
 
 
 def test_swapped_texts_and_longer_padding_give_the_same_and_equal_texts_are_alike():
@@ -44,3 +47,16 @@ def test_swapped_texts_and_longer_padding_give_the_same_and_equal_texts_are_alik
     torch.testing.assert_close(head(torch.cat([hidden, padding], dim=1), pooled, wider), found)
     same = head.alignment(hidden[:B].repeat(2, 1, 1))
     torch.testing.assert_close(same, torch.ones(B, 4))
+
+
+def test_where_the_order_counts_swapped_texts_are_told_apart():
+    head, hidden, mask = made(ordered=True)
+    pooled = torch.randn(2 * B, D)
+    found = head(hidden, pooled, mask)
+    assert found.shape == (B, head.features)
+    swapped = head(*(torch.cat(part.chunk(2)[::-1]) for part in (hidden, pooled, mask)))
+    u, v = pooled.chunk(2)
+    same = 2 * D  # |u - v| and u * v
+    torch.testing.assert_close(swapped[:, :same], found[:, :same])
+    torch.testing.assert_close(swapped[:, same : 2 * same], torch.cat([v, u], dim=-1))
+    torch.testing.assert_close(swapped[:, -1], -found[:, -1])

@@ -9,42 +9,41 @@ from torch.nn import functional as F
 from groundup.models.heads import Head
 from groundup.ranges import Rate
 
-_ALIGNED = 4  # features of words found in the other text
+_ALIGNED = 4  # features of words found in the other text, without their difference
 
 
 class Matching(Head):
-    """A number for each pair, from what is alike in its texts word by word, and as a whole.
+    """What is known of a pair, from what is alike in its texts word by word, and as a whole.
 
     Each token looks for the token of the other text that is most like it, by the cosine of their vectors; weighted means
     of what they find say how much of one text is in the other (Zhang et al. 2020, "BERTScore"; here the weights are
-    learned). Beside them stand |u - v| and u * v of the pooled vectors (Conneau et al. 2017). Neither text is the first:
-    to swap them changes nothing.
+    learned). Beside them stand |u - v| and u * v of the pooled vectors (Conneau et al. 2017).
 
-    Shapes: hidden (2B, T, D), pooled (2B, D), attention_mask (2B, T) bool or None -> (B,). The first texts of all pairs
+    ``ordered``: also u and v themselves, and which text has more of the other. Without it neither text is the first: to swap
+    them changes nothing. ``features``: how many numbers that is, F.
+
+    Shapes: hidden (2B, T, D), pooled (2B, D), attention_mask (2B, T) bool or None -> (B, F). The first texts of all pairs
     stand before the second ones.
     """
 
-    def __init__(self, width: int, dropout: Rate = 0.0):
+    def __init__(self, width: int, dropout: Rate = 0.0, ordered: bool = False):
         super().__init__()
+        self.ordered = ordered
+        self.features = (4 * width if ordered else 2 * width) + _ALIGNED + ordered
         self.gain = (2 * width) ** 0.5  # so that four figures of at most 1 weigh as much as the vectors beside them
         self.weight = nn.Linear(width, 1, bias=False)  # how much a token counts
         self.dropout = nn.Dropout(dropout)
-        self.whole = nn.Linear(2 * width, 1)
-        self.aligned = nn.Linear(_ALIGNED, 1, bias=False)
         nn.init.zeros_(self.weight.weight)  # all tokens alike
-        nn.init.normal_(self.whole.weight, std=0.02)
-        nn.init.zeros_(self.whole.bias)
-        nn.init.normal_(self.aligned.weight, std=0.02)
 
     def forward(self, hidden: Tensor, pooled: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         u, v = pooled.chunk(2)
-        whole = torch.cat([(u - v).abs(), u * v], dim=-1)
+        whole = [(u - v).abs(), u * v, *((u, v) if self.ordered else ())]
         aligned = self.gain * self.alignment(hidden, attention_mask)
-        return (self.whole(self.dropout(whole)) + self.aligned(aligned)).squeeze(-1)
+        return torch.cat([self.dropout(torch.cat(whole, dim=-1)), aligned], dim=-1)
 
     def alignment(self, hidden: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """What is in both texts, between -1 and 1, (B, 4): sum, product and minimum of the two directions' means of the
-        most alike tokens, and the cosine of the weighted means of all tokens."""
+        """What is in both texts, between -1 and 1, (B, 4): mean, product and minimum of the two directions' means of the
+        most alike tokens, and the cosine of the weighted means of all tokens; ``ordered``: and how far the two differ."""
         if attention_mask is None:
             attention_mask = torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
         lowest = torch.finfo(hidden.dtype).min
@@ -56,4 +55,5 @@ class Matching(Head):
         back = (w_other * alike.masked_fill(~mask_one[:, :, None], -1.0).amax(1)).sum(1)
         mean_one, mean_other = (weights[..., None] * hidden).sum(1).chunk(2)
         cosine = F.cosine_similarity(mean_one, mean_other)
-        return torch.stack([(forth + back) / 2, forth * back, torch.minimum(forth, back), cosine], dim=-1)
+        found = [(forth + back) / 2, forth * back, torch.minimum(forth, back), cosine]
+        return torch.stack([*found, *([forth - back] if self.ordered else [])], dim=-1)

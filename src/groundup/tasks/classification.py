@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from groundup.baselines.linear import LogisticRegression
-from groundup.data.collate import ClassificationCollator
+from groundup.data.collate import ClassificationCollator, PairCollator
 from groundup.data.facts import Facts
 from groundup.data.labelled import LabelledText
 from groundup.data.loading import Collate
@@ -32,6 +32,7 @@ from groundup.metrics.sections import Section
 from groundup.models.backbone import Backbone
 from groundup.models.heads import ClassificationHead, PoolingKind, pooling_for
 from groundup.models.layers import WordDropout
+from groundup.models.matching import Matching
 from groundup.ranges import Rate
 from groundup.tasks.base import Loss, Optimize, Task
 from groundup.tasks.distillation import TEACHER, taught
@@ -42,6 +43,8 @@ from groundup.text.tokenizer import Tokenizer
 
 class Classification(Task):
     """Pooled hidden states, one linear layer, cross-entropy.
+
+    ``pair``: the two texts of a pair are read as one, or apart and then compared (``Matching``); of single texts it says nothing.
 
     Metrics: loss (without smoothing or class weights), accuracy, macro and micro precision, recall and F1, AUROC.
     """
@@ -60,6 +63,7 @@ class Classification(Task):
         model: Backbone,
         facts: Facts,
         tokenizer: Tokenizer,
+        pair: Literal["apart", "joint"] = "apart",
         pooling: PoolingKind = "mean",
         dropout: Rate = 0.1,
         word_dropout: Rate = 0.0,
@@ -70,8 +74,14 @@ class Classification(Task):
         optimize: Optimize | None = None,
     ) -> None:
         super().__init__(model, facts, tokenizer, optimize)
+        self.apart = pair == "apart" and facts.parts > 1
         self.pooling = pooling_for(pooling, model)
-        self.head = ClassificationHead(model.width, len(facts.labels), dropout=dropout)
+        self.matching = Matching(model.width, dropout=dropout, ordered=True) if self.apart else None
+        self.head = (
+            ClassificationHead(self.matching.features, len(facts.labels))
+            if self.matching
+            else ClassificationHead(model.width, len(facts.labels), dropout=dropout)
+        )
         self.word_dropout = WordDropout(word_dropout, facts.unk_id, facts.special_ids)
         self.label_smoothing, self.r_drop, self.mixup = label_smoothing, r_drop, mixup
         if r_drop and mixup:
@@ -87,17 +97,21 @@ class Classification(Task):
             )
 
     def collator(self) -> Collate:
-        return ClassificationCollator(self.facts)
+        return (PairCollator if self.apart else ClassificationCollator)(self.facts)
 
     def vectors(self, batch: dict[str, Tensor]) -> Tensor:
         """What is known of each row (B, D), before the output layer."""
-        return self.pooling(self.hidden_states(batch), batch.get("attention_mask"))
+        hidden, mask = self.hidden_states(batch), batch.get("attention_mask")
+        vectors = self.pooling(hidden, mask)
+        return vectors if self.matching is None else self.matching(hidden, vectors, mask)
 
     def logits(self, batch: dict[str, Tensor]) -> Tensor:
         """Class scores (B, C)."""
         return self.head(self.vectors(batch)).float()
 
     def graph(self, batch: dict[str, Tensor]) -> Tensor:
+        if self.apart:
+            raise UserError("two texts that are read apart are no one graph. Use a run of task.pair=joint")
         return self.logits(batch)
 
     def probabilities(self, batch: dict[str, Tensor]) -> Tensor:

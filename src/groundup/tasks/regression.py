@@ -127,9 +127,10 @@ class Regression(Task):
         self.apart = pair == "apart" and facts.parts > 1
         self.pooling = pooling_for(pooling, model)
         self.word_dropout = WordDropout(word_dropout, facts.unk_id, facts.special_ids)
+        self.matching = Matching(model.width, dropout=dropout) if self.apart else None
         self.head = (
-            Matching(model.width, dropout=dropout)
-            if self.apart
+            ClassificationHead(self.matching.features, 1)
+            if self.matching
             else ClassificationHead(model.width, 1, dropout=dropout)
         )
 
@@ -144,9 +145,10 @@ class Regression(Task):
     def standardised(self, batch: dict[str, Tensor]) -> Tensor:
         """Predictions in deviations from the mean (B,) float32."""
         hidden, mask = self.hidden_states(batch), batch.get("attention_mask")
-        if self.apart:
-            return self.head(hidden, self.pooling(hidden, mask), mask).float()
-        return self.head(self.pooling(hidden, mask)).squeeze(-1).float()
+        vectors = self.pooling(hidden, mask)
+        if self.matching is not None:
+            vectors = self.matching(hidden, vectors, mask)
+        return self.head(vectors).squeeze(-1).float()
 
     def graph(self, batch: dict[str, Tensor]) -> Tensor:
         """Predictions in the unit of the data (B,). Raises UserError for pairs that are read apart."""
