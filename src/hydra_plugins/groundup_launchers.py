@@ -18,28 +18,31 @@ class Serial(Launcher):
 
         self.launcher = launcher_of(OmegaConf.to_container(config.hydra.launcher, resolve=True))
         self.loader, self.config, self.task = hydra_context.config_loader, config, task_function
-        compose_once(self.loader)
+        self.composed = compose_once(self.loader)
         prepare(self.launcher)
 
     def launch(self, job_overrides, initial_job_idx):
         from groundup.jobs.launchers import launch
 
-        composed = (self.loader.load_sweep_config(self.config, list(words)) for words in job_overrides)
+        composed = (self.composed(self.config, list(words)) for words in job_overrides)
         return launch(self.launcher, composed, initial_job_idx, self.task.carry_out)
 
 
 def compose_once(loader):
-    """Hydra composes each job to see whether it can, and again to run it: the second time it gets what it has made."""
+    """Hydra composes each job to see whether it can, and again to run it. What is returned is for the second time: it gives
+    what was made the first time, once, as a job changes its own; of equal jobs each has its own."""
     compose, kept = loader.load_sweep_config, {}
 
     def load_sweep_config(master_config, sweep_overrides):
-        key = tuple(sweep_overrides)
-        if key in kept:
-            return kept.pop(key)
-        kept[key] = compose(master_config, sweep_overrides)
-        return kept[key]
+        kept[tuple(sweep_overrides)] = config = compose(master_config, sweep_overrides)
+        return config
+
+    def composed(master_config, sweep_overrides):
+        config = kept.pop(tuple(sweep_overrides), None)
+        return compose(master_config, sweep_overrides) if config is None else config
 
     loader.load_sweep_config = load_sweep_config
+    return composed
 
 
 class Pool(Serial):

@@ -51,6 +51,13 @@ def test_a_job_is_composed_once(toy, monkeypatch):
     assert [row.changed["seed"] for row in read(Plan.read(toy.root / "sweep"))[0]] == ["1", "2", "1", "2"]
 
 
+def test_equal_jobs_are_jobs_of_their_own(toy):
+    assert toy.groundup("pretrain", "-m", "seed=1,1,2,1", "hydra.sweep.dir=sweep") == 0
+    jobs = Plan.read(toy.root / "sweep").jobs
+    assert [job.folder for job in jobs.values()] == ["0", "1", "2", "3"]
+    assert [job.config["seed"] for job in jobs.values()] == [1, 1, 2, 1]
+
+
 def test_budgets_in_one_word_are_swept(toy, capsys):
     assert toy.groundup("pretrain", "-m", "budget=7steps,2e6tokens,0.5epochs") == 0
     folder = sweep_of(toy)
