@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from groundup.data.collate import CausalCollator, ClassificationCollator, MaskedCollator, pad
+from groundup.data.collate import Collator, MaskedCollator, pad
 from groundup.data.facts import Facts
 from groundup.data.seeding import mix, seed_step, uniform
 
@@ -29,7 +29,7 @@ def test_shorter_examples_are_padded_and_masked():
         {"input_ids": np.array([7]), "labels": np.array([8]), "position_ids": np.arange(1), "index": 2},
     ]
     examples = [{**example, "document_ids": example["position_ids"] * 0} for example in examples]
-    batch = CausalCollator(FACTS)(examples, [0, 0])
+    batch = Collator(FACTS)(examples, [0, 0])
     assert batch["input_ids"].tolist() == [[8, 9, 10], [7, 0, 0]]
     assert batch["labels"].tolist() == [[9, 10, 11], [8, -100, -100]]
     assert batch["attention_mask"].tolist() == [[True, True, True], [True, False, False]]
@@ -40,7 +40,7 @@ def test_shorter_examples_are_padded_and_masked():
 
 
 def test_a_batch_without_padding_has_no_mask():
-    batch = ClassificationCollator(FACTS)([{"input_ids": np.array([6, 9, 4]), "labels": 1, "index": 0}] * 2, [0, 0])
+    batch = Collator(FACTS)([{"input_ids": np.array([6, 9, 4]), "labels": 1, "index": 0}] * 2, [0, 0])
     assert set(batch) == {"input_ids", "labels", "index"}
     assert batch["labels"].tolist() == [1, 1]
 

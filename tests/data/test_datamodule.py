@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from groundup.data.batching import Bucketed, Packed, TokenBudget
-from groundup.data.collate import CausalCollator, ClassificationCollator, Collator, MaskedCollator
+from groundup.data.collate import Collator, MaskedCollator
 from groundup.data.corruption import DenoisingCollator, SpanCorruptionCollator
 from groundup.data.datamodule import TextDataModule
 from groundup.data.facts import Facts
@@ -47,10 +47,10 @@ def pairs(count: int, seed: int) -> list[dict]:
 PAIRS = {"train": pairs(203, 0), "validation": pairs(41, 1), "test": pairs(30, 2)}
 SPLITS = {"train": rows(203, 0), "validation": rows(41, 1), "test": rows(30, 2)}
 CASES = {
-    "causal": (PackedText, Packed(length=16, batch_size=4), CausalCollator),
+    "causal": (PackedText, Packed(length=16, batch_size=4), Collator),
     "masked": (PackedText, Packed(length=16, batch_size=4, mask_documents=True), MaskedCollator),
-    "bucketed": (LabelledText, Bucketed(max_length=64, batch_size=8), ClassificationCollator),
-    "token_budget": (LabelledText, TokenBudget(max_length=64, tokens=256), ClassificationCollator),
+    "bucketed": (LabelledText, Bucketed(max_length=64, batch_size=8), Collator),
+    "token_budget": (LabelledText, TokenBudget(max_length=64, tokens=256), Collator),
     "paired": (PairedText, Bucketed(max_length=64, batch_size=8), Collator),
     "paired_budget": (PairedText, TokenBudget(max_length=64, tokens=512), Collator),
     "prompted": (PromptedText, Bucketed(max_length=64, batch_size=8), Collator),

@@ -83,10 +83,6 @@ def trim(characters: Tensor) -> Tensor:
     return characters[:, :, : max(int(characters.any(0).any(0).sum()), 1)]
 
 
-CausalCollator = Collator  # packed windows come with the token after each position as labels
-ClassificationCollator = Collator  # labelled texts come with their class
-
-
 class MaskedCollator:
     """Hides tokens: of those chosen, 80 % become ``<mask>``, 10 % a random token, 10 % stay as they are.
 

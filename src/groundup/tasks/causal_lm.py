@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from groundup.baselines.language import KneserNey
-from groundup.data.collate import IGNORE, CausalCollator
+from groundup.data.collate import IGNORE, Collator
 from groundup.data.facts import Facts
 from groundup.data.loading import Collate
 from groundup.decoding.decoding import Decoding
@@ -49,7 +49,7 @@ class CausalLM(LanguageModel):
         super().__init__(model, facts, tokenizer, tied, optimize)
 
     def collator(self) -> Collate:
-        return CausalCollator(self.facts)
+        return Collator(self.facts)  # packed windows come with the token after each position as their labels
 
     def loss(self, batch: dict[str, Tensor]) -> Loss:
         # Nearly every position is scored, so the whole (B T, V) product is cheaper than choosing rows first.

@@ -13,10 +13,8 @@ from pydantic import Field
 from torch import Tensor
 
 from groundup.baselines.linear import LogisticRegression
-from groundup.data.collate import ClassificationCollator, PairCollator
 from groundup.data.facts import Facts
 from groundup.data.labelled import LabelledText
-from groundup.data.loading import Collate
 from groundup.data.text_data import UNLABELLED, TextData
 from groundup.errors import ArgumentError, UserError
 from groundup.metrics.calibration import temperature_figures
@@ -30,21 +28,18 @@ from groundup.metrics.classification import (
 from groundup.metrics.estimate import Estimate
 from groundup.metrics.sections import Section
 from groundup.models.backbone import Backbone
-from groundup.models.heads import ClassificationHead, PoolingKind, pooling_for
-from groundup.models.layers import WordDropout
-from groundup.models.matching import Matching
+from groundup.models.heads import PoolingKind
 from groundup.ranges import Rate
-from groundup.tasks.base import Loss, Optimize, Task
+from groundup.tasks.base import Loss, Optimize
 from groundup.tasks.distillation import TEACHER, taught
 from groundup.tasks.evaluation import Results, Split
+from groundup.tasks.pooled import Pair, PooledTask
 from groundup.tasks.regularization import divergence, draw_mix, squared_distance
 from groundup.text.tokenizer import Tokenizer
 
 
-class Classification(Task):
-    """Pooled hidden states, one linear layer, cross-entropy.
-
-    ``pair``: the two texts of a pair are read as one, or apart and then compared (``Matching``); of single texts it says nothing.
+class Classification(PooledTask):
+    """Pooled hidden states, one linear layer, cross-entropy. ``pair``: see ``PooledTask``.
 
     Metrics: loss (without smoothing or class weights), accuracy, macro and micro precision, recall and F1, AUROC.
     """
@@ -63,7 +58,7 @@ class Classification(Task):
         model: Backbone,
         facts: Facts,
         tokenizer: Tokenizer,
-        pair: Literal["apart", "joint"] = "apart",
+        pair: Pair = "apart",
         pooling: PoolingKind = "mean",
         dropout: Rate = 0.1,
         word_dropout: Rate = 0.0,
@@ -73,16 +68,10 @@ class Classification(Task):
         mixup: Annotated[float, Field(ge=0)] = 0.0,
         optimize: Optimize | None = None,
     ) -> None:
-        super().__init__(model, facts, tokenizer, optimize)
-        self.apart = pair == "apart" and facts.parts > 1
-        self.pooling = pooling_for(pooling, model)
-        self.matching = Matching(model.width, dropout=dropout, ordered=True) if self.apart else None
-        self.head = (
-            ClassificationHead(self.matching.features, len(facts.labels))
-            if self.matching
-            else ClassificationHead(model.width, len(facts.labels), dropout=dropout)
+        outputs = len(facts.labels)
+        super().__init__(
+            model, facts, tokenizer, outputs, pooling, dropout, word_dropout, optimize, pair=pair, ordered=True
         )
-        self.word_dropout = WordDropout(word_dropout, facts.unk_id, facts.special_ids)
         self.label_smoothing, self.r_drop, self.mixup = label_smoothing, r_drop, mixup
         if r_drop and mixup:
             raise ArgumentError("r_drop compares two readings of a row, and mixup mixes two rows", "mixup=0")
@@ -95,24 +84,6 @@ class Classification(Task):
             raise UserError(
                 f"task=classification needs at least two classes, but the training split has {found}. Try data.label=COLUMN"
             )
-
-    def collator(self) -> Collate:
-        return (PairCollator if self.apart else ClassificationCollator)(self.facts)
-
-    def vectors(self, batch: dict[str, Tensor]) -> Tensor:
-        """What is known of each row (B, D), before the output layer."""
-        hidden, mask = self.hidden_states(batch), batch.get("attention_mask")
-        vectors = self.pooling(hidden, mask)
-        return vectors if self.matching is None else self.matching(hidden, vectors, mask)
-
-    def logits(self, batch: dict[str, Tensor]) -> Tensor:
-        """Class scores (B, C)."""
-        return self.head(self.vectors(batch)).float()
-
-    def graph(self, batch: dict[str, Tensor]) -> Tensor:
-        if self.apart:
-            raise UserError("two texts that are read apart are no one graph. Use a run of task.pair=joint")
-        return self.logits(batch)
 
     def probabilities(self, batch: dict[str, Tensor]) -> Tensor:
         return self.logits(batch).softmax(-1)
@@ -127,7 +98,7 @@ class Classification(Task):
     def consistency(self, rows: dict[str, Any]) -> Tensor:
         """How far its answers to rows without a label are from a teacher's ``probabilities`` (B, C): () the sum, in which
         each row counts by its ``weights`` (B,); or from its ``Lesson``. It reads the rows as they are ``changed``, if they are."""
-        logits = self.logits(self._with_words_dropped(rows.get("changed", rows)))
+        logits = self.logits(self.with_words_dropped(rows.get("changed", rows)))
         if TEACHER in rows:
             return rows[TEACHER].alone(logits).sum()
         return (squared_distance(logits.softmax(-1), rows["probabilities"]) * rows["weights"]).sum()
@@ -136,7 +107,7 @@ class Classification(Task):
         labels, weights = batch["labels"], self.class_weights
         own = batch["weights"] if "weights" in batch else torch.ones(len(labels), device=labels.device)
         counts = own if weights is None else own * weights[labels]  # (B,): how much each row counts
-        vectors = self.vectors(self._with_words_dropped(batch))
+        vectors = self.vectors(self.with_words_dropped(batch))
         logits = self.head(vectors).float()
         each = partial(F.cross_entropy, weight=weights, reduction="none")
         plain = (each(logits, labels) * own).sum()
@@ -148,15 +119,12 @@ class Classification(Task):
             mixed = self.head(share * vectors + (1 - share) * vectors[partner]).float()
             losses = share * each(mixed, labels) * own + (1 - share) * each(mixed, labels[partner]) * own[partner]
         elif self.training and self.r_drop:
-            again = self.logits(self._with_words_dropped(batch))  # with other units, and words, dropped
+            again = self.logits(self.with_words_dropped(batch))  # with other units, and words, dropped
             losses = (each(logits, labels) + each(again, labels)) / 2 * own
             losses = losses + self.r_drop * divergence(logits, again) * counts
         else:
             losses = each(logits, labels) * own
         return Loss(losses.sum(), counts.sum(), plain, logits, counts)
-
-    def _with_words_dropped(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {**batch, "input_ids": self.word_dropout(batch["input_ids"])}
 
     def evaluate_batch(self, batch: dict[str, Tensor], split: Split | None = None) -> dict[str, Tensor]:
         return {"probabilities": self.probabilities(batch), "labels": batch["labels"]}

@@ -12,11 +12,9 @@ from pydantic import Field
 from torch import Tensor
 
 from groundup.baselines.multilabel import OneAgainstRest
-from groundup.data.collate import Collator
 from groundup.data.examples import SplitToEncode
 from groundup.data.facts import Facts
 from groundup.data.labelled import LabelledText
-from groundup.data.loading import Collate
 from groundup.data.sources.source import Source, label_names, row_labels, separator_of
 from groundup.data.text_data import TextData
 from groundup.errors import UserError
@@ -30,11 +28,11 @@ from groundup.metrics.multilabel import (
 )
 from groundup.metrics.sections import Section
 from groundup.models.backbone import Backbone
-from groundup.models.heads import ClassificationHead, PoolingKind, pooling_for
-from groundup.models.layers import WordDropout
+from groundup.models.heads import PoolingKind
 from groundup.ranges import Rate
-from groundup.tasks.base import Loss, Optimize, Task
+from groundup.tasks.base import Loss, Optimize
 from groundup.tasks.evaluation import Split
+from groundup.tasks.pooled import PooledTask
 from groundup.text.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
@@ -75,7 +73,7 @@ class MultiLabelledText(LabelledText):
         return targets
 
 
-class MultiLabel(Task):
+class MultiLabel(PooledTask):
     """Pooled hidden states and one linear layer; each label is a question of its own: binary cross-entropy.
 
     ``threshold``: the probability from which on a label is answered; ``validation``: one for each label, with the best F1
@@ -102,10 +100,7 @@ class MultiLabel(Task):
         threshold: Annotated[float, Field(gt=0, lt=1)] | Literal["validation"] = 0.5,
         optimize: Optimize | None = None,
     ) -> None:
-        super().__init__(model, facts, tokenizer, optimize)
-        self.pooling = pooling_for(pooling, model)
-        self.head = ClassificationHead(model.width, len(facts.labels), dropout=dropout)
-        self.word_dropout = WordDropout(word_dropout, facts.unk_id, facts.special_ids)
+        super().__init__(model, facts, tokenizer, len(facts.labels), pooling, dropout, word_dropout, optimize)
         self.chosen = threshold == "validation"
         start = torch.full((len(facts.labels),), 0.5 if isinstance(threshold, str) else threshold)
         self.register_buffer("thresholds", start, persistent=self.chosen)
@@ -115,21 +110,11 @@ class MultiLabel(Task):
         if not facts.labels:
             raise UserError("task=multilabel needs labels, but the training split has none. Try data.label=COLUMN")
 
-    def collator(self) -> Collate:
-        return Collator(self.facts)
-
-    def logits(self, batch: dict[str, Tensor]) -> Tensor:
-        """Scores of the labels (B, C)."""
-        return self.head(self.pooling(self.hidden_states(batch), batch.get("attention_mask"))).float()
-
-    def graph(self, batch: dict[str, Tensor]) -> Tensor:
-        return self.logits(batch)
-
     def decision_thresholds(self) -> dict[str, float]:
         return dict(zip(self.facts.labels, self.thresholds.tolist(), strict=True))
 
     def loss(self, batch: dict[str, Tensor]) -> Loss:
-        logits = self.logits({**batch, "input_ids": self.word_dropout(batch["input_ids"])})
+        logits = self.logits(self.with_words_dropped(batch))
         total = F.binary_cross_entropy_with_logits(logits, batch["labels"].float(), reduction="sum")
         return Loss(total, torch.tensor(float(logits.numel()), device=logits.device))
 

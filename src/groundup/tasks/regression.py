@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from groundup.baselines.regression import Ridge
-from groundup.data.collate import Collator, PairCollator
 from groundup.data.examples import SplitToEncode
 from groundup.data.facts import Facts, Scale
 from groundup.data.labelled import LabelledText
@@ -24,13 +23,12 @@ from groundup.metrics.estimate import Estimate
 from groundup.metrics.regression import REGRESSION, judge_scores, regression_metrics, regression_sections
 from groundup.metrics.sections import Section
 from groundup.models.backbone import Backbone
-from groundup.models.heads import ClassificationHead, PoolingKind, pooling_for
-from groundup.models.layers import WordDropout
-from groundup.models.matching import Matching
+from groundup.models.heads import PoolingKind
 from groundup.ranges import Rate
-from groundup.tasks.base import Loss, Optimize, Task
+from groundup.tasks.base import Loss, Optimize
 from groundup.tasks.distillation import taught
 from groundup.tasks.evaluation import Split
+from groundup.tasks.pooled import Pair, PooledTask
 from groundup.text.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
@@ -76,14 +74,10 @@ class ScoredText(LabelledText):
 
 
 class ScoreCollator:
-    """Batches whose ``labels`` (B,) float32 are in deviations from the mean of the train split's scores.
+    """Batches of ``pad``'s whose ``labels`` (B,) float32 are in deviations from the mean of the train split's scores."""
 
-    ``apart``: the two texts of a pair are rows of their own, see ``PairCollator``.
-    """
-
-    def __init__(self, facts: Facts, apart: bool) -> None:
-        assert facts.scale is not None  # see Regression.check_facts
-        self.scale, self.pad = facts.scale, (PairCollator if apart else Collator)(facts)
+    def __init__(self, scale: Scale, pad: Collate) -> None:
+        self.scale, self.pad = scale, pad
 
     def __call__(self, examples: Sequence[dict[str, Any]], seeds: Sequence[int]) -> dict[str, Tensor]:
         mean, deviation, *_ = self.scale
@@ -91,13 +85,12 @@ class ScoreCollator:
         return self.pad(scored, seeds)
 
 
-class Regression(Task):
+class Regression(PooledTask):
     """Pooled hidden states and one linear map to a number, trained on standardised scores.
 
     ``loss``: squared (``mse``), absolute (``mae``) or squared up to one deviation and absolute beyond (``huber``), of
-    scores in deviations from their mean; figures and answers are in the unit of the data. ``pair``: the two texts of a
-    pair are read as one, or apart and then compared (``Matching``); of single texts it says nothing. ``clip``: no answer
-    is outside of the scores that training saw.
+    scores in deviations from their mean; figures and answers are in the unit of the data. ``pair``: see ``PooledTask``.
+    ``clip``: no answer is outside of the scores that training saw.
     """
 
     examples = ScoredText
@@ -113,26 +106,17 @@ class Regression(Task):
         facts: Facts,
         tokenizer: Tokenizer,
         loss: Literal["mse", "mae", "huber"] = "mse",
-        pair: Literal["apart", "joint"] = "apart",
+        pair: Pair = "apart",
         pooling: PoolingKind = "mean",
         dropout: Rate = 0.1,
         word_dropout: Rate = 0.0,
         clip: bool = False,
         optimize: Optimize | None = None,
     ) -> None:
-        super().__init__(model, facts, tokenizer, optimize)
+        super().__init__(model, facts, tokenizer, 1, pooling, dropout, word_dropout, optimize, pair=pair)
         assert facts.scale is not None  # see check_facts
         self.scale: Scale = facts.scale
         self.criterion, self.clip = {"mse": F.mse_loss, "mae": F.l1_loss, "huber": F.smooth_l1_loss}[loss], clip
-        self.apart = pair == "apart" and facts.parts > 1
-        self.pooling = pooling_for(pooling, model)
-        self.word_dropout = WordDropout(word_dropout, facts.unk_id, facts.special_ids)
-        self.matching = Matching(model.width, dropout=dropout) if self.apart else None
-        self.head = (
-            ClassificationHead(self.matching.features, 1)
-            if self.matching
-            else ClassificationHead(model.width, 1, dropout=dropout)
-        )
 
     @classmethod
     def check_facts(cls, facts: Facts) -> None:
@@ -140,27 +124,20 @@ class Regression(Task):
             raise UserError("task=regression needs a training split with scores. Try data.score=COLUMN")
 
     def collator(self) -> Collate:
-        return ScoreCollator(self.facts, self.apart)
+        return ScoreCollator(self.scale, super().collator())
 
     def standardised(self, batch: dict[str, Tensor]) -> Tensor:
         """Predictions in deviations from the mean (B,) float32."""
-        hidden, mask = self.hidden_states(batch), batch.get("attention_mask")
-        vectors = self.pooling(hidden, mask)
-        if self.matching is not None:
-            vectors = self.matching(hidden, vectors, mask)
-        return self.head(vectors).squeeze(-1).float()
+        return self.logits(batch).squeeze(-1)
 
     def graph(self, batch: dict[str, Tensor]) -> Tensor:
         """Predictions in the unit of the data (B,). Raises UserError for pairs that are read apart."""
-        if self.apart:
-            raise UserError("two texts that are read apart are no one graph. Use a run of task.pair=joint")
-        mean, deviation, low, high = self.facts.scale  # type: ignore[misc]  # see check_facts
-        scores = self.standardised(batch) * deviation + mean
+        mean, deviation, low, high = self.scale
+        scores = super().graph(batch).squeeze(-1) * deviation + mean
         return scores.clamp(low, high) if self.clip else scores
 
     def loss(self, batch: dict[str, Tensor]) -> Loss:
-        batch = {**batch, "input_ids": self.word_dropout(batch["input_ids"])}
-        found = self.standardised(batch)
+        found = self.standardised(self.with_words_dropped(batch))
         total = self.criterion(found, batch["labels"], reduction="sum")
         count = torch.tensor(float(len(batch["labels"])), device=total.device)
         return taught(Loss(total, count, logits=found), batch)
