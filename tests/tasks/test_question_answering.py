@@ -257,3 +257,17 @@ def test_an_answer_beyond_all_tokens_is_not_scored():
     examples = make_data(rows, rows, "char").examples("train")
     examples.targets[0] = -2
     assert examples[(0, 0)]["start_positions"] == IGNORE and examples[(0, 1)]["start_positions"] > 0
+
+
+@pytest.mark.parametrize(("tokenizer", "told"), [("byte_bpe", True), ("char", False)])
+def test_answers_that_begin_or_end_inside_a_token_are_counted_and_told(tokenizer, told, caplog):
+    context = "北京大学坐落在北京市海淀区，" * 3  # what is not separated becomes a token
+    rows = [{"question": "在哪？", "context": context, "answers": [{"text": "海淀区", "answer_start": 10}]}] * 20
+    rows += [{"question": "在哪？", "context": context, "answers": []}] * 5
+    data = make_data(rows, rows, tokenizer, lowercase=False, max_length=200)
+    data.prepare()
+    make_task(data, unanswerable=True).check_data(data)
+    assert data.report["train"]["inexact_answers"] == 20 * told
+    line = "20 of 20 answers begin or end inside a token, so they cannot be given exactly. Try tokenizer=char"
+    warnings = [one for one in caplog.messages if "inside a token" in one]
+    assert warnings == [f"{split}: {line}" for split in ("train", "validation")] * told

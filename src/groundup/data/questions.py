@@ -74,6 +74,7 @@ class QuestionWindows(Examples):
         number = np.arange(len(self.row)) - np.repeat(np.cumsum(self.windows) - self.windows, self.windows)
         self.begin = number * (self.room - overlap)[self.row]  # (windows,) first token of the context
         self.size = np.minimum(self.room[self.row], sizes[self.row, 1] - self.begin)
+        self.inexact = 0  # answers that begin or end inside a token
         self.targets = None if given.predict else self._targets(given.source.rows(given.split))  # (rows, 2) tokens
 
     def __len__(self) -> int:
@@ -150,17 +151,29 @@ class QuestionWindows(Examples):
         for number, row in enumerate(rows):
             if row["answers"]:
                 spans = self.encoded.spans[offsets[2 * number + 1] : offsets[2 * number + 2]]
-                found[number] = tokens_of(row["answers"][0], spans)
+                found[number] = first, last = tokens_of(row["answers"][0], spans)
+                self.inexact += first < 0 or (spans[first, 0], spans[last, 1]) != place_of(row["answers"][0])
         return found
 
     def _told(self) -> dict[str, float]:
-        """How many rows have no answer, and how many have one that no window holds whole."""
+        """How many rows have no answer, one that no window holds whole, and one that tokens cannot say exactly."""
         assert self.targets is not None
         inside = (self.targets[self.row, 0] >= self.begin) & (self.targets[self.row, 1] < self.begin + self.size)
         reached = np.zeros(self.encoded.rows, dtype=bool)
         reached[self.row[inside & (self.targets[self.row, 0] >= 0)]] = True
         unanswerable = self.targets[:, 0] == NONE
-        return {"unanswerable_rows": int(unanswerable.sum()), "cut_answers": int((~reached & ~unanswerable).sum())}
+        return {
+            "unanswerable_rows": int(unanswerable.sum()),
+            "cut_answers": int((~reached & ~unanswerable).sum()),
+            "inexact_answers": self.inexact,
+        }
+
+
+def place_of(answer: Answer) -> tuple[int, int]:
+    """The first character of an answer in its context, and the one behind its last; space at its ends is none of it."""
+    text = answer["text"]
+    begin = answer["answer_start"] + len(text) - len(text.lstrip())
+    return begin, begin + len(text.strip())
 
 
 def tokens_of(answer: Answer, spans: np.ndarray) -> tuple[int, int]:
@@ -169,9 +182,7 @@ def tokens_of(answer: Answer, spans: np.ndarray) -> tuple[int, int]:
     Args:
         spans: (tokens, 2) characters of each token, see ``Tokenizer.encode_with_spans``.
     """
-    text = answer["text"]
-    begin = answer["answer_start"] + len(text) - len(text.lstrip())
-    end = begin + len(text.strip())
+    begin, end = place_of(answer)
     first = int(np.searchsorted(spans[:, 1], begin, side="right"))  # both columns never fall
     last = int(np.searchsorted(spans[:, 0], end, side="left")) - 1
     return (first, last) if first <= last else (NONE - 1, NONE - 1)

@@ -111,7 +111,7 @@ class Task(LightningModule):
         """Raises UserError where the data cannot be learned from."""
 
     def check_data(self, data: TextData) -> None:
-        """Raises UserError for open splits that the options of the task do not fit."""
+        """Raises UserError for open splits that the options of the task do not fit; the log says what fits badly."""
         return
 
     def collator(self) -> Collate:

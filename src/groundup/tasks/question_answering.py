@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor, nn
 
 from groundup.baselines.question_answering import SlidingWindow
@@ -38,7 +40,9 @@ from groundup.tasks.base import Loss, Optimize, Task
 from groundup.tasks.evaluation import Split
 from groundup.text.tokenizer import Tokenizer
 
+log = logging.getLogger(__name__)
 TOKEN_TYPES = 4  # see ``data.questions``
+INEXACT = 0.02  # share of answers that may begin or end inside a token before it is told; of SQuAD's, byte_bpe has 0.012
 
 
 class QuestionAnswering(Task):
@@ -84,6 +88,9 @@ class QuestionAnswering(Task):
         for split, told in data.report.items():
             if (count := int(told["unanswerable_rows"])) and not self.unanswerable:
                 raise UserError(f"{count:,} questions of {split} have no answer. Try task.unanswerable=true")
+            answers, inexact = int(told["rows"]) - count, int(told["inexact_answers"])
+            if inexact > INEXACT * answers:
+                _tell_inexact(split, inexact, answers)
 
     def collator(self) -> Collate:
         return Collator(self.facts)
@@ -217,3 +224,13 @@ class QuestionAnswering(Task):
         if self.unanswerable:
             told["no_answer_probability"] = none["probability"]
         return {**told, "n_best": spans}
+
+
+@rank_zero_only
+def _tell_inexact(split: str, inexact: int, answers: int) -> None:
+    log.warning(
+        "%s: %s of %s answers begin or end inside a token, so they cannot be given exactly. Try tokenizer=char",
+        split,
+        f"{inexact:,}",
+        f"{answers:,}",
+    )
