@@ -13,6 +13,7 @@ from groundup.stages import train
 from groundup.training.checkpoints import Checkpoints
 
 SMALL = ["size=nano", "tokenizer.vocab_size=300", "wandb.mode=disabled", "threads=1"]
+STEPS = ("body", "bilstm", "tuned")
 METRICS = "metrics: [test/accuracy, test/macro_f1]"
 
 
@@ -240,3 +241,15 @@ def test_steps_that_cannot_work_are_refused_in_one_line(steps, message, tmp_path
     assert pipeline(tmp_path / "run", tmp_path, "own") == 2
     output = capsys.readouterr().err.strip().splitlines()
     assert output[-1].startswith("error: ") and message in output[-1]
+
+
+@pytest.mark.parametrize("word", ["budget.steps=10", "budget=10steps"])
+def test_a_budget_that_a_pipeline_does_not_take_is_said_as_its_steps_take_it(word, experiments, tmp_path, capsys):
+    here = ["-cd", str(experiments), "experiment=small", f"hydra.run.dir={tmp_path / 'run'}"]
+    assert cli.run(["pipeline", *here, word]) == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    told, _, tries = line.partition(" Try ")
+    assert told.startswith("error: budget.steps=10: a pipeline is bounded in minutes")
+    own, _, whole = tries.partition(" or ")
+    assert whole == "budget.minutes=20" and own.split(", ") == [f"{name}.budget.steps=10" for name in STEPS]
+    assert cli.run(["pipeline", *here, *own.split(", "), "--cfg", "job"]) == 0

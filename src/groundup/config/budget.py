@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from groundup.config.files import conf_dir, stage_keys
 from groundup.config.values import shown
 from groundup.errors import UserError
 
@@ -52,6 +53,14 @@ def in_unit(word: object) -> dict[str, float]:
     raise UserError(
         f"budget={shown(word)}: a budget is a number and its unit: whole steps or tokens, epochs or minutes. Try {advice}"
     )
+
+
+def in_minutes_only(unit: str, amount: object, steps: Mapping[str, Mapping]) -> str:
+    """What is said of a pipeline's budget in another unit: which of its ``steps`` have one of their own."""
+    theirs = [name for name, node in steps.items() if "budget" in stage_keys(conf_dir(), str(node.get("stage")))]
+    tries = [*(f"{name}.budget.{unit}={shown(amount)}" for name in theirs), "budget.minutes=20"]
+    listed = " or ".join(filter(None, [", ".join(tries[:-1]), tries[-1]]))
+    return f"budget.{unit}={shown(amount)}: a pipeline is bounded in minutes, its steps in any unit. Try {listed}"
 
 
 def _read(word: str) -> tuple[str, float] | None:

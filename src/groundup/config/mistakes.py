@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from groundup.config.budget import UNITS, in_minutes_only
 from groundup.config.files import conf_dir, experiment_stage, for_another_verb, left_empty
 from groundup.config.foreign import normalised
 from groundup.config.quoting import typed
@@ -18,6 +19,8 @@ from groundup.config.suggest import (
     instead_of_choice,
     instead_of_key,
     read_by,
+    searched,
+    sound,
     spelled,
     takes,
     try_line,
@@ -190,7 +193,12 @@ def unknown_key(key: str, text: str, stage: str, overrides: Sequence[str]) -> st
     whole = next((word for word in overrides if section != key and word.startswith(f"{section}=")), None)
     if whole and section not in groups() and key in all_names(stage, ()):  # `budget=20` leaves no budget.steps
         return f"{whole}: {section} has keys of its own, such as {key}. Leave out {whole}"
-    advice = instead_of_key(key, value, stage, without(override or "", overrides))
+    others = without(override or "", overrides)
+    unit = key.removeprefix("budget.")
+    if stage == "pipeline" and override and key != unit and unit in UNITS:
+        steps = (composed(stage, tuple(sound(stage, [*others, *searched(overrides)]))) or {}).get("steps") or {}
+        return in_minutes_only(unit, value, steps)
+    advice = instead_of_key(key, value, stage, others)
     return f"{where}{override or key}: no key or group '{key}'{advice}"
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -250,6 +251,16 @@ def sound(stage: str, overrides: Sequence[str]) -> list[str]:
     known = groups()
     choices = [word for word in overrides if word.partition("=")[2] in known.get(word.partition("=")[0], ())]
     return next((list(kept) for kept in (overrides, choices) if composed(stage, tuple(kept)) is not None), [])
+
+
+def searched(arguments: Sequence[str]) -> list[str]:
+    """Folders that ``-cd FOLDER`` adds to the configurations, as overrides."""
+    found = []
+    for before, word in pairwise(["", *arguments, ""]):
+        flag, _, folder = word.partition("=") if "=" in word else (before, "", word)
+        if flag in ("-cd", "--config-dir"):
+            found.append(f"hydra.searchpath=[file://{Path(folder).absolute()}]")
+    return found
 
 
 @cache

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from groundup.config.budget import budget_of, one_unit
+from groundup.config.budget import budget_of, in_minutes_only, one_unit
 from groundup.config.check import check, check_keys, node_mistakes, refuse
 from groundup.config.files import conf_dir
 from groundup.config.tree import Config
@@ -58,7 +58,7 @@ def preflight(
         plain["budget"] = budget_of(plain["budget"], overrides)
     check_keys(plain, stage, overrides, choices)
     if stage == "pipeline":
-        check_bound(plain.get("budget") or {})
+        check_bound(plain.get("budget") or {}, plain.get("steps") or {})
     elif "budget" in plain:
         one_unit(plain["budget"])
     check_files(stage, plain)
@@ -97,13 +97,11 @@ def check_baseline(plain: Mapping, choices: Mapping[str, str | None]) -> None:
     check_baseline_fits(Config(plain), choices.get("baseline") or target)
 
 
-def check_bound(budget: Mapping) -> None:
+def check_bound(budget: Mapping, steps: Mapping) -> None:
     """Raises UserError for a pipeline that is bounded by anything but minutes."""
     for unit, amount in budget.items():
         if amount is not None and unit != "minutes":
-            raise UserError(
-                f"budget.{unit}={amount}: a pipeline is bounded in minutes. Try budget.minutes=20, or STEP.budget.{unit}={amount}"
-            )
+            raise UserError(in_minutes_only(unit, amount, steps))
     if budget.get("minutes") is not None:
         one_unit(budget)
 

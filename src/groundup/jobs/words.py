@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from itertools import pairwise
 from pathlib import Path
 
 from groundup.config.files import CHANGEABLE
@@ -46,13 +45,10 @@ def for_steps(arguments: list[str]) -> list[str]:
 
 def listed_before(arguments: list[str]) -> list[str]:
     """The list ``overrides`` of a pipeline's experiment; empty for a command that does not compose, which the launch tells."""
-    from groundup.config.suggest import composed
+    from groundup.config.suggest import composed, searched
 
     words = [word for word in arguments if word.startswith(("experiment=", "overrides=", "hydra.searchpath="))]
-    for before, word in pairwise(["", *arguments, ""]):
-        flag, _, folder = word.partition("=") if "=" in word else (before, "", word)
-        if flag in ("-cd", "--config-dir"):
-            words.append(f"hydra.searchpath=[file://{Path(folder).absolute()}]")
+    words += searched(arguments)
     return (composed("pipeline", tuple(words)) or {}).get("overrides") or []
 
 

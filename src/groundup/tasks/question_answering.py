@@ -42,7 +42,7 @@ from groundup.text.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
 TOKEN_TYPES = 4  # see ``data.questions``
-INEXACT = 0.02  # share of answers that may begin or end inside a token before it is told; of SQuAD's, byte_bpe has 0.012
+INEXACT = 0.02  # share of answers that may begin or end inside a token untold; of SQuAD's, byte_bpe has 0.012
 
 
 class QuestionAnswering(Task):
