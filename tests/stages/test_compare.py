@@ -265,6 +265,24 @@ def test_an_evaluation_differs_by_the_settings_of_its_run_and_seeds_of_a_system_
     assert "seed" not in differing(compared(capsys, "sweep", "scored"))
 
 
+def test_a_run_of_folds_has_the_code_and_packages_of_its_folds_and_what_is_not_known_is_no_difference(capsys, here):
+    for name in ("one", "folds", "bare"):
+        classifier(here / name, 0.6, seed=len(name))
+        made(here / name)
+    for name in ("folds", "bare"):
+        (here / name / "provenance.json").unlink()
+    assert "what differs" not in compared(capsys, "one", "bare")
+    (here / "folds" / "fold_1").mkdir()
+    made(here / "folds" / "fold_1", "cd84f681aa")
+    record = RunFolder(here / "folds" / "fold_1").read_json("provenance.json")
+    data = {"train": {"fingerprint": "ba9876543210", "rows": 2}}  # a part of the rows
+    RunFolder(here / "folds" / "fold_1").write_json("provenance.json", {**record, "data": data, "tokenizer": "its own"})
+    assert "what differs" not in compared(capsys, "one", "folds")
+    made(here / "folds" / "fold_1", "ab12" * 3)
+    expected = {"code": ["cd84f681", "ab12ab12"], "package numpy": ["2.10", "2.12"]}
+    assert differing(compared(capsys, "one", "folds")) == expected
+
+
 def test_what_cannot_be_compared_is_said_in_one_line(capsys, here):
     one = classifier(here / "one", 0.6)
     classifier(here / "late", 0.6, split="validation")

@@ -21,12 +21,16 @@ _ANSWERING = (
     "baseline",
 )  # groups of which a run has one; of others that its stage lacks there is nothing to tell
 _TARGET = "._target_"
+_OF_A_FOLD = ("tokenizer", "data")  # of provenance.json
 _LONGEST, _DIGITS = 40, 8  # characters of a value, and of a fingerprint
 Facts = dict[str, str]
 
 
 def differences(systems: Sequence[System], logs: Path) -> dict[str, Facts]:
-    """What differs -> system -> its value, a dash for none. Of several runs of a system each value is told once."""
+    """What differs -> system -> its value, a dash for none. Of several runs of a system each value is told once.
+
+    What is not known of a system is no difference: an imported run, say, has no record of packages.
+    """
     settings, sources = (
         {system.name: _joined([facts(run, logs) for run in system.runs]) for system in systems}
         for facts in (_settings, _sources)
@@ -35,7 +39,7 @@ def differences(systems: Sequence[System], logs: Path) -> dict[str, Facts]:
     for known in (settings, sources):
         for key in dict.fromkeys(key for facts in known.values() for key in facts):
             values = {name: facts.get(key, "-") for name, facts in known.items()}
-            told = known is sources or "-" not in values.values() or _replaced(key, settings)
+            told = "-" not in values.values() or (known is settings and _replaced(key, settings))
             if told and len({*values.values()}) > 1:
                 found[key.removesuffix(_TARGET)] = values
     return found
@@ -68,8 +72,14 @@ def _settings(run: RunFolder, logs: Path) -> Facts:
 
 
 def _sources(run: RunFolder, logs: Path) -> Facts:
-    """The code, tokenizer, data and packages that the figures of a run come from."""
+    """The code, tokenizer, data and packages that the figures of a run come from; what is not recorded is left out.
+
+    Folds share code and packages, and each has rows and a tokenizer of its own.
+    """
     record = run.read_json("provenance.json", {})
+    if not record and (run.path / "fold_1").is_dir():
+        run = RunFolder(run.path / "fold_1")
+        record = {key: value for key, value in run.read_json("provenance.json", {}).items() if key not in _OF_A_FOLD}
     found = {"code": code} if (code := _code(run, record)) else {}
     found |= {"tokenizer.json": str(record["tokenizer"])[:_DIGITS]} if record.get("tokenizer") else {}
     for split, about in _items(record.get("data")):
