@@ -181,9 +181,25 @@ def labelled(tmp_path, given, **options):
     return Files(train=str(file(tmp_path / "a.jsonl", "".join(lines))), label="label", **options)
 
 
+FORMS = {"train": "", "validation": ".0", "test": ".000"}
+
+
 def test_one_label_in_two_spellings_is_one_class(tmp_path):
     assert label_names(labelled(tmp_path, [1, 1.0, 2, "1 "])) == (("1", "2"), (3, 1))
     assert label_names(labelled(tmp_path, ["caf\u00e9", "cafe\u0301", "b"])) == (("b", "caf\u00e9"), (1, 2))
+
+
+def test_a_class_is_the_same_as_a_spreadsheet_and_as_a_database_write_it(tmp_path):
+    rows = "text,label,id\na,{}{x},1.0\nb,{}{x},2.0\nc,{}{x},3.0\n"
+    files = {name: file(tmp_path / f"{name}.csv", rows.format(1, 0, -10, x=end)) for name, end in FORMS.items()}
+    source = Files(**{name: str(path) for name, path in files.items()}, label="label", id="id")
+    assert label_names(source)[0] == ("-10", "0", "1")
+    assert list(source.rows("train")) == list(source.rows("validation")) == list(source.rows("test"))
+    assert [row["id"] for row in source.rows("train")] == ["1.0", "2.0", "3.0"]  # a name is kept as it is
+    several = Files(train=str(file(tmp_path / "m.csv", "text,label\na,1.0;2\n")), label="label", label_separator=";")
+    assert [row["label"] for row in several.rows("train")] == [["1", "2"]]
+    other = ["1.5", "1.10", "01.0", "v1.0", "1.0.0", "１.0", "1e3", ".0", "9" * 5000 + ".0"]
+    assert label_names(labelled(tmp_path, other))[0] == tuple(sorted([*other[:-1], "9" * 5000]))
 
 
 def test_classes_that_differ_in_spelling_are_found():

@@ -17,6 +17,8 @@ from groundup.data.roles import ROLES, Row, plain_name
 from groundup.errors import UserError
 from groundup.text.clean import Clean, valid_unicode
 
+_CLASSES = ("label", "tags", "group")  # roles whose values are names of classes
+_WHOLE = re.compile(r"-?(0)\.0+|(-?[1-9][0-9]*)\.0+")  # a whole number with a fraction of nothing
 _ADVICE = 'Give a .jsonl or .parquet with lists, as in {{"{0}": ["a", "b"]}}'
 
 
@@ -174,7 +176,13 @@ def second_column(first: str, columns: Iterable[str]) -> str | None:
 
 
 def label_text(value: Any) -> str:
-    """The name of a class: the same for 1 and 1.0, and for an accent that is part of its letter or stands after it."""
+    """The name of a class: the same for 1 and 1.0, be they numbers or, as spreadsheets write them, texts."""
+    name = name_text(value)
+    return match[1] or match[2] if (match := _WHOLE.fullmatch(name)) else name
+
+
+def name_text(value: Any) -> str:
+    """A name: the same for the numbers 1 and 1.0, and for an accent that is part of its letter or stands after it."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return unicodedata.normalize("NFC", valid_unicode(str(value))).strip()
@@ -263,4 +271,6 @@ def _text(value: Any, role: str, column: str, where: str) -> str:
             value = value.decode()
         except UnicodeDecodeError:
             raise UserError(f"{where}: column '{column}' (data.{role}) holds bytes that are not UTF-8 text") from None
-    return label_text(value) if ROLES[role].name else valid_unicode(str(value))
+    if role in _CLASSES:
+        return label_text(value)
+    return name_text(value) if ROLES[role].name else valid_unicode(str(value))

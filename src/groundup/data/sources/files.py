@@ -187,7 +187,7 @@ class Files(Source):
                 continue
             row = cleaned(row, self.clean) if self.clean else row
             if self.label_separator and isinstance(row.get("label"), str):
-                parts = [part.strip() for part in row["label"].split(self.label_separator)]
+                parts = [label_text(part) for part in row["label"].split(self.label_separator)]
                 row["label"] = [part for part in dict.fromkeys(parts) if part]
             if tally.keeps(row, where):
                 yield row
