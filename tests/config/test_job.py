@@ -176,6 +176,23 @@ def test_folder_of_a_run_is_not_used_again(toy, capsys):
     assert {file: file.read_bytes() for file in (toy.root / "here").iterdir()} == before
 
 
+@pytest.mark.parametrize(
+    "place", ["file/x", pytest.param("/proc/x", marks=pytest.mark.skipif(sys.platform != "linux", reason="no /proc"))]
+)
+def test_a_folder_that_cannot_be_written_is_refused_with_one_that_can(toy, capsys, place):
+    (toy.root / "file").write_text("...")
+    for words, other in (
+        ([f"hydra.run.dir={place}"], "hydra.run.dir=logs/x"),
+        ([f"paths.logs={place}"], "paths.logs=logs"),
+        (["-m", "seed=1,2", f"hydra.sweep.dir={place}"], "hydra.sweep.dir=logs/x"),
+    ):
+        assert toy.groundup("pretrain", *words) == 2
+        said, _, advice = capsys.readouterr().err.splitlines()[-1].partition(" Try ")
+        assert said.startswith(f"error: {words[-1]}: no folder can be made there ({place}") and advice == other
+        assert not (toy.root / "logs").exists()
+    assert toy.groundup("pretrain", other) == 0
+
+
 def test_folder_with_other_files_is_refused_and_an_empty_one_is_not(toy, capsys):
     (toy.root / "notes").mkdir()
     assert toy.groundup("pretrain", "hydra.run.dir=notes") == 0

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from tempfile import NamedTemporaryFile, gettempdir
+from typing import Any, Literal
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -13,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from groundup.config.compose import resolved
 from groundup.config.files import WITHOUT_FOLDER
 from groundup.config.hydra import hydra_config
+from groundup.config.quoting import shell_word
 from groundup.errors import UserError
 from groundup.jobs.ranks import rank
 from groundup.runs.folder import RunFolder
@@ -53,7 +56,7 @@ class Gate(Callback):
                 told = preflight(stage, plain, typed, choices)
                 check_idle(plain, typed, config_of_run(stage, plain))
                 if stage not in WITHOUT_FOLDER and rank() == 0:
-                    check_free(Path(config.hydra.run.dir), "hydra.run.dir")
+                    check_folder(config, "run")
         except Exception as error:
             raise Refused(error) from error
         passed[:] = [(plain, told)]
@@ -63,9 +66,41 @@ class Gate(Callback):
             with hydra_config(config):
                 check_launcher(config)
                 if rank() == 0:
-                    check_free(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
+                    check_folder(config, "sweep")
         except Exception as error:
             raise Refused(error) from error
+
+
+def check_folder(config: DictConfig, kind: Literal["run", "sweep"]) -> None:
+    """Raises UserError where the folder of a run or of a sweep is in use, or cannot be written."""
+    key, folder = f"hydra.{kind}.dir", Path(config.hydra[kind].dir)
+    check_free(folder, key)
+    if (why := unwritable(folder)) is None:
+        return
+    here = next(
+        (place for place in (Path(), Path.home(), Path(gettempdir())) if unwritable(place / "logs") is None), None
+    )
+    if any(str(word).startswith(f"{key}=") for word in config.hydra.overrides.hydra):
+        said, other = f"{key}={folder}", f"{key}={(here or Path()) / 'logs' / (folder.name or 'run')}"
+    else:
+        said, other = f"paths.logs={config.paths.logs}", f"paths.logs={(here or Path()) / 'logs'}"
+    advice = f"Try {shell_word(other)}" if here is not None else "Name a folder that can be written"
+    raise UserError(f"{said}: no folder can be made there ({why}). {advice}")
+
+
+def unwritable(folder: Path) -> str | None:
+    """Why nothing can be written in ``folder``, which need not be there yet; None: it can. Nothing is left behind."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return f"{missing[-1] if missing else folder}: {error.strerror}"
+    finally:
+        for path in missing:
+            with suppress(OSError):
+                path.rmdir()
 
 
 def check_free(folder: Path, key: str) -> None:
