@@ -14,7 +14,8 @@ from groundup.runs.folder import RunFolder
 from groundup.runs.job import Job
 from groundup.runs.loggers import close_loggers, open_loggers
 from groundup.stages.build import build_data, build_optimization, build_task, prepare_process
-from groundup.stages.inheritance import adopt_weights, inherit, inherited_tokenizers, open_parents
+from groundup.stages.inheritance import inherit, inherited_tokenizers, open_parents
+from groundup.stages.inherited_weights import adopt_weights
 from groundup.stages.logged import wanted_loggers
 from groundup.stages.train import run_training
 from groundup.tasks.base import Task

@@ -14,7 +14,8 @@ from groundup.models.encoder_decoder import EncoderDecoder
 from groundup.models.transformer import TransformerDecoder, TransformerEncoder
 from groundup.runs.about import choices_of
 from groundup.runs.folder import RunFolder
-from groundup.stages.inheritance import adopt_weights, inherit
+from groundup.stages.inheritance import inherit
+from groundup.stages.inherited_weights import adopt_weights
 from groundup.tasks.classification import Classification
 from groundup.tasks.masked_lm import MaskedLM
 from groundup.tasks.tagging import Tagging

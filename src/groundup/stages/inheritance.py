@@ -1,4 +1,4 @@
-"""``init_from``: a new run that starts from the architecture, the tokenizer and the weights of earlier ones.
+"""``init_from``: a new run that starts from the architecture and the tokenizer of earlier ones; ``inherited_weights`` has the rest.
 
 ``init_from=RUN`` takes a whole model; ``init_from.encoder=RUN init_from.decoder=RUN`` make an encoder-decoder of parts.
 """
@@ -9,22 +9,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import torch
-from torch import Tensor
-
 from groundup.config.places import resolve
-from groundup.config.root import Lora
 from groundup.config.signatures import OF_STAGE
 from groundup.config.tree import Config
 from groundup.errors import UserError
 from groundup.models.backbone import Backbone
-from groundup.models.lora import is_adapter, without_adapters
 from groundup.runs.about import choices_of
 from groundup.runs.checkpoints import load_checkpoint, require_finite
 from groundup.runs.folder import RunFolder
 from groundup.runs.reference import best_checkpoint, open_run
 from groundup.stages.stored import check_config, check_stored
-from groundup.tasks.base import Task
 from groundup.text.tokenizer import Tokenizer
 
 INHERITED = ("size", "model", "tokenizer", "target_tokenizer")
@@ -84,33 +78,6 @@ def inherited_tokenizers(cfg: Config, parents: Parents) -> tuple[Tokenizer | Non
         files = {group: file for group, (_, file, _) in _tokenizers_of_parts(cfg, parents).items()}
     source, target = (_load(files.get(group)) for group in ("tokenizer", "target_tokenizer"))
     return source, target
-
-
-def adopt_weights(task: Task, parents: Parents) -> tuple[list[str], list[str]]:
-    """Copies what fits from the earlier runs' best weights into ``task``, their adapters merged.
-
-    Returns lines that say what came, what did not and what is new; and the names of the new tensors.
-
-    Every tensor of a body (``model.*``) must fit: a body half loaded is not a pretrained one. Heads may differ, and
-    what a decoder has for its encoder alone begins anew. So does a module that is one of the model's ``additions``; a
-    matrix that is wider for it keeps random numbers in the columns that are new. A head with a row for each label takes
-    the rows of labels that both runs know, found by name.
-
-    Raises UserError when a body does not fit.
-    """
-    if not parents:
-        return [], []
-    lines, loaded, grown = [], set(), set()
-    for part, parent in parents.items():
-        line, names, wider = _adopt(task, part, parent)
-        lines.append(line)
-        loaded |= names
-        grown |= wider
-    ours = task.state_dict()
-    places = {ours[name].data_ptr() for name in loaded}  # a shared table has two names
-    new = [name for name, value in ours.items() if name not in loaded and value.data_ptr() not in places]
-    lines += [f"wider than there, with random weights in the new columns: {_names(sorted(grown))}"] if grown else []
-    return [*lines, f"new, with random weights: {_names(new, most=8)}"], [*new, *sorted(grown)]
 
 
 def _take(cfg: Config, coming: Mapping[str, tuple[RunFolder, Any]], overrides: Sequence[str]) -> None:
@@ -204,77 +171,6 @@ def _load(file: Path | None) -> Tokenizer | None:
     return Tokenizer.load(file) if file and file.exists() else None
 
 
-def _adopt(task: Task, part: str, parent: RunFolder) -> tuple[str, set[str], set[str]]:
-    """A line that says what came from a run, the names of the tensors, and of those that are wider here than there."""
-    checkpoint = load_checkpoint(best_checkpoint(parent))
-    theirs, labels, known = checkpoint["state_dict"], task.facts.labels, tuple(checkpoint["facts"].get("labels", ()))
-    adapted = any(map(is_adapter, theirs))
-    if adapted:
-        lora = Lora(**parent.read_config()["lora"])
-        assert lora.rank is not None  # these tensors were found to be those of its config
-        theirs = without_adapters(theirs, lora.alpha / lora.rank)
-    if part != WHOLE:
-        theirs = _of_part(theirs, part)
-    ours = task.state_dict()
-    common = {name: value for name, value in theirs.items() if name in ours}
-    both = [label for label in labels if label in known]
-    if labels != known:
-        rows = [torch.tensor([names.index(label) for label in both], dtype=torch.long) for names in (labels, known)]
-        for name in task.label_tensors & common.keys():
-            if both and ours[name].shape[1:] == common[name].shape[1:]:
-                common[name] = ours[name].index_copy(0, rows[0], common[name][rows[1]])
-            else:
-                del common[name]
-        for name in task.label_squares & common.keys():
-            square, theirs_of_both = ours[name].clone(), common.pop(name)[rows[1][:, None], rows[1]]
-            if both:
-                square[rows[0][:, None], rows[0]] = theirs_of_both
-                common[name] = square
-    prefixes = [f"model.{one}." for one in task.model.additions]
-    first = [name for name in ours.keys() - theirs.keys() if name.startswith(tuple(prefixes))]
-    added = tuple(one for one in prefixes if any(name.startswith(one) for name in first))
-    grown = set()
-    for name, value in common.items():
-        if added and name.startswith("model.") and (wider := _widened(ours[name], value)) is not None:
-            common[name] = wider
-            grown.add(name)
-    loaded = {name: value for name, value in common.items() if ours[name].shape == value.shape}
-    missing = sorted(ours.keys() - theirs.keys())
-    unexpected = sorted(theirs.keys() - ours.keys())
-    mismatched = sorted(ours.keys() & theirs.keys() - loaded.keys())
-    wrong = [*missing, *mismatched] if part == WHOLE else [*unexpected, *mismatched]
-    if wrong := [name for name in wrong if name.startswith("model.") and not name.startswith(added)]:
-        raise UserError(
-            f"init_from={parent.path} has another architecture: {_names(wrong)} would keep random weights. "
-            "Leave out model=... and size=... to take the architecture of the run"
-        )
-    task.load_state_dict(loaded, strict=False)
-    line = f"{f'init_from.{part}' if part else 'init_from'} {parent.path}: {len(loaded)} tensors loaded"
-    line += ", adapters merged into them" if adapted else ""
-    if labels != known and task.label_tensors & loaded.keys():
-        line += f", of the head the rows of {_names(both)}, new those of {_names([one for one in labels if one not in both])}"
-    return f"{line}; left behind: {_names(sorted([*unexpected, *mismatched]))}", set(loaded), grown
-
-
-def _widened(ours: Tensor, theirs: Tensor) -> Tensor | None:
-    """``theirs`` with further columns from ``ours``; None where more than that is different, or nothing."""
-    if ours.shape[:-1] != theirs.shape[:-1] or ours.shape[-1:] <= theirs.shape[-1:]:
-        return None
-    return torch.cat((theirs, ours[..., theirs.shape[-1] :]), dim=-1)
-
-
-def _of_part(weights: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
-    """Of a run's weights those of its encoder or decoder, under the names that they have in an encoder-decoder."""
-    whole = any(name.startswith(f"model.{part}.") for name in weights)
-    if whole:
-        return {name: value for name, value in weights.items() if name.startswith(f"model.{part}.")}
-    return {
-        name.replace("model.", f"model.{part}.", 1): value
-        for name, value in weights.items()
-        if name.startswith("model.")
-    }
-
-
 def _free_arguments(model: Any) -> frozenset[str]:
     """Arguments of a model and of its sides, as a config describes them, that change no tensor."""
     if not isinstance(model, Mapping):
@@ -298,9 +194,3 @@ def _differs(mine: Any, theirs: Any, free: frozenset[str]) -> bool:
         return bool(mine != theirs)
     names = (mine.keys() | theirs.keys()) - free
     return any(_differs(mine.get(name), theirs.get(name), free) for name in names)
-
-
-def _names(names: list[str], most: int = 4) -> str:
-    if not names:
-        return "none"
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

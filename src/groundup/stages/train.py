@@ -37,7 +37,8 @@ from groundup.stages.build import (
     source_of,
 )
 from groundup.stages.evaluation import NetworkScorer, compare_with_baselines, limit_of, print_results, write_results
-from groundup.stages.inheritance import adopt_weights, inherit, inherited_choices, inherited_tokenizers, open_parents
+from groundup.stages.inheritance import inherit, inherited_choices, inherited_tokenizers, open_parents
+from groundup.stages.inherited_weights import adopt_weights
 from groundup.stages.logged import wanted_loggers
 from groundup.stages.self_training import check_self_training, mean_teacher
 from groundup.stages.stored import check_stored
