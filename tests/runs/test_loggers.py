@@ -17,9 +17,11 @@ from omegaconf import OmegaConf
 from groundup.config.build import instantiate
 from groundup.errors import UserError
 from groundup.metrics.class_sections import classification_sections
+from groundup.runs.csv_logger import CsvLogger
 from groundup.runs.folder import RunFolder
 from groundup.runs.history import read_metrics
-from groundup.runs.loggers import CsvLogger, TensorBoard, Wandb, close_loggers, open_loggers
+from groundup.runs.loggers import TensorBoard, Wandb, close_loggers, open_loggers
+from groundup.runs.wandb_run import parents_of, use_parents
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -329,8 +331,6 @@ def test_a_checkpoint_is_kept_as_an_artifact_when_asked_for(described, monkeypat
 
 
 def test_a_run_that_begins_with_another_says_so_online(described, run, monkeypatch):
-    from groundup.runs.loggers import _parents, _use_parents
-
     parent = RunFolder(run.path.parent / "parent")
     parent.path.mkdir()
     parent.write_config({"seed": 1})
@@ -340,10 +340,10 @@ def test_a_run_that_begins_with_another_says_so_online(described, run, monkeypat
     begun += [{"run": str(parent.path)}, {"run": str(parent.checkpoints / "best.ckpt")}]  # evaluations
     for config in begun:
         run.write_config(config)
-        _use_parents(_parents(run), SimpleNamespace(use_artifact=used.append))
+        use_parents(parents_of(run), SimpleNamespace(use_artifact=used.append))
     assert used == ["run-p4rent:best"] * len(begun)
     (parent.path / "wandb_id").write_text("../../elsewhere")
-    _use_parents(_parents(run), SimpleNamespace(use_artifact=used.append))
+    use_parents(parents_of(run), SimpleNamespace(use_artifact=used.append))
     assert len(used) == len(begun) and (parent.path / "wandb_id").read_text() == "../../elsewhere"
 
 

@@ -22,8 +22,8 @@ from groundup.config.tree import Config
 from groundup.runs.folder import RunFolder
 from groundup.runs.history import read_metrics
 from groundup.runs.job import Job
-from groundup.runs.loggers import has_key
 from groundup.runs.reference import newest_runs
+from groundup.runs.wandb_run import has_key
 from groundup.system.cache import default_root
 from groundup.system.hardware import cores, gpus, memory_limit
 from groundup.system.streams import visible

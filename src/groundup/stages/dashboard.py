@@ -11,7 +11,7 @@ from groundup.config.tree import Config
 from groundup.errors import UserError
 from groundup.runs.dashboard import REPORT, Server, View, as_json, workspace
 from groundup.runs.job import Job
-from groundup.runs.loggers import has_key
+from groundup.runs.wandb_run import has_key
 from groundup.system.files import write_text
 
 

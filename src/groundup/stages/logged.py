@@ -8,7 +8,8 @@ from groundup.config.build import instantiate
 from groundup.config.tree import Config
 from groundup.runs.folder import RunFolder
 from groundup.runs.job import Job
-from groundup.runs.loggers import close_loggers, was_logged
+from groundup.runs.loggers import close_loggers
+from groundup.runs.wandb_run import saved_id
 
 
 def wanted_loggers(cfg: Config, job: Job, of: RunFolder | None = None) -> dict:
@@ -31,7 +32,7 @@ def log_finished(cfg: Config, job: Job, of: Sequence[RunFolder] = ()) -> None:
     ``of``: the runs that it judges or joins. It is told where one of them was, too, or where it was typed. Never raises.
     """
     typed = any(word.lstrip("+").startswith(("logger=", "logger.", "wandb.")) for word in job.overrides)
-    known = [run for run in of if was_logged(run)]
+    known = [run for run in of if saved_id(run)]
     if typed or known or not of:
         made = [make(job.folder) for make in wanted_loggers(cfg, job, next(iter([*known, *of]), None)).values()]
         close_loggers([logger for logger in made if logger is not None])

@@ -11,8 +11,8 @@ from pathlib import Path
 from groundup.config.tree import Config
 from groundup.errors import UserError
 from groundup.runs.job import Job
-from groundup.runs.loggers import has_key
 from groundup.runs.reference import newest_runs
+from groundup.runs.wandb_run import has_key
 
 log = logging.getLogger(__name__)
 
