@@ -29,7 +29,8 @@ from groundup.models.int8 import quantize
 from groundup.models.lora import add_adapters
 from groundup.runs.folder import RunFolder
 from groundup.system.hardware import cores
-from groundup.tasks.base import Optimize, Task
+from groundup.tasks.base import Task
+from groundup.tasks.trainable import Optimize
 from groundup.text.tokenizer import Tokenizer
 from groundup.training.optimization import Optimization
 

@@ -18,9 +18,10 @@ from groundup.decoding.generate import Spelling, drawing, spelled, stream
 from groundup.decoding.sampling import Drawing, Sampler
 from groundup.errors import UserError
 from groundup.models.backbone import Backbone, DecoderBackbone
-from groundup.tasks.base import Loss, Optimize, Read, Writing
+from groundup.tasks.base import Read, Writing
 from groundup.tasks.distillation import taught
 from groundup.tasks.language_model import LanguageModel
+from groundup.tasks.trainable import Loss, Optimize
 from groundup.text.tokenizer import Tokenizer
 
 BEFORE = 64  # tokens of a prompt, which decide how the text after them begins: with a space, or within a word

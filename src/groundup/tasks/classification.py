@@ -30,11 +30,11 @@ from groundup.metrics.sections import Section
 from groundup.models.backbone import Backbone
 from groundup.models.heads import PoolingKind
 from groundup.ranges import Rate
-from groundup.tasks.base import Loss, Optimize
 from groundup.tasks.distillation import TEACHER, taught
 from groundup.tasks.evaluation import Results, Split
 from groundup.tasks.pooled import Pair, PooledTask
 from groundup.tasks.regularization import divergence, draw_mix, squared_distance
+from groundup.tasks.trainable import Loss, Optimize
 from groundup.text.tokenizer import Tokenizer
 
 

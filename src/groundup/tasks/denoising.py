@@ -11,9 +11,9 @@ from groundup.data.facts import Facts
 from groundup.data.loading import Collate
 from groundup.models.backbone import Backbone
 from groundup.ranges import Rate
-from groundup.tasks.base import Optimize
 from groundup.tasks.evaluation import Split
 from groundup.tasks.language_model import LanguageModel
+from groundup.tasks.trainable import Optimize
 from groundup.text.tokenizer import Tokenizer
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from groundup.tasks.base import Loss
+from groundup.tasks.trainable import Loss
 
 TEACHER = "teacher"  # where a batch has its lesson
 

@@ -19,9 +19,10 @@ from groundup.metrics.estimate import Estimate, Metric
 from groundup.metrics.language import LANGUAGE, PER_TOKEN, judge_passages, language_metrics
 from groundup.models.backbone import Backbone
 from groundup.models.heads import LanguageModelHead, Transform
-from groundup.tasks.base import Loss, Optimize, Task
+from groundup.tasks.base import Task
 from groundup.tasks.distillation import taught
 from groundup.tasks.evaluation import Split
+from groundup.tasks.trainable import Loss, Optimize
 from groundup.text.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)

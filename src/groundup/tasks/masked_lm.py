@@ -14,9 +14,9 @@ from groundup.data.packing import PackedText, SpelledText
 from groundup.metrics.language import MISSING_PARTS
 from groundup.models.backbone import Backbone
 from groundup.models.heads import Transform
-from groundup.tasks.base import Optimize
 from groundup.tasks.evaluation import Split
 from groundup.tasks.language_model import LanguageModel
+from groundup.tasks.trainable import Optimize
 from groundup.text.tokenizer import Tokenizer
 
 

@@ -30,9 +30,9 @@ from groundup.metrics.sections import Section
 from groundup.models.backbone import Backbone
 from groundup.models.heads import PoolingKind
 from groundup.ranges import Rate
-from groundup.tasks.base import Loss, Optimize
 from groundup.tasks.evaluation import Split
 from groundup.tasks.pooled import PooledTask
+from groundup.tasks.trainable import Loss, Optimize
 from groundup.text.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,8 @@ from groundup.models.heads import ClassificationHead, PoolingKind, pooling_for
 from groundup.models.layers import WordDropout
 from groundup.models.matching import Matching
 from groundup.ranges import Rate
-from groundup.tasks.base import Optimize, Task
+from groundup.tasks.base import Task
+from groundup.tasks.trainable import Optimize
 from groundup.text.tokenizer import Tokenizer
 
 Pair = Literal["apart", "joint"]

@@ -36,8 +36,9 @@ from groundup.metrics.sections import Section
 from groundup.models.backbone import Backbone
 from groundup.models.heads import ClassificationHead
 from groundup.ranges import Count, Rate
-from groundup.tasks.base import Loss, Optimize, Task
+from groundup.tasks.base import Task
 from groundup.tasks.evaluation import Split
+from groundup.tasks.trainable import Loss, Optimize
 from groundup.text.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)

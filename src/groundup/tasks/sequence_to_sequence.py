@@ -37,8 +37,9 @@ from groundup.models.backbone import Backbone, EncoderDecoderBackbone
 from groundup.models.heads import LanguageModelHead, Pointer
 from groundup.ranges import Rate
 from groundup.tasks.attention_maps import attention_maps
-from groundup.tasks.base import Loss, Optimize, Read, Task, Writing
+from groundup.tasks.base import Read, Task, Writing
 from groundup.tasks.evaluation import Split
+from groundup.tasks.trainable import Loss, Optimize
 from groundup.text.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ from groundup.data.facts import Facts
 from groundup.data.loading import Collate
 from groundup.metrics.language import MISSING_PARTS
 from groundup.models.backbone import Backbone
-from groundup.tasks.base import Optimize
 from groundup.tasks.evaluation import Split
 from groundup.tasks.language_model import LanguageModel
+from groundup.tasks.trainable import Optimize
 from groundup.text.tokenizer import Tokenizer
 
 

@@ -35,9 +35,10 @@ from groundup.models.crf import Chain, best_tags, log_normalizer, log_score, sid
 from groundup.models.heads import ClassificationHead
 from groundup.models.layers import WordDropout
 from groundup.ranges import Rate
-from groundup.tasks.base import Loss, Optimize, Task, TaughtBy
+from groundup.tasks.base import Task, TaughtBy
 from groundup.tasks.distillation import taught
 from groundup.tasks.evaluation import Split
+from groundup.tasks.trainable import Loss, Optimize
 from groundup.text.schemes import SchemeChoice, chosen_scheme, forbidden
 from groundup.text.tokenizer import Tokenizer
 from groundup.text.words import together, word_spans
