@@ -15,9 +15,10 @@ from groundup.metrics.class_sections import classification_sections
 from groundup.metrics.estimate import Estimate, Metric, labelled
 from groundup.metrics.sections import Cell, Matrix, Section, Table, Trend, sections_from
 from groundup.report import page as page_module
-from groundup.report.charts import line_chart, number, short, trend_chart
+from groundup.report.charts import line_chart, trend_chart
 from groundup.report.page import environment, write_report
 from groundup.report.points import extremes, smoothed, thin
+from groundup.report.scales import number, short
 from groundup.report.table import show_table
 from groundup.runs.folder import RunFolder
 from groundup.training.step_logger import FIGURES

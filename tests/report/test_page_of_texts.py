@@ -12,7 +12,7 @@ from groundup.metrics.estimate import Estimate
 from groundup.metrics.generation import EXACT_MATCH, attention_sections, written_sections
 from groundup.metrics.overlap import CHRF, sentence_chrf
 from groundup.metrics.sections import Alignment, Cell
-from groundup.report.charts import heat_map
+from groundup.report.heat_map import heat_map
 from groundup.report.page import write_report
 from groundup.runs.folder import RunFolder
 

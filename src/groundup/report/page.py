@@ -20,9 +20,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from groundup.metrics.estimate import LOSS, Metric
-from groundup.report.charts import LineChart, heat_map, line_chart, number, scatter_chart, share_chart, trend_chart
+from groundup.report.charts import LineChart, line_chart, scatter_chart, share_chart, trend_chart
+from groundup.report.heat_map import heat_map
 from groundup.report.pipeline_page import shared_curves, steps_of
 from groundup.report.results import OURS, all_metrics, results_of
+from groundup.report.scales import number
 from groundup.runs.about import all_choices, choices_of, judged
 from groundup.runs.folder import RunFolder
 from groundup.runs.history import read_metrics

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from groundup.report.charts import number
+from groundup.report.scales import number
 
 
 @dataclass

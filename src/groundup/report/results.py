@@ -7,14 +7,23 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from groundup.metrics.estimate import Estimate, Metric, base_name
-from groundup.report.charts import Bar, bar, number
+from groundup.report.scales import number
 from groundup.report.table import best_rows, estimates, main_metrics
 from groundup.runs.folder import RunFolder
 
 OURS = "this run"
 _SPLITS = ("test", "out_of_fold", "folds", "validation", "train")
+_BAR = 120  # pixels of the longest bar
 _GROUPS = 12  # a longer table stands under "All metrics" alone
 _Rows = Mapping[str, Mapping[str, Estimate]]  # system -> metric name -> estimate
+
+
+@dataclass
+class Bar:
+    """``whisker``: the ends of the interval; None: unknown."""
+
+    width: float
+    whisker: tuple[float, float] | None
 
 
 @dataclass
@@ -163,4 +172,14 @@ def _figure(estimate: Estimate, high: float | None = None, best: bool = False) -
         interval = f"{estimate.low:.{digits}f} – {estimate.high:.{digits}f}"
     elif estimate.deviation is not None:
         interval = f"± {estimate.deviation:.{digits}f}"
-    return Figure(value, interval, None if high is None else bar(estimate, high), best)
+    return Figure(value, interval, None if high is None else _bar(estimate, high), best)
+
+
+def _bar(estimate: Estimate, high: float) -> Bar:
+    """A bar from 0 to the value, with a whisker for its 95 % interval, on a scale that ends at ``high``."""
+
+    def place(value: float) -> float:
+        return _BAR * min(max(value / (high or 1), 0), 1)
+
+    known = estimate.low is not None and estimate.high is not None
+    return Bar(place(estimate.value), (place(estimate.low), place(estimate.high)) if known else None)  # type: ignore[arg-type]
