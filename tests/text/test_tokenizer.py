@@ -267,7 +267,7 @@ def test_time_is_linear_in_a_run_of_any_kind(kind, run):
 
 @pytest.mark.parametrize("kind", ["word", "byte_bpe", "wordpiece", "unigram"])
 def test_much_text_is_learned_from_by_a_sample_and_that_is_said(kind, monkeypatch, caplog):
-    monkeypatch.setattr("groundup.text.tokenizer._TEXT", 2000)
+    monkeypatch.setattr("groundup.text.pieces._TEXT", 2000)
     lines = [f"common {'early' if number < 900 else 'late'} line number {number}" for number in range(1000)]
     caplog.set_level("INFO")
     tokenizer = Tokenizer.train(iter(lines), kind, 330)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 import re
 from collections.abc import Iterable, Iterator
 
-from groundup.text.tokenizer_file import in_word
+from groundup.text.clean import valid_unicode
+from groundup.text.tokenizer_file import Kind, in_word
+
+log = logging.getLogger(__name__)
 
 PIECE = 1 << 14  # characters that are tokenized as one; some of the library's steps take time with the square of them
+_TEXT = 1 << 25  # characters that a vocabulary is learned from, at most (of single characters: all)
+_DISTINCT = 6 << 20  # UTF-8 bytes of different words in them; a learner takes some hundred bytes of memory for each
+_DISTINCT_UNIGRAM = 4 << 20  # and 20 seconds a million, which Python counts
 _RUN = re.compile(r"\S{256}|\s{256}")
 
 
@@ -33,6 +41,22 @@ def without_long_runs(texts: Iterable[str]) -> Iterator[str]:
             start = run.end()
         if start < len(text) or not text:
             yield text[start:]
+
+
+def passages_to_learn(texts: Iterable[str], kind: Kind, lowercase: bool) -> Iterable[str]:
+    """What a vocabulary of that kind is learned from: the texts in pieces; of much text a sample, and the log says so.
+
+    ``char`` alone learns from all of it, in one pass. Empty, and false, where there is no text.
+    """
+    passages = (piece for text in map(valid_unicode, texts) for piece in cut(text.lower() if lowercase else text))
+    if kind == "char":
+        first = next(passages, None)
+        return [] if first is None else itertools.chain([first], passages)
+    sample = Sample(passages, _TEXT, _DISTINCT_UNIGRAM if kind == "unigram" else _DISTINCT)
+    if sample.share < 1:
+        share, all_of_it = 100 * sample.share, f"{sample.characters:,}"
+        log.info("tokenizer: learned from %.1f %% of %s characters, evenly spread", share, all_of_it)
+    return sample.texts
 
 
 class Sample:

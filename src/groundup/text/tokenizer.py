@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,15 +20,10 @@ from groundup.system.files import write_text
 from groundup.text.clean import valid_unicode
 from groundup.text.foreign_file import KEY, Foreign, check_foreign
 from groundup.text.learn import learn
-from groundup.text.pieces import Sample, cut
+from groundup.text.pieces import cut, passages_to_learn
 from groundup.text.tokenizer_file import LARGEST, SPECIALS, Kind, backend, check, in_word, pipeline, read
 
-log = logging.getLogger(__name__)
 Span = tuple[int, int]
-
-_TEXT = 1 << 25  # characters that a vocabulary is learned from, at most (of single characters: all)
-_DISTINCT = 6 << 20  # UTF-8 bytes of different words in them; a learner takes some hundred bytes of memory for each
-_DISTINCT_UNIGRAM = 4 << 20  # and 20 seconds a million, which Python counts
 
 
 class _Piece(NamedTuple):
@@ -120,27 +114,11 @@ class Tokenizer:
         (``unigram`` prunes by likelihood instead). From much text a sample is taken, evenly spread, and the log says so.
         Raises UserError when there is no text, or ``vocab_size`` is too small for the kind.
         """
-
-        def pieces(texts: Iterable[str]) -> Iterable[str]:
-            passages = (
-                piece for text in map(valid_unicode, texts) for piece in cut(text.lower() if lowercase else text)
-            )
-            if kind == "char":
-                first = next(passages, None)
-                return [] if first is None else itertools.chain([first], passages)
-            sample = Sample(passages, _TEXT, _DISTINCT_UNIGRAM if kind == "unigram" else _DISTINCT)
-            if sample.share < 1:
-                log.info(
-                    "tokenizer: learned from %.1f %% of %s characters, evenly spread",
-                    100 * sample.share,
-                    f"{sample.characters:,}",
-                )
-            return sample.texts
-
-        own = pieces(texts)
+        own = passages_to_learn(texts, kind, lowercase)
         if not own:
             raise UserError("no text to train a tokenizer on: the train split is empty")
-        return cls(learn(kind, own, vocab_size, min_frequency, lowercase, split_digits, pieces(further)))
+        more = passages_to_learn(further, kind, lowercase)
+        return cls(learn(kind, own, vocab_size, min_frequency, lowercase, split_digits, more))
 
     @classmethod
     def load(cls, path: Path | str) -> Tokenizer:

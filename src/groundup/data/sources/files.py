@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import glob
-import hashlib
 import logging
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -20,6 +17,7 @@ from groundup.data.reading import FOLDER, Reading, read, suffix_of
 from groundup.data.roles import ROLES, Row, columns_by_role
 from groundup.data.rows import cleaned, label_text, roles, usual_column
 from groundup.data.sources import hub as hugging_face
+from groundup.data.sources.paths import file_hash, files_of, path_of
 from groundup.data.sources.python_docs import PythonDocs
 from groundup.data.sources.source import SPLITS, AnewEachPass, Source, Tally, place
 from groundup.errors import UserError
@@ -98,7 +96,7 @@ class Files(Source):
         self.reading = Reading(txt, encoding, delimiter, columns)
         self.validation_share, self.streaming, self.clean = validation_share, streaming, clean
         self.many_classes, self.label_separator = many_classes, label_separator
-        self.root = _path(root) if root else Path()
+        self.root = path_of(root) if root else Path()
         self.hub = None
         copies = dict(local or {})
         if hub is not None and root is None:
@@ -145,7 +143,7 @@ class Files(Source):
         if self.hub and origin not in self.files:
             content = [self.hub.fingerprint(origin)]
         else:
-            content = [(suffix_of(path), _file_hash(path), *self._folder(path).values()) for path in self.paths(origin)]
+            content = [(suffix_of(path), file_hash(path), *self._folder(path).values()) for path in self.paths(origin)]
         return Cache.key("files", split, origin, settings, content)
 
     def _present(self) -> list[str]:
@@ -252,7 +250,7 @@ class Files(Source):
             self.clean.as_dict() if self.clean else None,
             asdict(self._reading_further()),
         ]
-        content = [(suffix_of(path), _file_hash(path)) for path in self.paths(UNLABELLED)]
+        content = [(suffix_of(path), file_hash(path)) for path in self.paths(UNLABELLED)]
         docs = PythonDocs(clean=self.clean).fingerprint("train") if DOCS in self.unlabelled else None
         return Cache.key("files", UNLABELLED, settings, content, docs)
 
@@ -264,30 +262,8 @@ class Files(Source):
         return "train" in self.files and any(map(self.reading.is_document, self.paths("train")))
 
     def paths(self, split: str) -> list[Path]:
-        paths = []
-        files = [name for name in self.unlabelled if name != DOCS] if split == UNLABELLED else self.files[split]
-        for name in files:
-            if "://" in name:
-                raise UserError(f"{name} is an address: download it, and name the file (data.{split})")
-            path = self.root / _path(name)
-            if glob.has_magic(name) and not os.path.exists(path):
-                pattern = os.path.join(glob.escape(str(self.root)), _path(name))  # only the name is a pattern
-                found = sorted(glob.glob(pattern, recursive=True))
-                if not found:
-                    raise UserError(f"no file matches {path} (data.{split})")
-                paths += [Path(one) for one in found]
-            else:
-                paths.append(path)
-        return paths
-
-
-def _path(name: str) -> Path:
-    """``~`` is the home folder; where there is none, it is a name like other. Raises UserError for a name in no UTF-8."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise UserError(f"{name!a}: this name is not UTF-8, so no run could write it down. Rename the file") from None
-    return Path(os.path.expanduser(name))
+        names = [name for name in self.unlabelled if name != DOCS] if split == UNLABELLED else self.files[split]
+        return [path for name in names for path in files_of(name, self.root, f"data.{split}")]
 
 
 FILES = f"{Files.__module__}.{Files.__qualname__}"
@@ -330,14 +306,3 @@ def _cut(text: str, share: float, held_out: bool) -> str:
     )
     at = next((found + 1 for found in breaks if found >= 0), at)
     return text[at:] if held_out else text[:at]
-
-
-def _file_hash(path: Path) -> str:
-    try:
-        if path.is_file():
-            with open(path, "rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:  # which reading puts into words
-        pass
-    next(read(path, Reading()))
-    raise UserError(f"{path} was there a moment ago: run this again")
