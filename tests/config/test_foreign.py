@@ -81,6 +81,7 @@ ENDS = {
     "text_column=评论 data=files": "error: text_column=评论: no key or group 'text_column'. Try data.text=评论",
     "tokenizer=jieba": "and data.tokens=COLUMN takes lists of words)",
     "model_name_or_path=x": "`groundup import path=FOLDER` makes one of the weights of others",
+    "augmentation=null callbacks=[default,ema]": "augmentation can be: cut_off, eda, noise, none. Try augmentation=none",
     "model=transformer": "Try model=transformer_encoder",
     "data=_same_as_run": "wikitext103, wikitext2, wnut17",
     "budget.epochs=1 budget.steps=2": "a budget has one unit. Try budget.steps=2 or budget.epochs=1",

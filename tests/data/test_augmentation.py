@@ -174,7 +174,7 @@ def test_a_row_changes_alike_beside_whatever_rows():
 def test_what_would_break_labels_is_refused():
     text = TextData(data().source, PackedText, data().tokenizer, Packed(8), None, seed=1)
     for kind in (EDA, CutOff):
-        with pytest.raises(UserError, match=r"learns from the words themselves. Try augmentation=null"):
+        with pytest.raises(UserError, match=r"learns from the words themselves. Try augmentation=none"):
             kind(text.tokenizer, text.examples("train"))
     with pytest.raises(UserError, match="nothing would change"):
         EDA(data().tokenizer, data().examples("train"), deletion=0.0, swap=0.0, insertion=0.0, replacement=0.0)

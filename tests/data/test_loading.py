@@ -8,9 +8,12 @@ import sys
 import time
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from groundup.data.loading import CollatedExamples
+from groundup.data.batching import BatchStream
+from groundup.data.loading import CollatedExamples, StreamLoader
+from groundup.errors import UserError
 
 
 def test_a_seed_for_each_epoch_and_row_whatever_the_batch():
@@ -23,6 +26,26 @@ def test_a_seed_for_each_epoch_and_row_whatever_the_batch():
     assert len(set(together)) == len(keys)
     assert [batches.__getitems__([key])[0] for key in keys] == together
     assert CollatedExamples(batches.examples, collate, seed=2).__getitems__(keys) != together
+
+
+class Refusing:
+    def __len__(self) -> int:
+        return 4
+
+    def __getitems__(self, keys: list[tuple[int, int]]) -> list:
+        raise UserError("row 3 is broken")
+
+
+def test_a_mistake_that_a_worker_finds_is_told_as_it_is():
+    for workers in (0, 1):
+        batches = BatchStream(lambda epoch: [np.arange(4)], 2)
+        with pytest.raises(UserError) as refusal:
+            list(StreamLoader(Refusing(), _first, 1, batches, num_workers=workers))
+        assert str(refusal.value) == "row 3 is broken"
+
+
+def _first(examples: list, seeds: list[int]) -> dict:
+    return examples[0]
 
 
 ORPHANS = """

@@ -13,11 +13,13 @@ from foreign import bring, byte_level, word_pieces
 from tokenizers import processors
 
 from groundup.config.tree import Config
-from groundup.data.facts import Scale
+from groundup.data.facts import Facts, Scale
 from groundup.errors import UserError
+from groundup.models.ngrams import BagOfNgrams
 from groundup.stages.export_hf import export_hf
 from groundup.stages.importing import look
 from groundup.stages.loading import load_network
+from groundup.tasks.classification import Classification
 from groundup.tasks.regression import Regression
 
 transformers = pytest.importorskip("transformers")
@@ -171,6 +173,14 @@ def test_a_number_is_in_the_unit_of_the_data(tmp_path):
     run.config.task |= {"pooling": "mean", "clip": True}
     with pytest.raises(UserError, match=r"task\.pooling=pooler task\.clip=False"):
         export_hf(run, tmp_path / "other", None)
+
+
+def test_a_model_without_layers_is_no_transformer(tmp_path):
+    facts = Facts(40, *range(7), labels=tuple(TOPICS))
+    task = Classification(BagOfNgrams(40, width=8, buckets=5), facts, None)  # type: ignore[arg-type]
+    run = SimpleNamespace(task=task, folder=SimpleNamespace(path="run"), config=Config({"model": {}, "task": {}}))
+    with pytest.raises(UserError, match="is of BagOfNgrams for task=classification; .* Choose such a run"):
+        export_hf(run, tmp_path / "bag", None)  # type: ignore[arg-type]
 
 
 def test_a_model_of_one_class_is_refused(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,14 +12,17 @@ import torch
 from seed import SEED
 
 from groundup.data.facts import Facts, Scale
+from groundup.errors import UserError
+from groundup.models.encoder_decoder import EncoderDecoder
 from groundup.models.recurrent import RecurrentEncoder
-from groundup.models.transformer import TransformerEncoder
+from groundup.models.transformer import TransformerDecoder, TransformerEncoder
 from groundup.stages import onnx
 from groundup.stages.loading import load_network
 from groundup.tasks.masked_lm import MaskedLM
 from groundup.tasks.multilabel import MultiLabel
 from groundup.tasks.question_answering import QuestionAnswering
 from groundup.tasks.regression import Regression
+from groundup.tasks.span_corruption import SpanCorruption
 from groundup.tasks.tagging import Tagging
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -141,6 +145,11 @@ def test_what_cannot_be_exported_is_refused_in_one_line(exported, finetuned, gro
         assert cli.run(["export", *words]) == 2
         return capsys.readouterr().err.strip().splitlines()[-1]
 
+    sides = {"encoder": TransformerEncoder, "decoder": partial(TransformerDecoder, cross_attention=True)}
+    pair = EncoderDecoder(40, **{name: partial(side, width=8, layers=1, heads=2) for name, side in sides.items()})
+    with pytest.raises(UserError, match="an encoder-decoder is no one graph"):
+        spans = SpanCorruption(pair, Facts(vocab_size=40, **SPECIAL), None)  # type: ignore[arg-type]
+        onnx.export(SimpleNamespace(task=spans), tmp_path / "pair.onnx")  # type: ignore[arg-type]
     (tmp_path / "labels.json").write_text(json.dumps(["mine"]), encoding="utf-8")
     assert "belongs to something else" in refused(f"run={finetuned}", f"output={tmp_path / 'model.onnx'}")
     assert "write a .onnx" in refused(f"run={finetuned}", f"output={tmp_path / 'model.pt'}")

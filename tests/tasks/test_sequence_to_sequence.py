@@ -264,6 +264,15 @@ def test_status_says_what_was_done_to_a_source():
     assert data.rows_loader(rows, task.collator())[1].statuses(rows) == ["ok", "empty", "truncated"]
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_nothing_is_written_for_an_empty_source_in_evaluation_either(name):
+    rows = [{"source": " ", "target": "eins"}, {"source": "two", "target": "zwei"}]
+    data, task = make(name, validation=rows, decoding=Sampler(temperature=0, min_new_tokens=3, max_new_tokens=9))
+    empty, whole = evaluate(task, data, "validation").predictions
+    assert (empty["status"], empty["hypothesis"]) == ("empty", "")
+    assert whole["hypothesis"]
+
+
 def make_spelled(words: int, room: int = 60):
     """Sources of words, targets of their characters: ten times as many tokens."""
     rows = [{"source": " ".join(["word"] * n), "target": "abcdefghij" * n} for n in range(1, words + 1)]

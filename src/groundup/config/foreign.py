@@ -229,13 +229,16 @@ CHOICES: dict[str, dict[str, str]] = {
     },
     "decoding": {"sampling nucleus": "sample", "beam_search beams": "beam", "argmax": "greedy"},
     "batching": {"pack packing": "packed", "bucket buckets": "bucketed", "max_tokens": "token_budget"},
-    "logger": {"tb": "tensorboard", "wb weights_and_biases": "wandb", "csv false": "none"},
+    "augmentation": {"null false": "none"},
+    "self_training": {"null false": "none"},
+    "logger": {"tb": "tensorboard", "wb weights_and_biases": "wandb", "csv null false": "none"},
     "launcher": {
         "joblib multiprocessing parallel processes local ray": "pool launcher.jobs=2",
         "basic none sequential": "serial",
         "submitit submitit_slurm sbatch": "slurm",
         "submitit_local": "slurm launcher.cluster=local",
     },
+    "callbacks": {"null false": "none"},
     "debug": {"true fast_dev_run": "default", "overfitting overfit_batches": "overfit", "nan detect_anomaly": "anomaly"},
 }  # fmt: skip
 

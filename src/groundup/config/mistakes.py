@@ -127,7 +127,7 @@ def number_as_choice(stage: str, overrides: Sequence[str]) -> str:
     known = groups()
     for override in overrides:
         group, _, value = override.lstrip("+").partition("=")
-        if group in known and value not in known[group]:
+        if group in known and value not in known[group] and not value.startswith("["):
             return unknown_choice(f"{group}/{value}", "", None, stage, overrides)
     return "a group is chosen by name: GROUP=NAME"
 

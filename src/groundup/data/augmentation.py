@@ -40,7 +40,7 @@ class Augmentation(ABC):
         self.longest = examples.longest  # tokens of a row, which no changed one exceeds
         if examples.without_labels or (self.moves_words and not examples.words_may_move):
             why = "learns from the words themselves" if examples.without_labels else "has labels for single words"
-            raise UserError(f"{type(self).__name__} changes words, and this task {why}. Try augmentation=null")
+            raise UserError(f"{type(self).__name__} changes words, and this task {why}. Try augmentation=none")
 
     @abstractmethod
     def changed(self, examples: list[dict[str, Any]], seeds: Sequence[int]) -> list[np.ndarray]:
@@ -133,7 +133,7 @@ class EDA(Augmentation):
         shares = {self._delete: deletion, self._swap: swap, self._insert: insertion, self._replace: replacement}
         self.operations: list[tuple[Callable, float]] = [(what, share) for what, share in shares.items() if share]
         if not self.operations:
-            raise UserError("augmentation.eda: nothing would change. Try augmentation=null")
+            raise UserError("augmentation.eda: nothing would change. Try augmentation=none")
 
     def changed(self, examples: list[dict[str, Any]], seeds: Sequence[int]) -> list[np.ndarray]:
         return [

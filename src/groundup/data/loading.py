@@ -13,9 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from groundup.data.seeding import mix
+from groundup.errors import UserError
 
 Collate = Callable[[list[dict[str, Any]], Sequence[int]], dict[str, Tensor]]
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -33,8 +34,14 @@ class CollatedExamples(Dataset):
     def __len__(self) -> int:
         return len(self.examples)
 
-    def __getitems__(self, keys: list[tuple[int, int]]) -> dict[str, Tensor]:
-        return self.collate(self.examples.__getitems__(keys), [mix(self.seed, *key) for key in keys])
+    def __getitems__(self, keys: list[tuple[int, int]]) -> dict[str, Tensor] | UserError:
+        """In a worker a UserError is returned: torch would put a traceback into its text."""
+        try:
+            return self.collate(self.examples.__getitems__(keys), [mix(self.seed, *key) for key in keys])
+        except UserError as error:
+            if get_worker_info() is None:
+                raise
+            return error
 
 
 class StreamLoader(DataLoader):
@@ -56,6 +63,12 @@ class StreamLoader(DataLoader):
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),  # its own: starting an iteration must not draw from the global one
         )
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:  # type: ignore[override]
+        for batch in super().__iter__():
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch
 
     def state_dict(self) -> dict[str, Any]:
         return {}
@@ -96,5 +109,5 @@ def start_worker(worker: int) -> None:
         os._exit(1)
 
 
-def _finished(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+def _finished(batch: Any) -> Any:
     return batch

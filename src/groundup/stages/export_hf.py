@@ -93,7 +93,7 @@ def shape_of(run: NetworkRun) -> tuple[Family, str, dict[str, Any]]:
     if not fitting or options is None:
         words = ", ".join(dict.fromkeys(f"task={head.task}" for *_, head in heads))
         raise UserError(
-            f"{run.folder.path} is a {type(model).__name__} for task={word}; Transformers has shapes for {words} of "
+            f"{run.folder.path} is of {type(model).__name__} for task={word}; Transformers has shapes for {words} of "
             "transformer_encoder and transformer_decoder. Choose such a run"
         )
     refusals: list[str] = []
@@ -130,7 +130,7 @@ def options_of(run: NetworkRun) -> dict[str, Any] | None:
     """Every option of the model, with what the constructor fills in; None for a model that is no Transformer."""
     model: Any = run.task.model
     parameters = parameters_of(type(model))
-    if not hasattr(model, "blocks") or not hasattr(model.blocks[0], "feed_forward") or parameters is None:
+    if not model.blocks or not hasattr(model.blocks[0], "feed_forward") or parameters is None:
         return None
     options = {name: one.default for name, one in parameters[0].items()} | dict(run.config.model)
     block = model.blocks[0]

@@ -28,7 +28,7 @@ def check_self_training(cfg: Config, source: Source) -> None:
     if not {"predicted", "probability"} <= {*task.answers}:
         raise UserError(
             f"self_training is for tasks that give a text one class, and task={task_word(task)} does not. "
-            "Try self_training=null"
+            "Try self_training=none"
         )
     if next(iter(source.without_labels()), None) is None:
         raise UserError(

@@ -15,6 +15,7 @@ from groundup.data.collate import IGNORE
 from groundup.data.facts import Facts
 from groundup.data.packing import PackedText
 from groundup.data.passages import Passages
+from groundup.errors import UserError
 from groundup.metrics.estimate import Estimate, Metric
 from groundup.metrics.language import LANGUAGE, PER_TOKEN, judge_passages, language_metrics
 from groundup.models.backbone import Backbone
@@ -66,6 +67,8 @@ class LanguageModel(Task):
 
     def graph(self, batch: dict[str, Tensor]) -> Tensor:
         """Scores of the vocabulary at each position (B, T, V), of whole texts: a decoder's has no cache."""
+        if self.model.kind == "encoder_decoder":
+            raise UserError("an encoder-decoder is no one graph. Use a run of an encoder, or of a decoder")
         return self.head(self.hidden_states(batch)).float()
 
     def loss(self, batch: dict[str, Tensor]) -> Loss:

@@ -293,7 +293,8 @@ class SequenceToSequence(Task):
         for row in table["written"].nonzero()[:, 0].tolist():
             index = int(table["index"][row])
             tokens = [token for token in table["tokens"][row].tolist() if token != self.facts.pad_id]
-            told = {"hypothesis": self.spell(tokens), "score": float(table["score"][row])}
+            empty = status[index] == "empty"  # a model would make something up, and `predict` writes nothing
+            told = {"hypothesis": "" if empty else self.spell(tokens), "score": float(table["score"][row])}
             told["status"] = status_of(status[index], bool(table["finished"][row]))
             rows.append({"index": index, **split.rows[index], **told})
         return rows
