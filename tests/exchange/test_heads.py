@@ -179,7 +179,7 @@ def test_a_model_without_layers_is_no_transformer(tmp_path):
     facts = Facts(40, *range(7), labels=tuple(TOPICS))
     task = Classification(BagOfNgrams(40, width=8, buckets=5), facts, None)  # type: ignore[arg-type]
     run = SimpleNamespace(task=task, folder=SimpleNamespace(path="run"), config=Config({"model": {}, "task": {}}))
-    with pytest.raises(UserError, match="is of BagOfNgrams for task=classification; .* Choose such a run"):
+    with pytest.raises(UserError, match=r"is of BagOfNgrams for task=classification; .* Choose such a run"):
         export_hf(run, tmp_path / "bag", None)  # type: ignore[arg-type]
 
 

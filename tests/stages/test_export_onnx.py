@@ -147,8 +147,8 @@ def test_what_cannot_be_exported_is_refused_in_one_line(exported, finetuned, gro
 
     sides = {"encoder": TransformerEncoder, "decoder": partial(TransformerDecoder, cross_attention=True)}
     pair = EncoderDecoder(40, **{name: partial(side, width=8, layers=1, heads=2) for name, side in sides.items()})
+    spans = SpanCorruption(pair, Facts(vocab_size=40, **SPECIAL), None)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="an encoder-decoder is no one graph"):
-        spans = SpanCorruption(pair, Facts(vocab_size=40, **SPECIAL), None)  # type: ignore[arg-type]
         onnx.export(SimpleNamespace(task=spans), tmp_path / "pair.onnx")  # type: ignore[arg-type]
     (tmp_path / "labels.json").write_text(json.dumps(["mine"]), encoding="utf-8")
     assert "belongs to something else" in refused(f"run={finetuned}", f"output={tmp_path / 'model.onnx'}")

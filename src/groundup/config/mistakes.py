@@ -66,7 +66,7 @@ def unreadable(override: str, stage: str, overrides: Sequence[str]) -> str:
     name, equals, value = override.partition("=")
     if not equals and not override.startswith("~"):
         return bare_word(override, stage, without(override, overrides))
-    if not re.fullmatch(r"[+~]{0,2}[\w./@:$-]+", name, re.ASCII):
+    if not re.fullmatch(r"[+~]{0,2}[\w/@:$-]+(\.[\w/@:$-]+)*", name, re.ASCII):
         return f"{override}: cannot be read as KEY=VALUE: '{name}' is not the name of a key"
     if value.startswith("{"):
         return f"{override}: cannot be read as KEY=VALUE. Keys inside {{ }} are written with a-z, 0-9, _ and -"
@@ -158,6 +158,8 @@ def composition(error: BaseException, stage: str, overrides: Sequence[str]) -> s
         return f"{match[1]} is chosen more than once. Write it once, without +: {match[1]}=..."
     if match := re.search(r"Could not delete .*?'?([\w/.]+)'?(?: does not exist|\. No match)", text):
         near = spelled(match[1], all_names(stage, without(f"~{match[1]}", overrides)))
+        if near == match[1]:  # it is null
+            return f"~{near}: nothing is set there. Leave it out"
         return f"~{match[1]}: nothing there to delete" + (f"; did you mean '{near}'? Try ~{near}" if near else "")
     if match := re.search(r"Ambiguous value for argument '(([^=]+)=(.*))'|Sweep parameters '(([^=]+)=(.*))'", text):
         override, key, value = [item for item in match.groups() if item is not None]

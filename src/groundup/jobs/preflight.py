@@ -8,7 +8,7 @@ from typing import Any, cast, get_args
 
 from groundup.config.budget import budget_of, in_minutes_only, one_unit
 from groundup.config.check import check, check_keys, node_mistakes, refuse
-from groundup.config.files import conf_dir
+from groundup.config.files import conf_dir, stage_keys
 from groundup.config.tree import Config
 from groundup.data.precheck import check_data
 from groundup.errors import UserError
@@ -53,6 +53,7 @@ def preflight(
         UserError: the first mistake; nothing was written.
     """
     check_choices(stage, overrides)
+    check_deleted(stage, overrides)
     check_format(stage, plain)
     if "budget" in plain:
         plain["budget"] = budget_of(plain["budget"], overrides)
@@ -116,6 +117,18 @@ def check_choices(stage: str, overrides: Sequence[str]) -> None:
         group, _, name = word.lstrip("+").partition("=")
         if (conf_dir() / group / f"{name}.yaml").is_file() and name not in known.get(group, [name]):
             raise UserError(unknown_choice(f"{group}/{name}", "", known[group], stage, overrides))
+
+
+def check_deleted(stage: str, overrides: Sequence[str]) -> None:
+    """Raises UserError for ``~KEY`` of what every run of the stage reads, and of the class of a part."""
+    from groundup.config.suggest import groups
+
+    for word in overrides:
+        key = word.removeprefix("~").partition("=")[0]
+        if not word.startswith("~") or (key not in stage_keys(conf_dir(), stage) and not key.endswith("._target_")):
+            continue
+        advice = f"Try {key}=none" if "none" in groups().get(key, ()) else "Leave it out"
+        raise UserError(f"{word}: groundup {stage} reads {key}. {advice}")
 
 
 def check_format(stage: str, plain: Mapping) -> None:
