@@ -291,6 +291,9 @@ def test_what_cannot_be_compared_is_said_in_one_line(capsys, here):
     assert "is named twice" in refused(capsys, "one", "./one")
     assert "does not exist" in refused(capsys, "one", "onne")
     assert "no run" in refused(capsys, "one", "none")
+    RunFolder(here / "none").write_config({"members": ["one"]})
+    RunFolder(here / "none").set_status("failed", stage="ensemble", why="other classes")
+    assert "ensemble` and holds no model" in (said := refused(capsys, "one", "none")) and "evaluate run" not in said
     assert refused(capsys, "one", "late").startswith(
         "error: late has no figures of test. Try groundup evaluate run=late"
     )

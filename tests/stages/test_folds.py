@@ -191,6 +191,7 @@ def test_baselines_of_held_out_rows_have_not_learned_from_them():
     [
         (["ensemble", "members=[{network}/fold_1,{classical}]"], "folds=5"),
         (["ensemble", "members=[nowhere]"], "nowhere"),
+        (["ensemble", "members=[]"], "Try members=[RUN,RUN]"),
         (["ensemble", "members=[{classical},{cleaned}]"], "its texts were cleaned otherwise than those of"),
         (["finetune", "folds=80", "{words}"], "different texts"),
         (["finetune", "folds=3", "callbacks=[default,early_stopping]", "{words}"], "Try ~callbacks.early_stopping"),
@@ -206,6 +207,7 @@ def test_what_cannot_be_is_said_in_one_line(command, message, words, network, cl
     typed = [word.format(network=network, classical=classical, cleaned=cleaned) for word in typed]
     assert cli.run([*typed, f"hydra.run.dir={tmp_path}/run"]) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
+    assert command[0] != "ensemble" or not (tmp_path / "run").exists()  # so that nothing is taken for a run that failed
 
 
 def test_a_strangers_list_of_members_is_data(together, tmp_path, capsys):

@@ -12,7 +12,7 @@ from groundup import cli
 from groundup.config import files
 from groundup.config.compose import compose
 from groundup.errors import UserError
-from groundup.jobs import promote
+from groundup.jobs import promote, rerun
 from groundup.jobs.sweep_plan import Plan, PlannedJob
 from groundup.runs.folder import RunFolder
 
@@ -64,6 +64,29 @@ def test_figures_that_differ_are_shown_with_what_else_does(folder, monkeypatch, 
     text = capsys.readouterr().out
     assert "not identical: 1 of" in text and "-0.25" in text
     assert "package numpy" in text and "0.1" in text
+
+
+@pytest.mark.parametrize("run", ["finetune/films/one", "baseline/films/two"])
+def test_data_that_is_gone_or_changed_is_told_before_anything_runs(run, folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    began = []
+    monkeypatch.setattr(rerun, "run_job", lambda *words, **more: began.append(capsys.readouterr().err) or 1 / 0)
+    content = (folder / "train.csv").read_text()
+    for text in (content, content.replace("awful", "dire"), None):
+        (folder / "train.csv").unlink() if text is None else (folder / "train.csv").write_text(text)
+        try:
+            code = cli.run(["rerun", f"run={run}"])
+        finally:
+            (folder / "train.csv").write_text(content)
+        if text is None:
+            line = capsys.readouterr().err.splitlines()[-1]
+            assert code == 2 and line.startswith("error: no file train.csv") and line.endswith(" data.train=FILE")
+        elif text == content:
+            assert "changed since" not in began[0]
+        else:
+            assert "rows of train and validation, or how they are read, were changed since" in began[1]
+            assert f"groundup {run.partition('/')[0]} data=files" in began[1]
+    assert len(began) == 2
 
 
 def test_only_what_is_done_is_run_again(folder, monkeypatch, capsys):

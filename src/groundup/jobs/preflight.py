@@ -84,6 +84,10 @@ def preflight(
         from groundup.stages.teacher import check_student  # imports torch
 
         check_student(Config(plain))
+    if stage == "ensemble" and not any(str(folder) in str(plain["members"]) for folder in later):
+        from groundup.stages.ensemble import check_members  # imports torch
+
+        check_members(Config(plain))
     check_monitor(plain)
     if stage == "baseline":
         check_baseline(plain, choices)

@@ -11,6 +11,7 @@ from groundup.config.compose import compose
 from groundup.config.hydra import run_time
 from groundup.config.quoting import inert
 from groundup.config.tree import Config
+from groundup.data.sources.few_labels import AllText
 from groundup.errors import UserError
 from groundup.jobs.changes import changes_of
 from groundup.jobs.job import run_job
@@ -56,6 +57,7 @@ def run(cfg: Config, job: Job) -> None:
         log.warning(
             "%s was changed under way, at %s. This rerun has its last settings from the first step on", old.path, line
         )
+    check_rows(old, stage, config)
     choices = status.get("choices")
     try:
         run_job(stage, given(stage, config) | {"paths": cfg.paths}, folder.path, overrides, choices=choices or {})
@@ -63,6 +65,37 @@ def run(cfg: Config, job: Job) -> None:
         remove_empty(folder.path, Path(cfg.paths.logs))
     if not same(old, folder, Path(cfg.paths.logs)):
         raise SystemExit(1)
+
+
+def check_rows(old: RunFolder, stage: str, config: Mapping[str, Any]) -> None:
+    """Warns of splits whose rows are others than those that the run saw. Raises UserError where they cannot be read."""
+    recorded, data = old.read_json("provenance.json", {}).get("data") or {}, config.get("data") or {}
+    if any(config.get(key) for key in ("task_adaptive", "self_training")) or (data.get("hub") and not data.get("root")):
+        return  # rows that the run makes itself; rows of the hub, which are loaded to know them
+    from groundup.stages.build import source_of  # imports torch
+
+    command = old.read_command() or f"groundup {stage}"
+    try:
+        source = source_of(Config(config))
+        seen = {split: about.get("fingerprint") for split, about in recorded.items() if split in source.splits()}
+        other = [
+            split
+            for split, then in seen.items()
+            if then not in [one.fingerprint(split) for one in (source, AllText(source))]
+        ]
+    except UserError as error:
+        said = str(error).partition(". ")[0]
+        raise UserError(
+            f"{said}: {old.path} learned from it. Put it back, or start a new run: {command} data.train=FILE"
+        ) from error
+    if other:
+        log.warning(
+            "%s: the rows of %s, or how they are read, were changed since, so figures will differ. A run of its own on "
+            "today's rows: %s",
+            old.path,
+            " and ".join(other),
+            command,
+        )
 
 
 def same(old: RunFolder, new: RunFolder, logs: Path) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from groundup.data.roles import ROLES
 from groundup.errors import UserError
 from groundup.runs.folder import RunFolder
-from groundup.runs.reference import find_run, newest_runs
+from groundup.runs.reference import find_run, newest_runs, unfit
 
 ALIKE = ("seed", "fold")  # keys in which the runs of one system may differ
 NO_SETTING = ("hydra", "paths", "run_name")  # keys that say where a run is, not what it is
@@ -77,6 +77,8 @@ def _folder(reference: str, logs: Path) -> Path:
             return path
     run, _ = find_run(reference, logs, "evaluate")  # says what is wrong with a path that holds no run
     state = run.status().get("state", "interrupted")
+    if state == "failed" and (why := unfit(run, "evaluate")):
+        raise UserError(f"{run.path} {why}")
     raise UserError(f"{run.path} has no results yet (it is {state}). Try groundup evaluate run={run.path}")
 
 

@@ -64,8 +64,7 @@ class Answering(ABC):
     @cached_property
     def clean(self) -> Clean | None:
         """What was done to every text before the run learned from it."""
-        settings = self.config.data.get("clean")
-        return instantiate(settings, "data.clean") if settings else None
+        return clean_of(self.config)
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -89,6 +88,12 @@ class Answering(ABC):
     def text(self, text: str) -> str:
         """A text cleaned as the run's texts were."""
         return roles({"text": text}, {"text": "text"}, self.clean, "the text")["text"]
+
+
+def clean_of(config: Mapping[str, Any]) -> Clean | None:
+    """What the configuration of a run says of cleaning."""
+    settings = (config.get("data") or {}).get("clean")
+    return instantiate(settings, "data.clean") if settings else None
 
 
 def blocks(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:

@@ -27,8 +27,8 @@ from groundup.report.table import show_table
 from groundup.runs.checkpoints import BEST
 from groundup.runs.folder import RunFolder
 from groundup.runs.job import Job
-from groundup.runs.reference import MEMBERS, best_checkpoint
-from groundup.stages.answering import Answering
+from groundup.runs.reference import MEMBERS, best_checkpoint, find_run
+from groundup.stages.answering import Answering, clean_of
 from groundup.stages.build import prepare_process
 from groundup.stages.evaluate import Scored, with_other_data
 from groundup.stages.evaluation import write_results
@@ -84,38 +84,55 @@ def run(cfg: Config, job: Job) -> float:
     return conclude(cfg, job, source, ours, experts, weights, rows)
 
 
+def check_members(cfg: Config) -> None:
+    """Raises UserError for members that cannot answer together; no model is loaded."""
+    if not cfg.members:
+        raise UserError("members=[]: none to answer together. Try members=[RUN,RUN]")
+    shared_rows([find_run(reference, Path(cfg.paths.logs), "evaluate")[0] for reference in cfg.members], cfg.members)
+
+
 def experts_of(opened: Sequence[Answering], references: Sequence[str]) -> tuple[list[Expert], OutOfFold]:
-    """The runs with what they said of the rows that all have held out; and these rows.
+    """The runs with what they said of the rows that all have held out; and these rows. Raises UserError as ``shared_rows``."""
+    found = shared_rows([run.folder for run in opened], references)
+    experts = [Expert(run.name, run, one.probabilities) for run, one in zip(opened, found, strict=True)]
+    return experts, found[0]
+
+
+def shared_rows(folders: Sequence[RunFolder], references: Sequence[str]) -> list[OutOfFold]:
+    """What each of the runs said of the rows that all of them have held out.
 
     Raises UserError for runs of other classes or of other data, or with no such rows.
     """
-    found = []
-    for run, reference in zip(opened, references, strict=True):
-        if not run.labels or list(run.labels) != list(opened[0].labels):
+    found, cleanings = [], []
+    classes = folders[0].read_json("labels.json", [])
+    for run, reference in zip(folders, references, strict=True):
+        labels = run.read_json("labels.json", [])
+        if not labels or labels != classes:
             raise UserError(f"members={reference}: its classes are not those of {references[0]}. Leave it out")
-        if run.clean != opened[0].clean:
+        cleanings.append(clean_of(run.read_config()))
+        if cleanings[-1] != cleanings[0]:
             raise UserError(
                 f"members={reference}: its texts were cleaned otherwise than those of {references[0]}. Leave it out"
             )
-        if not (run.folder.path / ARRAYS).exists():
+        if not (run.path / ARRAYS).exists():
             raise UserError(
                 f"members={reference}: it says nothing of rows that it had not learned from. Train it with folds=5"
             )
-        found.append(OutOfFold.load(run.folder, len(run.labels)))
+        found.append(OutOfFold.load(run, len(labels)))
     index = found[0].index
     for one in found[1:]:
         index = np.intersect1d(index, one.index)
     if not len(index):
         raise UserError("members: no row was held out by all of them. Train them with the same folds")
     places = [np.searchsorted(one.index, index) for one in found]
-    truths = [one.truth[place] for one, place in zip(found, places, strict=True)]
-    for truth, reference in zip(truths, references, strict=True):
-        if (truth != truths[0]).any():
-            raise UserError(f"members={reference}: it was trained on other rows than {references[0]}. Leave it out")
-    experts = [
-        Expert(run.name, run, one.probabilities[place]) for run, one, place in zip(opened, found, places, strict=True)
+    shared = [
+        OutOfFold(index, one.probabilities[place], one.fold[place], one.truth[place])
+        for one, place in zip(found, places, strict=True)
     ]
-    return experts, OutOfFold(index, experts[0].said, found[0].fold[places[0]], truths[0])
+    for one, reference in zip(shared, references, strict=True):
+        if (one.truth != shared[0].truth).any():
+            raise UserError(f"members={reference}: it was trained on other rows than {references[0]}. Leave it out")
+    return shared
 
 
 def chosen_weights(said: Sequence[np.ndarray], truth: np.ndarray) -> np.ndarray:

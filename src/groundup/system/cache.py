@@ -24,14 +24,8 @@ log = logging.getLogger(__name__)
 
 _ABANDONED = 24 * 3600  # seconds after which a temporary folder belongs to a process that was killed
 _CHECKSUMS = "checksums.json"  # in each finished folder: name of a file -> its size and CRC-32
-_UNWRITABLE = (
-    errno.EACCES,
-    errno.EROFS,
-    errno.EPERM,
-    errno.ENOENT,
-    errno.ENOTDIR,
-    errno.EEXIST,
-)  # the last two: a file in the way
+# The last two: a file in the way. A folder of /proc is not found, whoever makes it.
+_UNWRITABLE = (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EEXIST)
 _PIECE = 1 << 20  # bytes read at a time
 _HERE = Path(__file__).parents[1]  # of the package
 _CODE = (
