@@ -10,14 +10,14 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from groundup.errors import UserError
 from groundup.runs.folder import finite
-from groundup.system.files import replacing
+from groundup.system.files import left_beside, replacing
 
 log = logging.getLogger(__name__)
 MEANING = {
@@ -70,15 +70,57 @@ def check_output(output: Path, suffixes: Collection[str], source: Path | None = 
 def lines_of(output: Path) -> Iterator[Callable[[str], None]]:
     """A function that writes a line; the file gets its name when all are written. A link stays, and leads to the file.
 
+    What a command that was killed left behind of a file of this name is removed.
+
     Raises UserError: at once where the file cannot be made; when the disk is full.
     """
+    whole = Path(os.path.realpath(output))
     with ExitStack() as stack:
         try:
-            temporary = stack.enter_context(replacing(Path(os.path.realpath(output))))
+            remove_leftovers(whole)
+            last = stack.enter_context(ExitStack())  # till the file has its name nobody shall take it for a leftover
+            temporary = stack.enter_context(replacing(whole))
             file = stack.enter_context(open(temporary, "w", encoding="utf-8"))
+            if last.enter_context(held(temporary)) is False:
+                raise UserError(
+                    f"output={output} is being written by another command. Wait for it, or try another name"
+                )
         except OSError as error:
             raise UserError(f"output={output} cannot be written: {error.strerror}. Try another name") from error
         yield lambda line: print(line, file=file)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Removes what ``replacing`` left of ``path`` where its process was killed: files of our own that nobody holds."""
+    for entry in left_beside(path):
+        with suppress(OSError), held(entry) as ours:
+            if ours and entry.stat().st_uid == os.geteuid():
+                entry.unlink()
+
+
+@contextmanager
+def held(file: Path) -> Iterator[bool | None]:
+    """Whether this process has a file for itself while the block runs; the system ends that with the process.
+
+    False: another process has it, or has removed it. None: such is not known here. Raises OSError where there is none.
+    """
+    handle = os.open(file, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    try:
+        yield _take(handle)
+    finally:
+        os.close(handle)
+
+
+def _take(handle: int) -> bool | None:
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):  # no such locks on this system, or on this disk
+        return None
+    return os.fstat(handle).st_nlink > 0
 
 
 def log_statuses(counts: Counter[str], rows: str) -> None:

@@ -57,6 +57,12 @@ def new_beside(path: Path) -> Path:
     return path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.tmp")
 
 
+def left_beside(path: Path) -> list[Path]:
+    """What ``new_beside`` named for ``path`` and is there: of processes that still write, or were killed."""
+    form = re.compile(re.escape(f".{path.name[:100]}.") + r"[0-9a-f]{16}\.tmp")
+    return sorted(entry for entry in path.parent.glob(".*.tmp") if form.fullmatch(entry.name))
+
+
 def no_link(path: str | os.PathLike[str], flags: int) -> int:
     """Opener for ``open(..., opener=no_link)`` that refuses to follow a link at ``path`` (OSError ELOOP)."""
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
