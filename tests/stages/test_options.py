@@ -192,8 +192,11 @@ def test_limits_of_batches_hold_for_the_last_pass_too(groundup, data_overrides, 
     folder = groundup(*arguments, "+trainer.limit_val_batches=0", "+trainer.limit_test_batches=1")
     results = read_json(folder / "metrics.json")
     assert 0 < results["test/accuracy"]["n"] <= 8 and "validation/accuracy" not in results
-    folder = groundup(*arguments, "+trainer.limit_test_batches=0.01")  # less than one batch is one
-    assert 0 < read_json(folder / "metrics.json")["test/accuracy"]["n"] <= 8
+    less = [f"+trainer.limit_{name}_batches=0.01" for name in ("train", "val", "test")]
+    folder = groundup(*arguments, *less)  # less than one batch is one
+    found = read_json(folder / "metrics.json")
+    assert 0 < found["validation/accuracy"]["n"] <= 8 and 0 < found["test/accuracy"]["n"] <= 8
+    assert "limit_val_batches=0.01 of 8 batches is less than one: it is one" in (folder / "run.log").read_text()
 
 
 def test_unknown_monitor_is_named_with_what_there_is(data_overrides, tmp_path, capsys):

@@ -170,6 +170,19 @@ def test_a_sweep_without_a_best_says_why(tmp_path, state, line):
         promote.best_of(tmp_path)
 
 
+def test_of_equal_jobs_the_first_is_the_best_and_it_is_said(tmp_path, caplog):
+    plan = Plan(tmp_path, "pretrain", {})
+    for number, loss in enumerate([2.0, 1.0, 3.0, 1.0]):
+        plan.add(PlannedJob(number, str(number), [], {}, {"monitor": "validation/loss", "monitor_mode": "min"}))
+        plan.run(number).path.mkdir()
+        plan.run(number).set_status("done")
+        plan.run(number).write_json("metrics.json", {"validation/loss": {"value": loss}})
+    plan.save()
+    assert promote.best_of(tmp_path).path == tmp_path / "1"
+    (said,) = caplog.messages
+    assert said.startswith("jobs 1 and 3 have the same validation/loss") and said.endswith("/3")
+
+
 def test_the_best_of_a_sweep_is_promoted(folder, own_conf, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     words = (

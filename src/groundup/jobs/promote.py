@@ -68,7 +68,10 @@ def run(cfg: Config, job: Job) -> None:
 
 
 def best_of(sweep: Path) -> RunFolder:
-    """The job that the table of the sweep has first. Raises UserError where none is done."""
+    """The job that the table of the sweep has first: the best and, of equal ones, that of the lowest number.
+
+    Raises UserError where none is done.
+    """
     plan = Plan.read(sweep)
     rows, ranking = read(plan)
     done = [row for row in rows if row.state == "done" and ranking.monitor in row.metrics]
@@ -76,6 +79,11 @@ def best_of(sweep: Path) -> RunFolder:
         if any(row.state not in FINISHED for row in rows):
             raise UserError(f"{sweep}: no job is done. Try groundup resume sweep={sweep}")
         raise UserError(f"{sweep}: no job has {ranking.monitor}, to be the best by. Name one: groundup promote run=RUN")
+    monitor = ranking.monitor or ""
+    if equal := [row.number for row in done[1:] if row.metrics[monitor] == done[0].metrics[monitor]]:
+        numbers = " and ".join(map(str, [done[0].number, *equal]))
+        other = os.path.relpath(plan.run(equal[0]).path)
+        log.warning("jobs %s have the same %s: the first is taken. For another: run=%s", numbers, monitor, other)
     return plan.run(done[0].number)
 
 

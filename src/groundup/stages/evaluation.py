@@ -109,6 +109,15 @@ def limit_of(split: str, hardware: Config) -> int | float | None:
     return None if isinstance(limit, float) and limit == 1.0 else limit  # the whole number 1 is one batch
 
 
+def whole_batches(hardware: Config, batches: Mapping[str, int]) -> None:
+    """Makes one batch of a share that is less: Lightning refuses it. ``batches``: how many there are, by the limit's name."""
+    for name, there in batches.items():
+        share = hardware.get(name)
+        if isinstance(share, float) and 0 < share * there < 1:
+            log.warning("trainer.%s=%g of %d batches is less than one: it is one", name, share, there)
+            hardware[name] = 1
+
+
 def write_results(folder: RunFolder, scorer: Scorer, results: Mapping[str, Results], explain: int = 0) -> None:
     """Metrics of all splits; of the last of them every prediction with its texts, and what the report shows of it.
 

@@ -36,7 +36,14 @@ from groundup.stages.build import (
     saved_tokenizers,
     source_of,
 )
-from groundup.stages.evaluation import NetworkScorer, compare_with_baselines, limit_of, print_results, write_results
+from groundup.stages.evaluation import (
+    NetworkScorer,
+    compare_with_baselines,
+    limit_of,
+    print_results,
+    whole_batches,
+    write_results,
+)
 from groundup.stages.inheritance import inherit, inherited_choices, inherited_tokenizers, open_parents
 from groundup.stages.inherited_weights import adopt_weights
 from groundup.stages.logged import wanted_loggers
@@ -92,6 +99,11 @@ def run(cfg: Config, job: Job) -> float:
     if table is not None:
         start_from(task, table)
     task.check_data(data)
+    validated = data.loader("validation", task.collator(), 0, processes.world) if "validation" in data.report else ()
+    whole_batches(
+        cfg.trainer,
+        {"limit_val_batches": len(validated), "limit_train_batches": steps * cfg.trainer.accumulate_grad_batches},
+    )
     lines, new = adopt_weights(task, parents)
     for line in [*lines, *add_lora(cfg, task, new)]:
         log.info("%s", line)
