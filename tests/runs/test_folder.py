@@ -179,6 +179,28 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     assert os.listdir(tmp_path) == ["metrics.json"]
 
 
+def test_a_full_disk_does_not_leave_a_run_running(tmp_path, monkeypatch):
+    run, folder = RunFolder(tmp_path / "run"), tmp_path / "run"
+    folder.mkdir()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "replace", full)
+        with pytest.raises(UserError, match="no space left"):
+            run.set_status("running")
+        assert os.listdir(folder) == []
+    run.set_status("running", stage="finetune")
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "replace", full)
+        run.set_status("failed", "no space left", exit_code=2)
+        assert run.read_json("status.json")["state"] == "failed" and run.status()["why"] == "no space left"
+        with pytest.raises(UserError, match="no space left"):  # more than the file has room for
+            run.set_status("done", "x" * 100_000)
+    assert run.status()["state"] == "failed" and os.listdir(folder) == ["status.json"]
+
+
 def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path):
     run = RunFolder(tmp_path)
     run.write_json("metrics.json", {"a": 1})

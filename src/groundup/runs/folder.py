@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Literal
 
 from groundup.errors import UserError
 from groundup.runs.lock import lives, this_process
-from groundup.system.files import MOST_ROWS, damaged, number_pattern, read_json, read_text, read_yaml, write_text
+from groundup.system.files import (
+    MOST_ROWS,
+    damaged,
+    number_pattern,
+    read_json,
+    read_text,
+    read_yaml,
+    write_over,
+    write_text,
+)
 from groundup.system.secrets import mask
 
 if TYPE_CHECKING:
@@ -113,7 +122,11 @@ class RunFolder:
         if state != "running" and self._since is not None:
             new["seconds"] += time.monotonic() - self._since
             self._since = None
-        self.write_json("status.json", new)
+        try:
+            self.write_json("status.json", new)
+        except UserError:  # the disk is full, and whoever reads "running" would wait for ever
+            if not write_over(self.status_file, _as_json(new)):
+                raise
 
     def status(self) -> dict:
         """What ``status.json`` says; a run whose process is gone without a word counts as interrupted."""
@@ -145,7 +158,7 @@ class RunFolder:
 
     def write_json(self, name: str, value: object) -> None:
         """Save ``value`` as ``name`` in one step. Objects with ``as_dict`` are written as that; NaN and inf as null."""
-        write_text(self.path / name, json.dumps(finite(plain(value)), ensure_ascii=False, indent=2) + "\n")
+        write_text(self.path / name, _as_json(value))
 
     def read_json(self, name: str, default: object = None):
         """The content of the JSON file ``name``, or ``default`` when there is none.
@@ -188,6 +201,10 @@ class RunFolder:
         if not all(isinstance(row, dict) for row in rows):
             raise damaged(self.predictions, "a line is no JSON object")
         return rows
+
+
+def _as_json(value: object) -> str:
+    return json.dumps(finite(plain(value)), ensure_ascii=False, indent=2) + "\n"
 
 
 def _is_told(key: str, value: object) -> bool:

@@ -52,6 +52,21 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="")
 
 
+def write_over(path: Path, text: str) -> bool:
+    """Write ``text`` (UTF-8) into the room that the file has on a disk which is full. False, and nothing is changed: no such room."""
+    content = text.encode()
+    try:
+        with open(path, "r+b", buffering=0, opener=no_link) as file:
+            if os.fstat(file.fileno()).st_blocks * 512 < len(content):
+                return False
+            file.write(content)
+            file.truncate()
+            os.fsync(file.fileno())
+    except (OSError, AttributeError):  # none is there; a system that does not count blocks
+        return False
+    return True
+
+
 def new_beside(path: Path) -> Path:
     """A hidden path in the folder of ``path`` that nobody can foresee: nothing is there, and no link waits there."""
     return path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.tmp")
