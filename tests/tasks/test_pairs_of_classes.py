@@ -9,7 +9,8 @@ import pytest
 import torch
 from seed import SEED
 
-from groundup.data.batching import Bucketed
+from groundup.data.batching import Bucketed, TokenBudget
+from groundup.data.collate import PairCollator
 from groundup.data.labelled import LabelledText
 from groundup.data.sources.source import GivenRows
 from groundup.data.text_data import TextData
@@ -95,3 +96,17 @@ def test_single_texts_have_nothing_to_be_compared_with_and_pairs_no_graph():
     task = make_task(data)
     with pytest.raises(UserError, match="read apart are no one graph"):
         task.graph(next(iter(data.loader("validation", task.collator()))))
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_budget_of_tokens_holds_both_texts_of_a_pair_that_are_read_apart(apart):
+    draw = random.Random(SEED)
+    lengths = [draw.choice([(1, 26), (26, 1), (2, 2), (9, 9)]) for _ in range(200)]
+    rows = [{"text": "fern " * one, "text_pair": "owl " * other, "label": "ab"[one > other]} for one, other in lengths]
+    source = GivenRows({"train": rows, "validation": rows})
+    data = TextData(source, LabelledText, TokenizerSpec("word", 300), TokenBudget(32, 128), None, seed=1, apart=apart)
+    collate = PairCollator(data.facts)
+    for loader in (data.train_loader(collate), data.loader("validation", collate)):
+        sizes = [batch["input_ids"].numel() for batch in loader]
+        assert sum(sizes) >= 2 * len(rows) and (max(sizes) <= 128) is apart  # without it a batch may be twice as large
+        assert not apart or sorted(sizes)[len(sizes) // 2] > 64

@@ -105,6 +105,10 @@ class Examples(ABC):
     def lengths(self, training: bool) -> np.ndarray:
         """Tokens of each example, special tokens counted: (examples,), or (examples, sides)."""
 
+    def positions_apart(self) -> np.ndarray:
+        """Positions that the texts of each row fill (examples,), where each is a row of a batch, as long as the longest."""
+        raise NotImplementedError
+
     @abstractmethod
     def __getitems__(self, keys: list[tuple[int, int]]) -> list[dict[str, Any]]:
         """The examples with these (epoch, index)."""

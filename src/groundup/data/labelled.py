@@ -68,6 +68,9 @@ class LabelledText(Examples):
         """Tokens of each example (rows,), special tokens counted."""
         return self._lengths
 
+    def positions_apart(self) -> np.ndarray:
+        return self.parts * (self.kept.max(axis=1) + 2)
+
     @property
     def bytes_per_token(self) -> float | None:
         """UTF-8 bytes a token, special tokens not counted."""

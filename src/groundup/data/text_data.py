@@ -9,9 +9,10 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from groundup.data.batching import Batching, BatchStream, EvaluationBatches, padding_share
+from groundup.data.batching import Batching, BatchStream, EvaluationBatches, TokenBudget, padding_share
 from groundup.data.examples import Examples, SplitToEncode
 from groundup.data.facts import Facts
 from groundup.data.loading import Collate, StreamLoader
@@ -37,7 +38,8 @@ class TextData:
 
     Everything is made when it is first asked for, and kept. ``tokenizer`` is that of all text; with a
     ``target_tokenizer``, for pairs, each is of its own side only. ``facts``, of a finished run, are given together with
-    its Tokenizers: then nothing is learned. Without a ``source`` there are only rows that come later.
+    its Tokenizers: then nothing is learned. Without a ``source`` there are only rows that come later. ``apart``: the two
+    texts of a row are two rows of a batch (see ``PairCollator``), which is what a budget of tokens has to hold.
 
     Attributes: ``report``, counts and shares of each split that was opened.
 
@@ -54,6 +56,7 @@ class TextData:
         seed: int,
         target_tokenizer: TokenizerSpec | Tokenizer | None = None,
         facts: Facts | None = None,
+        apart: bool = False,
     ) -> None:
         source = GivenRows({}) if source is None else source
         self.source: Source = source
@@ -61,6 +64,7 @@ class TextData:
             self.source = AllText(source)
         self.batching, self.seed, self.cache = batching, seed, Cache(Path(cache_dir) if cache_dir else None)
         self.report: dict[str, dict[str, float]] = {}
+        self._apart = apart and isinstance(batching, TokenBudget)
         self._make, self._given, self._given_target, self._known = examples, tokenizer, target_tokenizer, facts
         self._examples: dict[str, Examples] = {}
         self._rows: dict[str, list[Row]] = {}
@@ -167,7 +171,7 @@ class TextData:
         for split in ("train", *(split for split in self._examples if split == UNLABELLED)):
             parts = (type(self.batching).__name__, settings, self.seed, self.fingerprint(split))
             digest.update(repr(parts).encode())
-            digest.update(self.examples(split).lengths(training=True).astype("<i8").tobytes())
+            digest.update(self._sizes(self.examples(split), training=True).astype("<i8").tobytes())
         return digest.hexdigest()
 
     def check_lengths(self, max_length: int | None) -> None:
@@ -212,14 +216,14 @@ class TextData:
         """
         examples, seed = self.examples(split), self.seed if split == "train" else mix(self.seed, 1)
         total = total or max(1, self.batches_per_epoch // world)
-        plan = partial(self.batching.plan, examples.lengths(training=True), seed)
+        plan = partial(self.batching.plan, self._sizes(examples, training=True), seed)
         stream = BatchStream(plan, total, rank, world, start, constant=self.batching.constant)
         return StreamLoader(examples, collate, seed, stream, num_workers)
 
     def loader(self, split: str, collate: Collate, rank: int = 0, world: int = 1, num_workers: int = 0) -> StreamLoader:
         """Each example of ``split`` once, on one of the ranks; ``index`` restores the order."""
         examples = self.examples(split)
-        plan = self.batching.evaluation_plan(examples.lengths(training=False))
+        plan = self.batching.evaluation_plan(self._sizes(examples))
         return StreamLoader(examples, collate, self.seed, EvaluationBatches(plan, rank, world), num_workers)
 
     def rows_loader(
@@ -230,7 +234,7 @@ class TextData:
         ``index`` is the number of the example; ``rows_of`` tells its place in ``rows``.
         """
         examples = self._encoded(*self._to_answer(rows), None)
-        plan = self.batching.evaluation_plan(examples.lengths(training=False), batch_size)
+        plan = self.batching.evaluation_plan(self._sizes(examples), batch_size)
         return StreamLoader(examples, collate, self.seed, EvaluationBatches(plan)), examples
 
     # Inside
@@ -275,11 +279,15 @@ class TextData:
 
     @cached_property
     def _first_plan(self) -> list:
-        return self.batching.plan(self.examples("train").lengths(training=True), self.seed, 0)
+        return self.batching.plan(self._sizes(self.examples("train"), training=True), self.seed, 0)
+
+    def _sizes(self, examples: Examples, training: bool = False) -> np.ndarray:
+        """What batches are planned by: the tokens of each example or, of texts that are read apart, their positions."""
+        return examples.positions_apart() if self._apart and examples.parts > 1 else examples.lengths(training)
 
     def _padding(self, examples: Examples, split: str) -> float:
         lengths = examples.lengths(training=split == "train")
-        plan = self._first_plan if split == "train" else self.batching.evaluation_plan(lengths)
+        plan = self._first_plan if split == "train" else self.batching.evaluation_plan(self._sizes(examples))
         return padding_share(plan, lengths)
 
 

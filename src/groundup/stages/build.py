@@ -184,6 +184,7 @@ def build_data(
         seed=cfg.seed,
         target_tokenizer=target_tokenizer or (instantiate(described, "target_tokenizer") if described else None),
         facts=facts,
+        apart=cfg.task.get("pair") == "apart",
     )
 
 
