@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -51,6 +52,26 @@ def test_texts_are_cleaned_as_in_training_whichever_way_they_come_in(lower, tmp_
     assert cli.run(command) == 0
     (row,) = rows_of(tmp_path / "out.jsonl")
     assert row["review"] == "Roses AND Tulips" and row["probabilities"] == pytest.approx(small["probabilities"])
+
+
+@pytest.mark.parametrize("piped", ['\ufeff\n{"review": "Roses AND Tulips"}\n', "Roses AND Tulips\n"])
+def test_rows_come_through_a_pipe_and_go_through_one(piped, lower, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(piped.encode())))
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(["predict", f"run={lower}", "input=-", "output=-"]) == 0
+    said = capsys.readouterr()
+    (row,) = map(json.loads, said.out.splitlines())  # and nothing else is there
+    assert row["review" if "review" in piped else "text"] == "Roses AND Tulips"
+    (expected,) = load_run(lower).answer([{"text": "roses and tulips"}])
+    assert row["probabilities"] == pytest.approx(expected["probabilities"]) and "1 rows" in said.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_through_a_pipe_is_a_line(lower, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
+    assert cli.run(["predict", f"run={lower}", "input=-", "output=-"]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.startswith("error: ") and said.err.count("\n") == 1
 
 
 def test_a_prompt_is_cleaned_as_in_training(lower_writer):

@@ -19,7 +19,7 @@ from groundup.jobs.sweep_plan import find_sweep
 from groundup.metrics.estimate import check_monitor
 from groundup.runs.reference import Use, find_run, unfit
 from groundup.runs.systems import find_systems
-from groundup.stages.outputs import check_input, check_output
+from groundup.stages.outputs import STANDARD, check_input, check_output, standard_input
 from groundup.system.hardware import check_hardware
 from groundup.system.signals import held_back
 
@@ -71,6 +71,8 @@ def preflight(
             check_steps(plain)
     check_hardware(plain)
     refuse(node_mistakes(plain.get("data"), "data", {}), stage, overrides, choices)
+    if plain.get("input") == str(STANDARD):
+        plain["input"] = str(standard_input())
     made_later = any(str(folder) in str(plain.get("data")) for folder in later)
     if plain.get("folds") and not resuming:
         check_folds(plain)
@@ -146,14 +148,17 @@ def check_format(stage: str, plain: Mapping) -> None:
 
 def check_files(stage: str, plain: Mapping) -> None:
     """Raises UserError for an input that is not there, or an output that cannot be."""
-    source = Path(plain["input"]) if plain.get("input") else None
+    source = Path(plain["input"]) if plain.get("input") not in (None, "", str(STANDARD)) else None
     if source is not None:
         check_input(source)
     if stage == "import":
         from groundup.stages.importing import look  # imports torch
 
         look(Path(plain["path"]))
-    if plain.get("output") and plain.get("format") != "hf":  # a folder, which is looked at when it is written
+    shown = stage == "predict" and plain.get("output") == str(STANDARD)
+    if (
+        plain.get("output") and not shown and plain.get("format") != "hf"
+    ):  # a folder, which is looked at when it is written
         check_output(Path(plain["output"]), OUTPUTS.get(stage, (".jsonl",)), source)
 
 

@@ -5,21 +5,28 @@ Imports nothing heavy: what cannot be is refused before any work, and a file is 
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import os
+import shutil
+import sys
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 from groundup.errors import UserError
 from groundup.runs.folder import finite
+from groundup.system import streams
 from groundup.system.files import left_beside, replacing
 
 log = logging.getLogger(__name__)
+STANDARD = Path("-")  # input or output of ``predict``: that of the shell
 MEANING = {
     "truncated": "longer than the model reads, and cut",
     "empty": "nothing in them to read",
@@ -34,13 +41,28 @@ def check_input(source: Path) -> None:
     if source.is_dir():
         files = sorted(entry for entry in source.iterdir() if entry.is_file())[:1]
         raise UserError(f"input={source} is a folder. Try input={(files or [source / 'texts.txt'])[0]}")
-    if source.exists() or source.name == "-":
+    if source.exists():
         raise UserError(
-            f"input={source} is read twice, so it must be a file. Try cat > texts.txt, then input=texts.txt"
+            f"input={source} is read twice, so it must be a file. For what comes through a pipe try input=-"
         )
     near = get_close_matches(source.name, [entry.name for entry in source.parent.glob("*")], n=1, cutoff=0.8)
     advice = f"Try input={source.parent / near[0]}" if near else "Write texts into a file, one a line, and name it"
     raise UserError(f"input={source}: there is no such file. {advice}")
+
+
+def standard_input() -> Path:
+    """What comes on the standard input, as a file: it is read twice. Rows of JSON where it begins with a brace, else a text a line.
+
+    It is gone when the process ends. Raises UserError when the disk is full.
+    """
+    folder = Path(mkdtemp(prefix="groundup-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with replacing(folder / "stdin") as whole:
+        with open(whole, "wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        with open(whole, "rb") as file:
+            begin = file.read(1 << 16).removeprefix(BOM_UTF8).lstrip()
+    return (folder / "stdin").rename(folder / ("stdin.jsonl" if begin[:1] == b"{" else "stdin.txt"))
 
 
 def check_output(output: Path, suffixes: Collection[str], source: Path | None = None) -> None:
@@ -70,10 +92,13 @@ def check_output(output: Path, suffixes: Collection[str], source: Path | None = 
 def lines_of(output: Path) -> Iterator[Callable[[str], None]]:
     """A function that writes a line; the file gets its name when all are written. A link stays, and leads to the file.
 
-    What a command that was killed left behind of a file of this name is removed.
+    What a command that was killed left behind of a file of this name is removed. ``-`` is the standard output.
 
-    Raises UserError: at once where the file cannot be made; when the disk is full.
+    Raises UserError: at once where the file cannot be made; when the disk is full. SystemExit: nobody reads the output any more.
     """
+    if output == STANDARD:
+        yield _say
+        return
     whole = Path(os.path.realpath(output))
     with ExitStack() as stack:
         try:
@@ -88,6 +113,12 @@ def lines_of(output: Path) -> Iterator[Callable[[str], None]]:
         except OSError as error:
             raise UserError(f"output={output} cannot be written: {error.strerror}. Try another name") from error
         yield lambda line: print(line, file=file)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+    if streams.reader_left():
+        sys.exit(streams.BROKEN_PIPE)
 
 
 def remove_leftovers(path: Path) -> None:
