@@ -16,6 +16,7 @@ from groundup.jobs import promote, rerun
 from groundup.jobs.sweep_plan import Plan, PlannedJob
 from groundup.runs.folder import RunFolder
 
+DATES = {"_target_": "groundup.data.sources.dates.Dates", "seed": 1}
 BASE = "data=files data.train=train.csv data.test=test.csv size=nano threads=1 logger=none callbacks=none"
 
 
@@ -87,6 +88,20 @@ def test_data_that_is_gone_or_changed_is_told_before_anything_runs(run, folder, 
             assert "rows of train and validation, or how they are read, were changed since" in began[1]
             assert f"groundup {run.partition('/')[0]} data=files" in began[1]
     assert len(began) == 2
+
+
+@pytest.mark.parametrize("record", [None, {"data": {"train": "x", "test": {}}}, {"data": []}, {}])
+def test_rows_that_are_not_recorded_are_not_looked_for(record, tmp_path, caplog):
+    run = RunFolder(tmp_path)
+    for stage, config in (
+        ("pipeline", {"steps": {}}),
+        ("evaluate", {"run": "x", "data": None}),
+        ("baseline", {"data": DATES}),
+    ):
+        if record is not None:
+            run.write_json("provenance.json", record)
+        rerun.check_rows(run, stage, config)
+    assert bool(caplog.messages) is ("test" in str(record))
 
 
 def test_only_what_is_done_is_run_again(folder, monkeypatch, capsys):

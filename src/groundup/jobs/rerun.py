@@ -28,6 +28,7 @@ from groundup.training.step_logger import OF_MACHINE
 
 log = logging.getLogger(__name__)
 FILLED_IN = ("init_from", "self_training")  # what a run that trains another one first writes over
+LEARN = ("pretrain", "finetune", "distill", "baseline")  # stages that learn from data of their own
 MOST = 20  # figures that are shown
 
 
@@ -69,19 +70,22 @@ def run(cfg: Config, job: Job) -> None:
 
 def check_rows(old: RunFolder, stage: str, config: Mapping[str, Any]) -> None:
     """Warns of splits whose rows are others than those that the run saw. Raises UserError where they cannot be read."""
-    recorded, data = old.read_json("provenance.json", {}).get("data") or {}, config.get("data") or {}
-    if any(config.get(key) for key in ("task_adaptive", "self_training")) or (data.get("hub") and not data.get("root")):
-        return  # rows that the run makes itself; rows of the hub, which are loaded to know them
+    recorded, data = old.read_json("provenance.json", {}).get("data"), config.get("data") or {}
+    if stage not in LEARN or any(config.get(key) for key in ("task_adaptive", "self_training")):
+        return  # it has its rows from another run, or makes some itself
+    if not isinstance(recorded, Mapping) or (data.get("hub") and not data.get("root")):
+        return  # of a pipeline, or of folds; or of the hub, whose rows are loaded to be known
     from groundup.stages.build import source_of  # imports torch
 
     command = old.read_command() or f"groundup {stage}"
     try:
         source = source_of(Config(config))
-        seen = {split: about.get("fingerprint") for split, about in recorded.items() if split in source.splits()}
         other = [
             split
-            for split, then in seen.items()
-            if then not in [one.fingerprint(split) for one in (source, AllText(source))]
+            for split, about in recorded.items()
+            if split in source.splits()
+            and isinstance(about, Mapping)
+            and about.get("fingerprint") not in [one.fingerprint(split) for one in (source, AllText(source))]
         ]
     except UserError as error:
         said = str(error).partition(". ")[0]
