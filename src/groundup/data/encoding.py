@@ -88,6 +88,11 @@ class EncodedText:
         key = cache.key("encoded", code, tokenizer.fingerprint, source.fingerprint(split), split, *settings)
         return cls(cache.get(key, lambda folder: encode(source.rows(split), tokenizer, folder, *settings)))
 
+    @property
+    def bytes_per_token(self) -> float | None:
+        """UTF-8 bytes a token, special tokens not counted; None without tokens."""
+        return self.bytes / len(self.ids) if len(self.ids) else None
+
     def _open(self) -> None:
         self.ids = self._read("ids.bin", self._dtype)
         self.spans = self._read("spans.bin", np.dtype(np.int32)).reshape(-1, 2)

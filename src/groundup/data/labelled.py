@@ -74,7 +74,7 @@ class LabelledText(Examples):
     @property
     def bytes_per_token(self) -> float | None:
         """UTF-8 bytes a token, special tokens not counted."""
-        return self.encoded.bytes / len(self.encoded.ids) if len(self.encoded.ids) else None
+        return self.encoded.bytes_per_token
 
     @property
     def report(self) -> dict[str, float]:

@@ -93,7 +93,7 @@ class QuestionWindows(Examples):
 
     @property
     def bytes_per_token(self) -> float | None:
-        return self.encoded.bytes / len(self.encoded.ids) if len(self.encoded.ids) else None
+        return self.encoded.bytes_per_token
 
     @property
     def report(self) -> dict[str, float]:

@@ -96,7 +96,7 @@ class TaggedText(Examples):
 
     @property
     def bytes_per_token(self) -> float | None:
-        return self.words.bytes / len(self.words.ids) if len(self.words.ids) else None
+        return self.words.bytes_per_token
 
     @property
     def report(self) -> dict[str, float]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from groundup.data.roles import KINDS, ROLES, Row, kind_of
 from groundup.data.rows import running_text
-from groundup.data.sources.source import AnewEachPass, Source
+from groundup.data.sources.source import AnewEachPass, Derived, Source
 from groundup.errors import UserError
 from groundup.ranges import Count
 from groundup.system.cache import Cache
@@ -21,7 +21,7 @@ from groundup.system.cache import Cache
 log = logging.getLogger(__name__)
 
 
-class FewLabels(Source):
+class FewLabels(Derived):
     """A source of which only ``labelled`` rows of the train split are learned from; the text of the others is further text.
 
     Each class has its share of them, and one row at least. They follow from ``labelled_seed`` and the texts, and the rows of
@@ -30,41 +30,38 @@ class FewLabels(Source):
     """
 
     def __init__(self, source: Source, *, labelled: Count | None = None, labelled_seed: int = 1) -> None:
-        self._source, self._labelled, self._seed = source, labelled, labelled_seed
-        self.columns, self.labels, self.streaming = source.columns, source.labels, source.streaming
+        super().__init__(source)
+        self._labelled, self._seed = labelled, labelled_seed
         answers = [role for role in source.columns if role in ROLES and not ROLES[role].given and role != "group"]
         if labelled is not None and not answers:
             raise UserError(f"data.labelled={labelled}: the data has no labels, only text. Leave it out")
 
-    def splits(self) -> list[str]:
-        return self._source.splits()
-
     def rows(self, split: str) -> Iterable[Row]:
         if split != "train":
-            return self._source.rows(split)
+            return self.source.rows(split)
         return AnewEachPass(self._learned) if self.streaming else self._kept
 
     def fingerprint(self, split: str) -> str:
-        own = self._source.fingerprint(split)
+        own = self.source.fingerprint(split)
         return Cache.key("few labels", own, self._labelled, self._seed) if split == "train" else own
 
     def further(self) -> Iterator[str]:
         for row in self._unlabelled():
             yield from (running_text(value) for value in row.values() if value)
-        yield from self._source.further()
+        yield from self.source.further()
 
     def further_fingerprint(self) -> str | None:
-        return Cache.key("unlabelled", self.fingerprint("train"), self._source.further_fingerprint())
+        return Cache.key("unlabelled", self.fingerprint("train"), self.source.further_fingerprint())
 
     def without_labels(self) -> Iterator[Row]:
         yield from self._unlabelled()
-        yield from self._source.without_labels()
+        yield from self.source.without_labels()
 
     @cached_property
     def _chosen(self) -> frozenset[int]:
         """Numbers of the rows of train that are learned from."""
         strata, places = [], []
-        for row in self._source.rows("train"):
+        for row in self.source.rows("train"):
             label = row.get("label", "")
             strata.append(next(iter(label), "") if isinstance(label, list) else label)  # of several labels the first
             texts = json.dumps([self._seed, _given(row)], ensure_ascii=False, sort_keys=True)
@@ -88,11 +85,11 @@ class FewLabels(Source):
 
     def _learned(self) -> Iterator[Row]:
         chosen = self._chosen
-        return (row for number, row in enumerate(self._source.rows("train")) if number in chosen)
+        return (row for number, row in enumerate(self.source.rows("train")) if number in chosen)
 
     def _unlabelled(self) -> Iterator[Row]:
         chosen = self._chosen
-        return (_given(row) for number, row in enumerate(self._source.rows("train")) if number not in chosen)
+        return (_given(row) for number, row in enumerate(self.source.rows("train")) if number not in chosen)
 
 
 class AllText(Source):
@@ -133,38 +130,26 @@ class AllText(Source):
         yield from ({role: text} for text in self._source.further())
 
 
-class Taught(Source):
+class Taught(Derived):
     """A source with further rows in its train split, out of a .jsonl of rows by role that have a ``label`` and a ``weight``."""
 
     weighted = True
 
     def __init__(self, source: Source, file: str) -> None:
-        self._source, self._file = source, Path(file)
-        self.columns, self.labels, self.streaming = source.columns, source.labels, source.streaming
-
-    def splits(self) -> list[str]:
-        return self._source.splits()
+        super().__init__(source)
+        self._file = Path(file)
 
     def rows(self, split: str) -> Iterable[Row]:
-        return AnewEachPass(self._train) if split == "train" else self._source.rows(split)
+        return AnewEachPass(self._train) if split == "train" else self.source.rows(split)
 
     def fingerprint(self, split: str) -> str:
-        own = self._source.fingerprint(split)
+        own = self.source.fingerprint(split)
         if split != "train":
             return own
         return Cache.key("taught", own, hashlib.sha256(self._file.read_bytes()).hexdigest())
 
-    def further(self) -> Iterable[str]:
-        return self._source.further()
-
-    def further_fingerprint(self) -> str | None:
-        return self._source.further_fingerprint()
-
-    def without_labels(self) -> Iterable[Row]:
-        return self._source.without_labels()
-
     def _train(self) -> Iterator[Row]:
-        yield from self._source.rows("train")
+        yield from self.source.rows("train")
         with open(self._file, encoding="utf-8") as file:
             yield from map(json.loads, file)
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from groundup.data.roles import ROLES, Row
-from groundup.data.sources.source import Source, label_names, place
+from groundup.data.sources.source import Derived, Source, label_names, place
 from groundup.errors import UserError
 from groundup.system.cache import Cache
 
 
-class Fold(Source):
+class Fold(Derived):
     """``source`` without the rows of one fold of its train split, which are the validation split instead.
 
     The classes are those of the whole train split, so that all folds agree on them. ``number`` counts from 1 to ``count``.
@@ -23,11 +23,12 @@ class Fold(Source):
     def __init__(self, source: Source, count: int, number: int) -> None:
         if number > count:
             raise UserError(f"fold={number}: of folds={count} there is none with this number. Try fold={count}")
-        self.source, self.count, self.number = source, count, number
-        self.columns, self.streaming = source.columns, False
+        super().__init__(source)
+        self.count, self.number, self.streaming = count, number, False
         self._rows = list(source.rows("train"))
         several = any(isinstance(row.get("label"), list) for row in self._rows)
-        self.labels = list(label_names(source, several)[0]) if "label" in source.columns else source.labels
+        if "label" in source.columns:
+            self.labels = list(label_names(source, several)[0])
         self.held_out = folds_of(self._rows, count) == number - 1  # (N,) bool, of the rows of the whole train split
 
     def splits(self) -> list[str]:
@@ -36,15 +37,6 @@ class Fold(Source):
     def rows(self, split: str) -> Sequence[Row]:
         chosen = self.held_out if split == "validation" else ~self.held_out
         return [self._rows[row] for row in np.flatnonzero(chosen)]
-
-    def further(self) -> Iterable[str]:
-        return self.source.further()
-
-    def further_fingerprint(self) -> str | None:
-        return self.source.further_fingerprint()
-
-    def without_labels(self) -> Iterable[Row]:
-        return self.source.without_labels()
 
     def fingerprint(self, split: str) -> str:
         return Cache.key("fold", split, self.count, self.number, self.source.fingerprint("train"))

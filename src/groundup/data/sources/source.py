@@ -64,6 +64,32 @@ class Source(Protocol):
         return ({"text": text} for text in self.further())
 
 
+class Derived(Source):
+    """A source made of another one, ``source``; what it does not say itself is that one's."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.columns, self.labels, self.streaming = source.columns, source.labels, source.streaming
+
+    def splits(self) -> list[str]:
+        return self.source.splits()
+
+    def rows(self, split: str) -> Iterable[Row]:
+        return self.source.rows(split)
+
+    def fingerprint(self, split: str) -> str:
+        return self.source.fingerprint(split)
+
+    def further(self) -> Iterable[str]:
+        return self.source.further()
+
+    def further_fingerprint(self) -> str | None:
+        return self.source.further_fingerprint()
+
+    def without_labels(self) -> Iterable[Row]:
+        return self.source.without_labels()
+
+
 def place(content: str) -> float:
     """A place in [0, 1) that follows from the content alone: the same on every machine, and for every copy of it.
 
