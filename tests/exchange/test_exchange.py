@@ -134,7 +134,7 @@ def test_greedy_text_is_theirs(crossed):
             attention_mask=torch.ones_like(given["input_ids"]),
             max_new_tokens=20,
             do_sample=False,
-            suppress_tokens=[*task.unwritten] or None,
+            suppress_tokens=[*task.facts.unwritten_ids] or None,
             pad_token_id=facts.eos_id,
         )[0][given["input_ids"].shape[1] :]
         assert ours == crossed.tokenizer.decode(written, skip_special_tokens=True)

@@ -50,6 +50,11 @@ class Facts:
         ids = {self.pad_id, self.unk_id, self.bos_id, self.eos_id, self.sep_id, self.mask_id, self.cls_id}
         return tuple(sorted(ids))
 
+    @property
+    def unwritten_ids(self) -> tuple[int, ...]:
+        """Special tokens that a text never holds: all but ``<eos>``, which ends it and may stand for others, too."""
+        return tuple(one for one in self.special_ids if one != self.eos_id)
+
     def as_dict(self) -> dict[str, Any]:
         """Only ints, strings and lists: fit for JSON, YAML and checkpoints that load with ``weights_only=True``."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}

@@ -28,9 +28,11 @@ class Extensions(NamedTuple):
 
     @property
     def real(self) -> Tensor:
+        """Which of them there are, (S, G, n) bool."""
         return self.total > NEVER
 
     def only(self, mask: Tensor) -> Extensions:
+        """Those where ``mask`` is true, of any shape that broadcasts to (S, G, n)."""
         return self._replace(total=self.total.masked_fill(~mask, NEVER))
 
 
@@ -166,8 +168,8 @@ class Beam(Decoding):
                 del texts[self.n_best :]
 
     def bound(self, total: Tensor, limits: Tensor) -> Tensor:
-        """The best score that texts beginning with these log-probabilities can end with: nothing more lost, and as long
-        as can be."""
+        """The best score (S,) that texts can end with that begin with these log-probabilities (S,): nothing more is lost, and they
+        become as long as they may, ``limits`` (S,)."""
         return total.double() / limits.double() ** self.length_penalty
 
     def to_beat(self, texts: list[Hypothesis]) -> float:

@@ -63,7 +63,7 @@ class Rows:
         return self.written - self.later
 
     def texts(self, rows: Tensor) -> list[list[int]]:
-        """The new tokens of these rows."""
+        """The new tokens of these rows (M,)."""
         return self.history[rows, self.start : self.length].tolist()
 
     def logits(self) -> Tensor:
@@ -78,7 +78,10 @@ class Rows:
         return logits if self.copy is None else self.copy(logits, hidden[:, -1], self.origin)
 
     def read_again(self) -> Tensor:
-        """Whole rows, padded in front, into a new state. Rows that are full are cut, and only those change."""
+        """Reads whole rows, padded in front, into a new state -> hidden (N, T, D) of the columns that were read last.
+
+        Rows that are full are cut, and only those change.
+        """
         if self.limit is not None:
             full = self.length - self.first > self.limit
             self.first = torch.where(full, self.length - max(1, self.limit // 2), self.first)
@@ -110,7 +113,7 @@ class Rows:
         self.length += 1
 
     def reorder(self, index: Tensor) -> None:
-        """Row i becomes what row ``index[i]`` was; rows may be repeated or left out."""
+        """Row i becomes what row ``index[i]`` was, index (M,); rows may be repeated or left out."""
         self.history, self.origin, self.first = self.history[index], self.origin[index], self.first[index]
         self.later = self.later[index]
         self.state = None if self.state is None else self.state.reorder(index)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 
 class DecoderState(Protocol):
-    """``length``: tokens (padding included) read so far. ``reorder(index)``: a state whose row i was row ``index[i]``;
-    rows may be repeated or left out, so it serves beams, several samples a prompt, and dropping rows that are done.
+    """``length``: tokens (padding included) read so far. ``reorder(index)``, index (N,): a state whose row i was row
+    ``index[i]``; rows may be repeated or left out, so it serves beams, several samples a prompt, and dropping rows that are done.
     ``join(other, room)``: a state with the rows of ``other`` behind its own, and room for so many tokens more; both without
     a memory, and the shorter padded in front.
     """
@@ -31,11 +31,11 @@ class Memory:
     """
 
     def __init__(self, layers: list[tuple[Tensor, Tensor]], mask: Tensor | None):
-        self.layers = layers  # (S, ...) each
-        self.mask = mask  # (S, source length) bool
+        self.layers = layers  # keys and values of each layer, a row for each source
+        self.mask = mask  # (sources, tokens of a source) bool
 
     def reorder(self, index: Tensor, rows: int) -> Memory:
-        """The memory of the rows ``index`` of ``rows``."""
+        """The memory of the rows ``index`` (N,), of ``rows`` in all."""
         sources = len(self.layers[0][0])
         source, count = torch.unique_consecutive(index // (rows // sources), return_counts=True)
         if not (count == count[0]).all():

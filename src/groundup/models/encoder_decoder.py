@@ -98,7 +98,7 @@ class EncoderDecoder(EncoderDecoderBackbone):
     def attention_weights(
         self, input_ids: Tensor, decoder_input_ids: Tensor, attention_mask: Tensor | None = None
     ) -> Tensor | None:
-        """Of the decoder's top layer, the mean over its heads."""
+        """Of the decoder's top layer, the mean over its heads: (B, T, S)."""
         attention: Any = self.decoder.top_attention
         if attention is None:
             return None

@@ -162,7 +162,10 @@ class PlainLSTM(nn.Module):
 
 
 def recurrence(rnn: nn.RNNBase, x: Any, state: Any = None, weight_hh: Tensor | None = None):
-    """All steps of ``rnn`` in one kernel of torch. ``weight_hh``: instead of its hidden-to-hidden matrix."""
+    """All steps of ``rnn`` in one kernel of torch: x (N, L, D), or packed, -> hidden states (N, L, H), or packed, and the last state.
+
+    ``weight_hh``: instead of its hidden-to-hidden matrix.
+    """
     if torch.is_autocast_enabled("cpu") and not recurs_in_bfloat16() and x[0].device.type == "cpu":
         x = x.float()
         if state is not None:

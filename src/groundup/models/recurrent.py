@@ -223,7 +223,10 @@ class RecurrentDecoder(Recurrent, DecoderBackbone):
         return RecurrentState(layers, memory=Memory([self.memory_attention.project(memory)], memory_mask))
 
     def read_on(self, input_ids, state: RecurrentState, attention_mask, last: bool) -> tuple[Tensor, list[tuple]]:
-        """Reads on from a state. With padding, a row's state is that after its last real token, where it is wanted."""
+        """Reads on from a state: ids (B, T) -> hidden (B, T, D), and the state of each layer.
+
+        With padding, a row's state is that after its last real token, where it is wanted (``last``).
+        """
         run = self.step_by_step if self.input_feeding else self.all_at_once
         if attention_mask is None:
             return run(self.embed(input_ids), state, None)
@@ -276,7 +279,7 @@ class RecurrentDecoder(Recurrent, DecoderBackbone):
 
 
 def keys_and_values(state: RecurrentState) -> tuple[Tensor, Tensor, Mask]:
-    """Of the memory in a state, and which of them are real."""
+    """Those of the memory in a state, (sources, S, D) each, and which of them are real."""
     assert state.memory is not None
     key, value = state.memory.layers[0]
     return key, value, make_mask(1, key.shape[1], False, state.memory.mask, device=key.device)

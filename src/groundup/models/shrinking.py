@@ -36,7 +36,7 @@ def importance(model: nn.Module, loss: Callable[[], Tensor], batches: int) -> Sc
     The model should be in evaluation mode.
 
     Args:
-        loss: of the next batch, a sum over its texts; it is called ``batches`` times.
+        loss: () of the next batch, a sum over its texts; it is called ``batches`` times.
 
     Source: Molchanov et al. 2017 (units), Michel et al. 2019 (heads).
     """
@@ -153,5 +153,6 @@ def matrices_of(model: nn.Module) -> list[Tensor]:
 
 
 def share_of_zeros(matrices: Iterable[Tensor]) -> float:
+    """Of all numbers in them together."""
     found = list(matrices)
     return sum(int((matrix == 0).sum()) for matrix in found) / max(1, sum(matrix.numel() for matrix in found))

@@ -238,7 +238,10 @@ class TransformerDecoder(Transformer, DecoderBackbone):
         return self.final_norm(x), state
 
     def memories(self, memory, memory_mask, state, queries: int) -> list[tuple[Tensor, Tensor, Mask] | None]:
-        """What each block sees of the memory: keys, values and mask. From the state, or projected now and left there."""
+        """What each block sees of the memory: keys and values, (sources, G, S, d) each, and a mask.
+
+        They come from the state, or are projected now and left there.
+        """
         if not self.cross_attention:
             if memory is not None:
                 raise ValueError("this decoder has no cross_attention, so it cannot look at a memory")

@@ -94,7 +94,7 @@ def copies(batch: Batch, count: int) -> Batch:
 
 @contextmanager
 def reading(embedding: nn.Embedding, vectors: Tensor) -> Iterator[None]:
-    """While the block runs, the model reads ``vectors`` instead of what its embedding gives."""
+    """While the block runs, the model reads ``vectors`` (B, T, D) instead of what its embedding gives."""
     handle = embedding.register_forward_hook(lambda *_: vectors)
     try:
         yield

@@ -120,11 +120,4 @@ class CausalLM(LanguageModel):
 
     @property
     def _ends(self) -> dict[str, Any]:
-        return {"eos_id": self.facts.eos_id, "forbidden_ids": self.unwritten}
-
-    @property
-    def unwritten(self) -> tuple[int, ...]:
-        """Special tokens, which a text never holds."""
-        facts = self.facts
-        special = (facts.pad_id, facts.unk_id, facts.bos_id, facts.sep_id, facts.mask_id, facts.cls_id)
-        return tuple(number for number in special if number != facts.eos_id)  # one of others' may be all of them
+        return {"eos_id": self.facts.eos_id, "forbidden_ids": self.facts.unwritten_ids}

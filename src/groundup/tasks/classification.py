@@ -127,6 +127,7 @@ class Classification(PooledTask):
         return Loss(losses.sum(), counts.sum(), plain, logits, counts)
 
     def evaluate_batch(self, batch: dict[str, Tensor], split: Split | None = None) -> dict[str, Tensor]:
+        """``probabilities`` (B, C) and ``labels`` (B,)."""
         return {"probabilities": self.probabilities(batch), "labels": batch["labels"]}
 
     def metrics(self, table: dict[str, Tensor], split: Split) -> dict[str, Estimate]:

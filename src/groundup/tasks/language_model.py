@@ -77,6 +77,8 @@ class LanguageModel(Task):
         return taught(Loss(total, chosen.sum().float(), logits=logits), batch)
 
     def evaluate_batch(self, batch: dict[str, Tensor], split: Split | None = None) -> dict[str, Tensor]:
+        """``nll``, ``count`` and ``correct`` of the scored tokens of each row (B,); of a final evaluation also ``token_nll`` and
+        ``token_correct`` of each token of a window (B, length), where there is room for them."""
         logits, targets, chosen = self.scored(batch)
         nll, correct = F.cross_entropy(logits, targets, reduction="none"), logits.argmax(-1) == targets
         row = chosen.nonzero()[:, 0]  # (N,) row of each scored token

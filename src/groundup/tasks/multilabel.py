@@ -119,6 +119,7 @@ class MultiLabel(PooledTask):
         return Loss(total, torch.tensor(float(logits.numel()), device=logits.device))
 
     def evaluate_batch(self, batch: dict[str, Tensor], split: Split) -> dict[str, Tensor]:
+        """``probabilities`` and ``labels``, both (B, C)."""
         return {"probabilities": self.logits(batch).sigmoid(), "labels": batch["labels"]}
 
     def choose(self, table: dict[str, Tensor], split: Split) -> None:

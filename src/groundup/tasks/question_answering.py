@@ -125,12 +125,14 @@ class QuestionAnswering(Task):
         return Loss(nll.sum(), scored.sum().float())
 
     def best(self, logits: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The best spans of each window, of its ``logits`` (B, T, 2); see ``decoding.spans.best_spans``."""
         count = self.n_best + 1  # windows may share the best
         return best_spans(logits, batch["begins"], batch["ends"], self.max_answer_tokens, count)
 
     # Evaluation
 
     def evaluate_batch(self, batch: dict[str, Tensor], split: Split) -> dict[str, Tensor]:
+        """Of each window what ``nll`` and ``best`` say of it."""
         logits = self.logits(batch)
         nll, scored = self.nll(logits, batch)
         return {"nll": nll.double(), "scored": scored, **self.best(logits, batch)}

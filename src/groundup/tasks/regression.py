@@ -143,6 +143,7 @@ class Regression(PooledTask):
         return taught(Loss(total, count, logits=found), batch)
 
     def evaluate_batch(self, batch: dict[str, Tensor], split: Split) -> dict[str, Tensor]:
+        """Predictions, ``standardised``, and their ``loss``, both (B,)."""
         found = self.standardised(batch)
         return {"standardised": found, "loss": self.criterion(found, batch["labels"], reduction="none")}
 

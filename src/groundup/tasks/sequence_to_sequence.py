@@ -178,9 +178,7 @@ class SequenceToSequence(Task):
         ids, mask = batch["input_ids"], batch.get("attention_mask")
         facts = self.facts
         common = {"decoder": self.decoder[0], "head": self.head, "eos_id": facts.eos_id, "begun": len(prefix)}
-        common["forbidden_ids"] = tuple(
-            {facts.pad_id, facts.unk_id, facts.bos_id, facts.sep_id, facts.mask_id, facts.cls_id}
-        )
+        common["forbidden_ids"] = facts.unwritten_ids
         if self.paired:
             lengths = [ids.shape[1]] * len(ids) if mask is None else mask.sum(1).tolist()
             prompts = [[facts.bos_id, *prefix]] * len(ids)
@@ -229,6 +227,8 @@ class SequenceToSequence(Task):
     # Evaluation
 
     def evaluate_batch(self, batch: dict[str, Tensor], split: Split) -> dict[str, Tensor]:
+        """Of each target ``nll``, ``count`` and ``correct`` of its tokens; of each text that was ``written`` its ``score`` and
+        whether it is ``finished``; all (B,). ``tokens`` (B, max_new_tokens): what was written, then padding."""
         labels = batch["labels"]
         logits = self.logits(batch, torch.ones_like(labels, dtype=torch.bool))
         nll = F.cross_entropy(logits, labels.flatten(), ignore_index=IGNORE, reduction="none")

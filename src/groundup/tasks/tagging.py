@@ -178,6 +178,8 @@ class Tagging(Task):
         return torch.where(mask, best_tags(emissions, self.chain(choosing=True), mask), -1)
 
     def evaluate_batch(self, batch: dict[str, Tensor], split: Split) -> dict[str, Tensor]:
+        """``predicted`` tags (B, W), -1 where no word is; ``nll`` and ``scored`` words of each sentence (B,). Where ``outside``
+        is yet to be chosen, ``emissions`` (B, W, C), too. W is the same for all batches."""
         emissions, mask = self.emissions(batch)
         tags = self.gold(batch, mask)
         room = split.examples.longest - mask.shape[1]  # batches are of unequal width
