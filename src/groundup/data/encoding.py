@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Iterable, Iterator
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import tokenizers
@@ -134,62 +134,118 @@ def encode(
 ) -> None:
     """Writes the files of an ``EncodedText`` in memory that does not grow with the text (8 bytes a text, 8 a row)."""
     folder.mkdir(parents=True, exist_ok=True)
-    dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32)
-    offsets, labels, sizes = array("q", [0]), array("i"), array("i")
-    names: dict[str, int] = {}
-    count = {"rows": 0, "parts": 1, "bytes": 0, "unknown": 0}
-
-    def pieces() -> Iterator[Piece]:
-        for row in rows:
-            if count["rows"] == 0:
-                count["parts"] = len(roles) if row.get(roles[-1]) is not None else 1
-            count["rows"] += 1
-            found, first = row.get(label), row.get(roles[0])
-            for name in found if isinstance(found, list) else [found]:
-                labels.append(-1 if name is None or name == "" else names.setdefault(str(name), len(names)))
-            texts = (first or []) if apart else [running_text(row.get(role)) for role in roles[: count["parts"]]]
-            sizes.append(len(texts))
-            for text in texts:
-                yield from _pieces(text)
-
+    texts = _Texts(roles, label, apart)
     with (
-        open(folder / "ids.bin", "wb") as file,
+        open(folder / "ids.bin", "wb") as id_file,
         open(folder / "spans.bin", "wb") as span_file,
         open(folder / "spelled.bin", "wb") as spelled_file,
     ):
-        size = before = 0  # tokens so far; characters of the text that its pieces so far had
-        for block in _blocks(pieces()):
-            texts, goes_on = [text for text, _, _ in block], [not first for _, first, _ in block]
-            count["bytes"] += sum(len(text.encode("utf-8", errors="replace")) for text in texts)
-            if spans or spelled:
-                encoded = tokenizer.encode_with_spans(texts, goes_on)
-            else:
-                encoded = [(ids, []) for ids in tokenizer.encode_batch(texts, goes_on)]
-            for (text, first, last), (ids, places) in zip(block, encoded, strict=True):
-                if spans:
-                    before = 0 if first else before
-                    span_file.write((np.array(places, dtype=np.int32).reshape(-1, 2) + before).tobytes())
-                    before += len(text)
-                if spelled:
-                    spelled_file.write(spelled_tokens(text, places).tobytes())
-                count["unknown"] += ids.count(tokenizer.unk_id)
-                size += len(ids)
-                if last and (size > offsets[-1] or not stream):
-                    if close:
-                        ids = [*ids, tokenizer.eos_id]
-                        spelled_file.write(bytes(LONGEST * spelled))
-                        size += 1
-                    offsets.append(size)
-                file.write(np.array(ids, dtype=dtype).tobytes())
-        if stream and close and len(offsets) == 2:  # nothing to separate an only document from
-            offsets[-1] -= 1
-            file.truncate(offsets[-1] * dtype.itemsize)
-            spelled_file.truncate(offsets[-1] * LONGEST * spelled)
-    for name, values in (("offsets", offsets), ("labels", labels), ("sizes", sizes)):
+        wanted = (span_file if spans else None, spelled_file if spelled else None)
+        tokens = _Tokens(tokenizer, stream, close, id_file, *wanted)
+        for block in _blocks(texts.pieces(rows)):
+            tokens.write(block)
+        tokens.finish()
+    for name, values in (("offsets", tokens.offsets), ("labels", texts.labels), ("sizes", texts.sizes)):
         with open(folder / f"{name}.bin", "wb") as file:
             values.tofile(file)
-    about = {**count, "dtype": dtype.name, "label_names": list(names)}
+    about = {
+        "rows": len(texts.sizes),
+        "parts": texts.parts,
+        "bytes": tokens.bytes,
+        "unknown": tokens.unknown,
+        "dtype": tokens.dtype.name,
+        "label_names": list(texts.names),
+    }
     (folder / "about.json").write_text(json.dumps(about, ensure_ascii=False), encoding="utf-8")
+
+
+class _Texts:
+    """The texts of rows, in pieces; and what is kept of each row: its ``labels``, as places in ``names``, and its number of texts."""
+
+    def __init__(self, roles: tuple[str, ...], label: str, apart: bool) -> None:
+        self.roles, self.label, self.apart = roles, label, apart
+        self.labels, self.sizes = array("i"), array("i")
+        self.names: dict[str, int] = {}
+        self.parts = 1  # as many as the first row has
+
+    def pieces(self, rows: Iterable[dict]) -> Iterator[Piece]:
+        for row in rows:
+            if not self.sizes:
+                self.parts = len(self.roles) if row.get(self.roles[-1]) is not None else 1
+            found, first = row.get(self.label), row.get(self.roles[0])
+            self.labels.extend(map(self._place, found if isinstance(found, list) else [found]))
+            if self.apart:
+                texts = first or []
+            else:
+                texts = [running_text(row.get(role)) for role in self.roles[: self.parts]]
+            self.sizes.append(len(texts))
+            for text in texts:
+                yield from _pieces(text)
+
+    def _place(self, name: Any) -> int:
+        return -1 if name is None or name == "" else self.names.setdefault(str(name), len(self.names))
+
+
+class _Tokens:
+    """Writes the tokens of texts piece by piece: ids and, to the files that are given, their spans and how they are spelled.
+
+    ``offsets``: where the texts begin and end, in tokens. ``bytes``, ``unknown``: as of an ``EncodedText``.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        stream: bool,
+        close: bool,
+        id_file: BinaryIO,
+        span_file: BinaryIO | None,
+        spelled_file: BinaryIO | None,
+    ) -> None:
+        self.tokenizer, self.stream, self.close = tokenizer, stream, close
+        self.id_file, self.span_file, self.spelled_file = id_file, span_file, spelled_file
+        self.dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32)
+        self.offsets = array("q", [0])
+        self.bytes = self.unknown = 0
+        self._size = 0  # tokens so far
+        self._before = 0  # characters of the text in the pieces before
+
+    def write(self, block: list[Piece]) -> None:
+        texts, goes_on = [text for text, _, _ in block], [not first for _, first, _ in block]
+        self.bytes += sum(len(text.encode("utf-8", errors="replace")) for text in texts)
+        if self.span_file or self.spelled_file:
+            encoded = self.tokenizer.encode_with_spans(texts, goes_on)
+        else:
+            encoded = [(ids, []) for ids in self.tokenizer.encode_batch(texts, goes_on)]
+        for (text, first, last), (ids, places) in zip(block, encoded, strict=True):
+            if self.span_file:
+                self._before = 0 if first else self._before
+                self.span_file.write((np.array(places, dtype=np.int32).reshape(-1, 2) + self._before).tobytes())
+                self._before += len(text)
+            if self.spelled_file:
+                self.spelled_file.write(spelled_tokens(text, places).tobytes())
+            self.unknown += ids.count(self.tokenizer.unk_id)
+            self._size += len(ids)
+            if last and (self._size > self.offsets[-1] or not self.stream):
+                ids = self._end(ids)
+            self.id_file.write(np.array(ids, dtype=self.dtype).tobytes())
+
+    def _end(self, ids: list[int]) -> list[int]:
+        """The last ids of a text, with ``<eos>`` where texts are closed."""
+        if self.close:
+            ids = [*ids, self.tokenizer.eos_id]
+            self._size += 1
+            if self.spelled_file:
+                self.spelled_file.write(bytes(LONGEST))
+        self.offsets.append(self._size)
+        return ids
+
+    def finish(self) -> None:
+        """Takes the ``<eos>`` from the only document of a stream: there is nothing to separate it from."""
+        if self.stream and self.close and len(self.offsets) == 2:
+            self.offsets[-1] -= 1
+            self.id_file.truncate(self.offsets[-1] * self.dtype.itemsize)
+            if self.spelled_file:
+                self.spelled_file.truncate(self.offsets[-1] * LONGEST)
 
 
 def _pieces(text: str) -> Iterator[Piece]:
