@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from groundup import cli
-from groundup.config import mistakes, suggest
+from groundup.config import composable, mistakes, suggest, translate
 from groundup.config.compose import compose_with_choices
 from groundup.config.foreign import CHOICES, KEYS, NOTES, by_name
 
@@ -31,9 +31,9 @@ def shipped(monkeypatch, tmp_path):
 @pytest.fixture(scope="module", autouse=True)
 def remembered():
     """Each configuration is composed once for all tests here."""
-    suggest.forget()
+    composable.forget()
     yield
-    suggest.forget()
+    composable.forget()
 
 
 def tried(advice: str) -> list[str]:
@@ -111,15 +111,15 @@ def where_it_goes(words: list[str]) -> tuple[tuple[str, ...], dict[str, str]]:
         return ("resume",), dict(word.split("=", 1) for word in words[2:])
     for stage, settings in SETTINGS.items():
         for others in settings:
-            chosen = [one for word in words for one in suggest.choose(word, stage, others)]
-            choices = [word for word in chosen if suggest.is_choice(word)]
+            chosen = [one for word in words for one in translate.choose(word, stage, others)]
+            choices = [word for word in chosen if composable.is_choice(word)]
             keys = dict(word.split("=", 1) for word in chosen if word not in choices)
             groups = {word.partition("=")[0] for word in choices}
-            if not groups <= set(suggest.all_names(stage, others)) or (
-                choices and suggest.composed(stage, (*others, *choices)) is None
+            if not groups <= set(composable.all_names(stage, others)) or (
+                choices and composable.composed(stage, (*others, *choices)) is None
             ):
                 continue
-            names = suggest.all_names(stage, [*others, *choices])
+            names = composable.all_names(stage, [*others, *choices])
             if all(key in names or key.startswith("hydra.") for key in keys):
                 return (stage, *others, *choices), keys
     raise AssertionError(f"{words} can be typed nowhere")
@@ -129,7 +129,7 @@ def test_every_line_of_the_table_leads_to_keys_that_take_its_value():
     together: dict[tuple, dict[str, str]] = {}  # what goes into one configuration is composed once
     for template in KEYS.values():
         for value in samples(template):
-            for words in suggest.fill(template, value):
+            for words in translate.fill(template, value):
                 place, keys = where_it_goes(words)
                 together.setdefault(place, {}).update(keys)
                 assert value != "3" or "3" in str(words), "the value is the one that was typed"
@@ -150,7 +150,7 @@ def test_every_line_of_the_table_leads_to_keys_that_take_its_value():
 )
 def test_every_choice_of_the_table_exists(group, name):
     ours = by_name(CHOICES[group])[name]
-    choices = suggest.groups()["hydra/launcher" if group == "launcher" else group]
+    choices = composable.groups()["hydra/launcher" if group == "launcher" else group]
     for kind in ("encoder", "decoder", "encoder_decoder"):
         choice = ours.format(name, kind=kind).split()[0]
         assert choice in choices
@@ -250,8 +250,8 @@ def test_what_a_new_user_types(line, tmp_path):
         answer = mistakes.dashed(word, [word, *others], stage)
     elif "=" not in word:
         answer = mistakes.bare_word(word, stage, others)
-    elif key in suggest.groups():
-        answer = suggest.instead_of_choice(key, value, suggest.groups()[key], stage, others)
+    elif key in composable.groups():
+        answer = suggest.instead_of_choice(key, value, composable.groups()[key], stage, others)
     else:
         answer = suggest.instead_of_key(key, value, stage, others)
     assert tried(answer) == shlex.split(TYPED[line] or ""), answer
@@ -268,7 +268,7 @@ def test_the_command_answers_in_one_line_and_leaves_no_folder(line, capsys, tmp_
 
 
 def test_a_slip_of_the_finger_never_leads_to_another_key():
-    names = suggest.all_names("finetune", ["task=translation"])
+    names = composable.all_names("finetune", ["task=translation"])
     for name in names:
         for place in range(len(name)):
             swapped = name[:place] + name[place + 1 : place + 2] + name[place] + name[place + 2 :]

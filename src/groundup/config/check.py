@@ -13,12 +13,13 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel
 
+from groundup.config.composable import forget
 from groundup.config.files import brought_keys, conf_dir, for_another_verb, origin, stage_keys
 from groundup.config.places import around, permitted_nodes
 from groundup.config.root import Root
 from groundup.config.signatures import OF_OTHERS, OF_STAGE, SET_BY_CODE, SPECIAL, SUPPLIED, options_of, parameters_of
 from groundup.config.spelling import closest
-from groundup.config.suggest import forget, instead_of_key
+from groundup.config.suggest import instead_of_key
 from groundup.config.values import EMPTY, MISSING, Parameter, fits, misfit, shown
 from groundup.errors import UserError
 

@@ -8,23 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from groundup.config.budget import UNITS, in_minutes_only
+from groundup.config.composable import all_names, composed, forget, groups, searched, sound, takes
 from groundup.config.files import conf_dir, experiment_stage, for_another_verb, left_empty
 from groundup.config.foreign import normalised
 from groundup.config.quoting import typed
-from groundup.config.suggest import (
-    all_names,
-    composed,
-    forget,
-    groups,
-    instead_of_choice,
-    instead_of_key,
-    read_by,
-    searched,
-    sound,
-    spelled,
-    takes,
-    try_line,
-)
+from groundup.config.suggest import instead_of_choice, instead_of_key, read_by, spelled, try_line
 from groundup.errors import UserError
 
 # What the system says of a file that the user may see and mend; as `cat` says it.

@@ -115,8 +115,8 @@ def check_bound(budget: Mapping, steps: Mapping) -> None:
 
 def check_choices(stage: str, overrides: Sequence[str]) -> None:
     """Raises UserError for a choice that Hydra finds and nobody can use alone: a file that others build on."""
+    from groundup.config.composable import groups
     from groundup.config.mistakes import unknown_choice
-    from groundup.config.suggest import groups
 
     known = groups()
     for word in overrides:

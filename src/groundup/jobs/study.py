@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from groundup.config.compose import compose_with_choices
-from groundup.config.suggest import reported
+from groundup.config.translate import reported
 from groundup.config.tree import Config
 from groundup.errors import UserError
 from groundup.jobs import sweep

@@ -45,7 +45,7 @@ def for_steps(arguments: list[str]) -> list[str]:
 
 def listed_before(arguments: list[str]) -> list[str]:
     """The list ``overrides`` of a pipeline's experiment; empty for a command that does not compose, which the launch tells."""
-    from groundup.config.suggest import composed, searched
+    from groundup.config.composable import composed, searched
 
     words = [word for word in arguments if word.startswith(("experiment=", "overrides=", "hydra.searchpath="))]
     words += searched(arguments)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from groundup.config.suggest import meant_metric, reported
+from groundup.config.translate import meant_metric, reported
 from groundup.errors import UserError
 
 Direction = Literal["min", "max"]
