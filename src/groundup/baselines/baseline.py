@@ -35,7 +35,7 @@ class Baseline(ABC):
         """Learns from the split ``train``. Returns a function of the name of a split: its figures, and answers to its rows."""
 
     def simpler(self) -> Baseline | None:
-        """What says how hard the task is: it stands beside this one in every table."""
+        """A simpler model that shows how hard the task is; it stands beside this one in every table."""
         return None
 
     def sections(self, rows: list[dict[str, Any]], data: Texts, split: str) -> list[Section]:

@@ -38,7 +38,7 @@ class ClassifierBaseline(Baseline):
 
     @abstractmethod
     def count(self, rows: Sequence[Row]) -> Any:
-        """What it sees of ``rows``, which does not depend on labels: has a length, and ``counted[numbers]`` is a part."""
+        """The features of ``rows``, which do not depend on labels. They have a length, and ``counted[numbers]`` are those of a part."""
 
     @abstractmethod
     def fit(self, counted: Any, truth: np.ndarray, classes: int) -> Fitted:

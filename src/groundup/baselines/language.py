@@ -62,7 +62,7 @@ def stream(data: TextData, split: str) -> PackedText:
 
 @dataclass(frozen=True)
 class Level:
-    """What is known of the n-grams of one length; each is the number of its context among those one shorter, and a token.
+    """The n-grams of one length. Each is stored as two numbers: that of its context, an n-gram one shorter, and its last token.
 
     grams: (U,) int64, context x V + token, rising. discounted: (U,) their counts less a discount, not below 0.
     total, left: (contexts,) of each context the sum of its counts, and of its discounts.
@@ -122,7 +122,7 @@ class NGrams:
 
 
 def discounts_of(counts: np.ndarray) -> tuple[float, float, float]:
-    """D1, D2 and D3 of counts (U,), by how many are 1, 2, 3 and 4; the usual ones where these do not tell them."""
+    """The discounts D1, D2 and D3, from how many of the counts (U,) are 1, 2, 3 and 4; ``USUAL`` where they cannot be estimated."""
     n = np.bincount(counts, minlength=5)[:5].astype(float)
     if not n[1:].all():
         return USUAL

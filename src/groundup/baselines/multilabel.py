@@ -1,4 +1,4 @@
-"""What a model of several labels must beat: their shares, and one bag of words a label."""
+"""What a model of several labels must beat: the share of rows that have each label, and one bag of words a label."""
 
 from __future__ import annotations
 

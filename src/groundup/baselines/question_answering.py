@@ -72,7 +72,7 @@ class SlidingWindow(Answerer):
 
 
 def tfidf_sentences(rows: Sequence[Row]) -> list[str]:
-    """Of each context the sentence whose TF-IDF vector is most like that of the question; rare is what few contexts have."""
+    """Of each context the sentence whose TF-IDF vector is most like that of the question; a word is rare that stands in few contexts."""
     contexts = {row["context"]: {*tokens(row["context"])} for row in rows}
     frequency = Counter(word for words in contexts.values() for word in words)
 

@@ -1,4 +1,4 @@
-"""What a model of numbers must beat: the mean, and ridge regression on counts of words and characters."""
+"""What a regression must beat: the mean, and ridge regression on counts of words and characters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What n-grams do not tell: how long a text is, its capitals, digits and marks; of a pair, also how alike the two texts are."""
+"""Features that n-grams lack: how long a text is, its capitals, digits and marks; of a pair, also how alike the two texts are."""
 
 from __future__ import annotations
 

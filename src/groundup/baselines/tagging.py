@@ -84,7 +84,7 @@ class HiddenMarkovTagger(Tagger):
 
 
 class HiddenMarkov:
-    """Tags follow each other (bigrams), and each tells its word; rules of a ``scheme`` of entities hold.
+    """Tags follow each other (bigrams), and each emits its word; rules of a ``scheme`` of entities hold.
 
     Counts are smoothed by the next simpler model, with as much weight as they have different outcomes (Witten and Bell
     1991): a tag by the one before it, then by itself; the tag of a word by the word, then by shape and ever shorter ends of
@@ -123,7 +123,7 @@ class HiddenMarkov:
         self._known: dict[str, np.ndarray] = {}
 
     def emission(self, word: str) -> np.ndarray:
-        """``log p(tag | word) - log p(tag)`` (C,): up to a constant, how likely each tag is to tell the word."""
+        """``log p(tag | word) - log p(tag)`` (C,): up to a constant, how likely each tag is to emit the word."""
         if word not in self._known:
             share = self._prior
             for ending in endings(word):

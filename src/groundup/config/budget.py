@@ -1,4 +1,4 @@
-"""How long to train, as a configuration says it: one unit. Needs no torch, so that two are refused before data is read."""
+"""How long to train, in one of several units. Needs no torch, so that two units at once are refused before data is read."""
 
 from __future__ import annotations
 

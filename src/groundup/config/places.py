@@ -1,4 +1,4 @@
-"""What a configuration may build: a closed list of classes, by place. ``docs/security.md`` says against what.
+"""What a configuration may build: a closed list of classes for each place. ``docs/security.md`` says why.
 
 A run folder may come from anyone, and its config names Python objects. So a model can be built where a model is asked
 for, an optimizer where an optimizer is, and nothing at all at ``model.dropout``: no function, no method, no class of

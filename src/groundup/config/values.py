@@ -1,4 +1,4 @@
-"""One value against one type annotation, said in words; the checking itself is pydantic's."""
+"""Checks one value against one type annotation, and says in words what is wrong; the check itself is pydantic's."""
 
 from __future__ import annotations
 

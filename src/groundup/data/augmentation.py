@@ -1,4 +1,4 @@
-"""Augmentation: training rows a little changed in each epoch, under the label that they have.
+"""Augmentation: training rows are changed a little in each epoch, and keep their labels.
 
 Changes are made to token ids, a word at a time where words are meant: no text is tokenized again. What is drawn follows from
 the seed of (epoch, row) alone, so a resumed run sees the same rows. Validation, test and new texts are never changed.

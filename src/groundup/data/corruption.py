@@ -1,4 +1,4 @@
-"""Windows of text made unreadable, for an encoder-decoder to restore: what it is pretrained on.
+"""Windows of text that are damaged on purpose, for an encoder-decoder to restore: one way of pretraining.
 
 Batches are those of pairs: ``input_ids`` (B, S) = corrupted text ``<eos>``, ``decoder_input_ids`` (B, U) = ``<bos>``
 target, ``labels`` (B, U) = target ``<eos>``, ``index`` (B,), and ``attention_mask`` (B, S) where something was padded.

@@ -1,4 +1,4 @@
-"""Rows as examples of token ids: what every way of making them has."""
+"""What rows become, examples of token ids, and what all kinds of examples have in common."""
 
 from __future__ import annotations
 

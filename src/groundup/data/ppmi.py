@@ -1,4 +1,4 @@
-"""Word vectors from text alone: words are alike that stand beside the same words."""
+"""Word vectors from text alone: words that stand beside the same words get vectors that are alike."""
 
 from __future__ import annotations
 

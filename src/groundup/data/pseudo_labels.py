@@ -1,4 +1,4 @@
-"""Self-training: of the classes that a trained model gives to texts, those that another is taught."""
+"""Self-training: a trained model predicts classes of texts, and the most certain of them are learned by another model."""
 
 from __future__ import annotations
 

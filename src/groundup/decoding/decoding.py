@@ -1,4 +1,4 @@
-"""What every way of decoding shares: the words, and what comes out."""
+"""What all ways of decoding share: their options, and their result."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class Rules:
         return logits.scatter(1, text, torch.where(seen > 0, seen / self.penalty, seen * self.penalty))
 
     def join(self, other: Rules, rows: Rows, others: Rows) -> None:
-        """Those of ``rows``, which were ``self``'s, and then of ``others``, before the rows have joined."""
+        """Takes over the rules ``other`` of the rows ``others``, which are about to join ``rows`` (see ``Rows.join``)."""
         self.minimums = torch.cat((self.minimums[rows.origin], other.minimums[others.origin]))
         self.longest_minimum = max(self.longest_minimum, other.longest_minimum)
 

@@ -1,1 +1,1 @@
-"""What crosses the border: weights, settings and vocabularies of models in the formats of others."""
+"""Weights, settings and vocabularies of models, read from the formats of other libraries and written in them."""

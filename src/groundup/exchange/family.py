@@ -1,4 +1,4 @@
-"""What a family of models is called here and elsewhere: a table of settings and one of weights, read in both directions."""
+"""A family of models, as it is called here and elsewhere: a table of settings and one of weights, read in both directions."""
 
 from __future__ import annotations
 

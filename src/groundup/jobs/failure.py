@@ -1,4 +1,4 @@
-"""What went wrong, in one line on the terminal."""
+"""An error in one line on the terminal."""
 
 from __future__ import annotations
 

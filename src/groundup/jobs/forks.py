@@ -1,4 +1,4 @@
-"""Processes that have torch, Lightning and our code imported when they begin: a server, which has run none of it, forks itself.
+"""Processes that start with torch, Lightning and our code imported: a server imports them, runs none of them, and forks itself.
 
 It starts no threads and touches no GPU, so the threads and GPUs that the environment gives to a job are really those of its process.
 """

@@ -1,4 +1,4 @@
-"""Before a run has a folder: Hydra makes the folder of a job first and asks afterwards, so what is wrong is said here."""
+"""Checks a job before Hydra makes its run folder: Hydra makes the folder first, and calls our code afterwards."""
 
 from __future__ import annotations
 

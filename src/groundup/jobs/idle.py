@@ -1,4 +1,4 @@
-"""What was typed and would change nothing, because another setting that it belongs to is left out."""
+"""Settings that would have no effect, because another setting that they depend on is left out."""
 
 from __future__ import annotations
 

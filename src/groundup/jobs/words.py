@@ -1,4 +1,4 @@
-"""Words of a command line that are no keys: how each verb's become keys of its configuration."""
+"""Words of a command line that are not KEY=VALUE: how each verb turns them into keys of its configuration."""
 
 from __future__ import annotations
 

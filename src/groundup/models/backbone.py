@@ -110,7 +110,7 @@ class DecoderBackbone(Backbone):
 
 
 class EncoderDecoderBackbone(Backbone):
-    """An encoder reads the source, a decoder writes the target. The facts of the whole are those of the decoder."""
+    """An encoder reads the source, a decoder writes the target; ``vocab_size``, ``width`` and the like are those of the decoder."""
 
     kind = "encoder_decoder"
     encoder: EncoderBackbone

@@ -79,7 +79,10 @@ PoolingKind = Literal["cls", "mean", "max", "last", "attention", "pooler"]
 
 
 def pooling_for(kind: PoolingKind, model: Backbone) -> Pooling:
-    """Raises ArgumentError for the first position of a model that has not read the whole text there."""
+    """The pooling of this kind for hidden states of ``model``.
+
+    Raises ArgumentError for a kind that takes the first position, if the model has not read the whole text there.
+    """
     if kind in ("cls", "pooler") and not model.reads_both_ways:
         raise ArgumentError(
             f"pooling={kind} takes the first position, and there a {type(model).__name__} has not seen the whole text",

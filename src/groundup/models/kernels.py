@@ -1,6 +1,6 @@
-"""Operations that are run another way than they are written: the equation, and beside it the fast way.
+"""Operations with two implementations: one that reads like the equation, and a fast one that gives the same.
 
-A test holds the two equal. Everything else in this room is written as it is run.
+A test compares the two. Everything else in ``models`` is written as it is run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The layers that blocks are made of, and where their weights start."""
+"""The layers that blocks are made of, and how their weights are initialized."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class RMSNorm(nn.Module):
 
 
 def make_norm(kind: Norm, width: int, eps: float | None = None) -> nn.Module:
-    """The layer behind a word: ``rms`` or ``layer`` (Ba et al. 2016). ``eps``: None: 1e-6 for rms, 1e-5 for layer."""
+    """The norm of this name: ``rms``, or ``layer`` (Ba et al. 2016). ``eps``: None: 1e-6 for rms, 1e-5 for layer."""
     if kind == "rms":
         return RMSNorm(width, EPS if eps is None else eps)
     if kind == "layer":

@@ -1,4 +1,4 @@
-"""Low-rank adaptation (LoRA): a trained model stays as it is, and what it learns anew is a small sum beside its matrices."""
+"""Low-rank adaptation (LoRA): the weights of a trained model stay, and a small learned product is added to its matrices."""
 
 from __future__ import annotations
 

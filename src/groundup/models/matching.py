@@ -1,4 +1,4 @@
-"""Two texts that were read apart, compared."""
+"""Compares two texts that were read apart."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ALIGNED = 4  # features of words found in the other text, without their differe
 
 
 class Matching(Head):
-    """What is known of a pair, from what is alike in its texts word by word, and as a whole.
+    """Features of a pair: what is alike in its two texts, word by word and as a whole.
 
     Each token looks for the token of the other text that is most like it, by the cosine of their vectors; weighted means
     of what they find say how much of one text is in the other (Zhang et al. 2020, "BERTScore"; here the weights are
@@ -42,8 +42,9 @@ class Matching(Head):
         return torch.cat([self.dropout(torch.cat(whole, dim=-1)), aligned], dim=-1)
 
     def alignment(self, hidden: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """What is in both texts, between -1 and 1, (B, 4): mean, product and minimum of the two directions' means of the
-        most alike tokens, and the cosine of the weighted means of all tokens; ``ordered``: and how far the two differ."""
+        """How much is in both texts, between -1 and 1, (B, 4): mean, product and minimum of the two directions' means of the
+        most alike tokens, and the cosine of the weighted means of all tokens; with ``ordered`` (B, 5): also how far
+        the two directions differ."""
         if attention_mask is None:
             attention_mask = torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
         lowest = torch.finfo(hidden.dtype).min

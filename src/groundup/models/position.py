@@ -1,4 +1,4 @@
-"""Where a token stands: rotary, learned, sinusoidal, ALiBi or nothing at all."""
+"""How a model knows where a token stands: rotary, learned, sinusoidal, ALiBi, or not at all."""
 
 from __future__ import annotations
 

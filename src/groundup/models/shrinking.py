@@ -1,4 +1,4 @@
-"""Structured pruning of a Transformer: whole heads and feed-forward units go, and its matrices become smaller.
+"""Structured pruning of a Transformer: whole heads and feed-forward units are removed, so its matrices become smaller.
 
 Each layer loses the same share, so that what is left is a Transformer like any other, of fewer heads and narrower feed-forwards.
 """
@@ -147,7 +147,7 @@ def zero_smallest(model: nn.Module, amount: float) -> float:
 
 
 def matrices_of(model: nn.Module) -> list[Tensor]:
-    """All that has rows and columns and is no embedding; a tied one is an embedding."""
+    """All parameters with rows and columns but embeddings; a matrix that is tied to an embedding is one."""
     tables = {id(part.weight) for part in model.modules() if isinstance(part, nn.Embedding)}
     return [parameter for parameter in model.parameters() if parameter.ndim > 1 and id(parameter) not in tables]
 

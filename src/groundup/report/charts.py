@@ -27,7 +27,7 @@ _MARGIN, _ASIDE, _APART = 18, 6, 36  # pixels: of lines to the sides, between th
 
 @dataclass
 class Line:
-    """The path of a split through its points, of the values behind it where they are smoothed, and of its intervals."""
+    """A line of a chart: its ``path``, that of its ``raw`` values where it is smoothed, and ``whiskers`` for its intervals."""
 
     name: str
     colour: str

@@ -1,4 +1,4 @@
-"""A figure over the number of labelled rows: how much pretraining is worth, and more labels."""
+"""A metric as a function of the number of labelled rows: what pretraining is worth, and what more labels are worth."""
 
 from __future__ import annotations
 

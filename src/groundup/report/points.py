@@ -1,4 +1,4 @@
-"""Long curves in as few points as a picture can show."""
+"""Reduces long curves to as many points as a picture can show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run is, in the words that people look for, group and filter by."""
+"""A run in a few words: the names and facts by which people find, group and filter runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs that are compared differ in: settings, code, data, packages."""
+"""What differs between runs that are compared: settings, code, data, packages."""
 
 from __future__ import annotations
 

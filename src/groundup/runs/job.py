@@ -1,4 +1,4 @@
-"""What a stage is told besides its configuration."""
+"""What a stage is given besides its configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands before every route: who may ask, how much is read of a request, what every answer says, and what is counted."""
+"""What every request passes before its route: who may ask, how much is read, headers that every answer has, and the counts."""
 
 from __future__ import annotations
 

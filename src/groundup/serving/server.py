@@ -1,4 +1,4 @@
-"""Uvicorn with what it lacks: a bound on slow connections and on their number, and an end in which nothing is lost."""
+"""Uvicorn with what it lacks: limits on slow connections and on their number, and a shutdown that loses no request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One thread for the models: rows that wait together are answered together, texts are written a token at a time between.
+"""One thread runs all models: rows that wait together are answered together; between them, texts grow a token at a time.
 
 Torch computes without Python's lock, so requests are read and answered meanwhile.
 """

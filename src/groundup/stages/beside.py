@@ -1,4 +1,4 @@
-"""A smaller run beside the run that it came from: what both reach, how large they are, and how long an answer takes."""
+"""A smaller run compared with the run that it came from: metrics of both, their sizes, and the time of an answer."""
 
 from __future__ import annotations
 

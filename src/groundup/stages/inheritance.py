@@ -64,13 +64,13 @@ def inherit(cfg: Config, parents: Parents, overrides: Sequence[str]) -> None:
 
 
 def inherited_choices(parents: Parents, choices: Mapping[str, str | None]) -> dict[str, str | None]:
-    """The choices of a run; that of a model, and of its size, is the earlier run's where the model is."""
+    """The choices of a run: those of ``model`` and ``size`` are the earlier run's where the model comes from there."""
     theirs = choices_of(parents[WHOLE].status()) if WHOLE in parents else choices
     return {**choices, **{group: theirs.get(group) for group in ("model", "size")}}
 
 
 def inherited_tokenizers(cfg: Config, parents: Parents) -> tuple[Tokenizer | None, Tokenizer | None]:
-    """Those of source and target; None: the one that ``cfg`` describes, and where it describes none, the source's."""
+    """The tokenizers of source and target. None: as ``cfg`` describes it; for a target that it does not describe, the source's."""
     files: dict[str, Path | None]
     if WHOLE in parents:
         files = {"tokenizer": parents[WHOLE].tokenizer, "target_tokenizer": parents[WHOLE].target_tokenizer}

@@ -27,7 +27,7 @@ def wanted_loggers(cfg: Config, job: Job, of: RunFolder | None = None) -> dict:
 
 
 def log_finished(cfg: Config, job: Job, of: Sequence[RunFolder] = ()) -> None:
-    """What is done at once, to W&B, when it is done: a run of its own, of the stage's job type, with the figures as its summary.
+    """Logs a stage that has just finished as a W&B run of its own, of the stage's job type, with its figures as summary.
 
     ``of``: the runs that it judges or joins. It is told where one of them was, too, or where it was typed. Never raises.
     """

@@ -81,7 +81,7 @@ def fused(probabilities: Sequence[np.ndarray], weights: Iterable[float]) -> np.n
 
 
 def logarithm(probabilities: np.ndarray) -> np.ndarray:
-    """Of probabilities (N, C) that keep ``FLOOR`` for every class."""
+    """The logarithm of probabilities (N, C), of which every class keeps ``FLOOR`` at least."""
     return np.log((1 - FLOOR) * probabilities + FLOOR / probabilities.shape[1])
 
 

@@ -1,4 +1,4 @@
-"""Files that ``predict`` and ``generate`` are given and asked for, and what is said of their rows on the terminal.
+"""Files that ``predict`` and ``generate`` read and write, and what they tell of rows on the terminal.
 
 Imports nothing heavy: what cannot be is refused before any work, and a file is there only when it is whole.
 """

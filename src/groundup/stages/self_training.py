@@ -1,4 +1,4 @@
-"""Rows without a label: what a teacher says of them, written down to learn from; and a teacher beside the training."""
+"""Rows without a label: what a teacher predicts for them, written to a file to learn from; and a teacher during training."""
 
 from __future__ import annotations
 

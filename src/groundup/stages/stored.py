@@ -1,4 +1,4 @@
-"""Whether the model that a run's config describes is the one in its checkpoint, found out before any memory is taken."""
+"""Checks that the model that a run's config describes is the one in its checkpoint, before any memory is taken."""
 
 from __future__ import annotations
 

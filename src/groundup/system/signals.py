@@ -1,4 +1,4 @@
-"""How a job ends when it is told to: in order, with an exit code that says whether to try again."""
+"""How a job ends when it is told to stop: in order, with an exit code that says whether to try again."""
 
 from __future__ import annotations
 

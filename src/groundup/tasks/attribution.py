@@ -1,4 +1,4 @@
-"""What an answer comes from, token by token: integrated gradients, and what changes when a token is hidden.
+"""Which tokens an answer comes from: integrated gradients, and what changes when a token is hidden.
 
 Both compare the text with itself under ``<mask>`` tokens. The gradients are taken with respect to what the model's
 ``embedding`` gives, along the straight line between both; a library for this (captum) would be forty lines of its own.

@@ -104,8 +104,8 @@ class Task(Trainable):
         )
 
     def decision_thresholds(self) -> dict[str, float]:
-        """Of each answer that is given by itself, the least probability (of a span the least score against no answer) with
-        which it is given, for programs that have the logits alone. Empty where the likeliest is the answer."""
+        """Thresholds for programs that have the logits alone: the least probability with which each answer is given, or for spans the
+        least score against no answer. Empty where the likeliest class is the answer."""
         return {}
 
     def probabilities(self, batch: dict[str, Tensor]) -> Tensor:
@@ -113,8 +113,8 @@ class Task(Trainable):
         raise UserError(f"{type(self).__name__} tells no probabilities of classes. Use a run of task=classification")
 
     def choose(self, table: dict[str, Tensor], split: Split) -> None:
-        """Sets what is chosen on the validation split and saved with the weights, such as thresholds, from its
-        ``evaluate_batch``'s rows; called at each validation during training."""
+        """Chooses what is saved with the weights, such as thresholds, on the evaluated rows of the validation split. Called at each
+        validation during training."""
 
     def joined(self, answers: Sequence[dict[str, Any]], row: Row) -> dict[str, Any]:
         """The answer to a row, from those of ``predict_batch`` for the examples that were made of it: there is one."""
@@ -137,7 +137,7 @@ class Task(Trainable):
         return None
 
     def answer_score(self, batch: dict[str, Tensor]) -> tuple[str, Callable[[dict[str, Tensor]], Tensor]]:
-        """Its answer to a batch of one, in words, and how much speaks for that answer in any batch: a function to (B,).
+        """Its answer to a batch of one, in words, and a function from any batch to how much speaks for that answer (B,).
 
         Raises UserError where an answer has no such score.
         """
@@ -148,8 +148,8 @@ class Task(Trainable):
         return {}
 
     def generate(self, prompt: str, prefix: str, read: Read, decoding: Decoding, seed: int) -> Writing:
-        """A text for ``prompt`` in pieces, as they become certain, and what is to be told of it. ``read`` makes a row to answer
-        a batch.
+        """A text for ``prompt`` in pieces, as they become certain, and at last what is to be told of it. ``read`` makes a batch of a
+        text.
 
         Raises UserError when the task does not write, or not in this way.
         """

@@ -96,8 +96,11 @@ class Classification(PooledTask):
         return loss
 
     def consistency(self, rows: dict[str, Any]) -> Tensor:
-        """How far its answers to rows without a label are from a teacher's ``probabilities`` (B, C): () the sum, in which
-        each row counts by its ``weights`` (B,); or from its ``Lesson``. It reads the rows as they are ``changed``, if they are."""
+        """How far its answers to rows without a label are from a teacher's: () the sum over rows.
+
+        The teacher's are ``probabilities`` (B, C), of which each row counts by its ``weights`` (B,), or a ``Lesson``. Where there is
+        a ``changed`` form of the rows, that is what is read.
+        """
         logits = self.logits(self.with_words_dropped(rows.get("changed", rows)))
         if TEACHER in rows:
             return rows[TEACHER].alone(logits).sum()

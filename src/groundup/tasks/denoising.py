@@ -1,4 +1,4 @@
-"""Denoising: write a text down whole that was given with noise."""
+"""Denoising: restore a text from a noisy copy of it."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class Lesson:
         )
 
     def alone(self, logits: Tensor) -> Tensor:
-        """For what has no label: alpha T^2 KL(teacher || student) (N,), at temperature T; T^2 keeps the gradient's size. Of
+        """The loss of what has no label: alpha T^2 KL(teacher || student) (N,), at temperature T; T^2 keeps the gradient's size. Of
         numbers alpha (teacher - student)^2.
         """
         assert self.answers is not None

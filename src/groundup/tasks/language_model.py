@@ -97,7 +97,7 @@ class LanguageModel(Task):
         return found
 
     def bytes_per_token(self, split: Split) -> float | None:
-        """Of the text that is scored; None where bits per byte would mean nothing."""
+        """Bytes of the scored text for each token; None where bits per byte would mean nothing."""
         return split.examples.bytes_per_token
 
     def metrics(self, table: dict[str, Tensor], split: Split) -> dict[str, Estimate]:

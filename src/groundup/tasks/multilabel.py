@@ -74,7 +74,7 @@ class MultiLabelledText(LabelledText):
 
 
 class MultiLabel(PooledTask):
-    """Pooled hidden states and one linear layer; each label is a question of its own: binary cross-entropy.
+    """Pooled hidden states and one linear layer; each label is decided by itself, with binary cross-entropy.
 
     ``threshold``: the probability from which on a label is answered; ``validation``: one for each label, with the best F1
     on the validation split at each validation, saved with the weights. Metrics: micro and macro F1, the share of rows

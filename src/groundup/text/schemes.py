@@ -1,4 +1,4 @@
-"""How tags of words spell entities: BIO (IOB2), IOB1, BIOES and its sisters BMES and BILOU.
+"""How tags of words describe entities: BIO (IOB2), IOB1, and BIOES, which is also written BMES or BILOU.
 
 Sources: Ramshaw and Marcus 1995 (IOB1); Tjong Kim Sang and Veenstra 1999 (IOB2); Ratinov and Roth 2009 (BILOU).
 """

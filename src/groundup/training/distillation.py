@@ -1,4 +1,4 @@
-"""Distillation: a batch comes with what a teacher says of it."""
+"""Distillation: adds to each training batch what a teacher predicts for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many operations a token costs, forward and backward: what ``plan`` foretells and a training logs."""
+"""How many operations a token costs, forward and backward: ``plan`` predicts with it, and a training logs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training goes on with a pruned model, and what was pruned stays away."""
+"""Training of a pruned model, in which pruned weights stay zero."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ends a trial of a study that has no hope."""
+"""Ends a trial of a study that does worse than the others did."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exact resume: a run killed at any step ends in the same weights, bit for bit, as one that was never killed.
+"""Exact resume: a run that was killed at any step ends in the same weights, bit for bit, as one that was not.
 
 Three ideas. (1) Training is one endless stream: micro-batch k is a pure function of (seed, k, rank, world), so the
 position is one number. (2) Random numbers are not stored but derived: each micro-batch is seeded by (seed, rank, k).

@@ -155,7 +155,7 @@ class Taught(Derived):
 
 
 def nested_order(strata: Sequence[str], places: Sequence[bytes]) -> list[int]:
-    """Numbers of rows in an order of which each beginning has every stratum in its share, to a row; one of each comes first.
+    """The numbers of rows in an order whose first k, for any k, have each stratum by its share, to within a row; one of each comes first.
 
     Within a stratum, rows come by ``places``; row numbers part what is alike.
     """
