@@ -24,6 +24,7 @@ from groundup.models.encoder_decoder import EncoderDecoder
 from groundup.models.recurrent import RecurrentDecoder, RecurrentEncoder
 from groundup.models.transformer import TransformerDecoder, TransformerEncoder
 from groundup.tasks import sequence_to_sequence
+from groundup.tasks.attention_maps import attention_maps
 from groundup.tasks.evaluation import Split, evaluate
 from groundup.tasks.summarization import Summarization
 from groundup.tasks.translation import Translation
@@ -249,13 +250,13 @@ def test_summaries_are_measured_by_rouge_against_all_references():
 @pytest.mark.parametrize("name", ["transformer", "lstm that points"])
 def test_pictures_show_where_each_token_looked(name):
     data, task = make(name)
-    pictures = task.attention_maps(data, "validation")
+    pictures = attention_maps(task, data, "validation")
     assert [picture["index"] for picture in pictures] == list(range(len(pictures)))
     for picture in pictures:
         assert len(picture["weights"]) == len(picture["target"])
         for row in picture["weights"]:
             assert len(row) == len(picture["source"]) and sum(row) == pytest.approx(1, abs=0.01)
-    assert make("decoder alone")[1].attention_maps(data, "validation") == []
+    assert attention_maps(make("decoder alone")[1], data, "validation") == []
 
 
 def test_status_says_what_was_done_to_a_source():

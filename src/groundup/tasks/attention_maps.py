@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from groundup.data.text_data import TextData
 from groundup.text.tokenizer import Tokenizer
@@ -17,8 +18,10 @@ ROWS = 6
 def attention_maps(task: Any, data: TextData, split: str) -> list[dict[str, Any]]:
     """Source tokens, tokens that the task wrote, and weights (target x source), of the first rows of a split.
 
-    ``task``: a SequenceToSequence. Empty where its decoder does not look at its source.
+    ``task``: a SequenceToSequence. Empty for a decoder alone, and for one that does not look at its source.
     """
+    if not task.paired:
+        return []
     task.eval()
     found = []
     loader, _ = data.rows_loader(data.texts(split)[:ROWS], task.collator(), batch_size=1)
@@ -33,11 +36,11 @@ def attention_maps(task: Any, data: TextData, split: str) -> list[dict[str, Any]
 
 @torch.no_grad()
 def attention_map(
-    task: Any, data: TextData, batch: dict[str, torch.Tensor], seeds: Sequence[int] | None = None
+    task: Any, data: TextData, batch: dict[str, Tensor], seeds: Sequence[int] | None = None
 ) -> dict[str, Any] | None:
     """The same of a batch of one: ``source``, ``target`` and ``weights``; ``seeds``: see ``SequenceToSequence.write``."""
     written = [*task.write(batch, task.decoding, seeds)[0][0].tokens, task.facts.eos_id]
-    weights = task.source_weights(batch, torch.tensor([[task.facts.bos_id, *written[:-1]]], device=task.device))
+    weights = source_weights(task, batch, torch.tensor([[task.facts.bos_id, *written[:-1]]], device=task.device))
     if weights is None:
         return None
     return {
@@ -45,6 +48,16 @@ def attention_map(
         "target": [spelled(data.target_tokenizer, token) for token in written],
         "weights": [[round(weight, 4) for weight in row] for row in weights[0].tolist()],
     }
+
+
+def source_weights(task: Any, batch: dict[str, Tensor], decoder_input_ids: Tensor) -> Tensor | None:
+    """(B, U, S), rows sum to one: of the pointer where there is one, else of the decoder's top layer; None where neither looks."""
+    ids, mask = batch["input_ids"], batch.get("attention_mask")
+    if task.pointer is None:
+        return task.model.attention_weights(ids, decoder_input_ids, mask)
+    hidden, memory = task.model(ids, decoder_input_ids, mask)
+    weights, _ = task.pointer.attend(hidden, task.pointer.source(ids, memory, mask))
+    return weights
 
 
 def spelled(tokenizer: Tokenizer, token: int) -> str:

@@ -319,18 +319,7 @@ class SequenceToSequence(Task):
         return answers
 
     def sections(self, rows: list[dict[str, Any]], data: TextData, split: str) -> list[Section]:
-        return [*written_sections(rows, *self.ranked), *attention_sections(self.attention_maps(data, split))]
-
-    def source_weights(self, batch: dict[str, Tensor], decoder_input_ids: Tensor) -> Tensor | None:
-        """(B, U, S), rows sum to one: of the pointer where there is one, else of the decoder's top layer."""
-        model, ids, mask = cast(EncoderDecoderBackbone, self.model), batch["input_ids"], batch.get("attention_mask")
-        if self.pointer is None:
-            return model.attention_weights(ids, decoder_input_ids, mask)
-        hidden, memory = model(ids, decoder_input_ids, mask)
-        return self.pointer.attend(hidden, self.pointer.source(ids, memory, mask))[0]
-
-    def attention_maps(self, data: TextData, split: str) -> list[dict[str, Any]]:
-        return attention_maps(self, data, split) if self.paired else []
+        return [*written_sections(rows, *self.ranked), *attention_sections(attention_maps(self, data, split))]
 
 
 def status_of(source: str, finished: bool) -> str:
