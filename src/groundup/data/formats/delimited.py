@@ -32,13 +32,8 @@ def read(path: Path, reading: Reading) -> Iterator[Located]:
     suffix, columns = suffix_of(path), reading.columns
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # the default refuses a text of more than 128 kB
     with open_text(path, reading.encoding, newline="") as file:  # as the csv module asks: it finds the row ends itself
-        lines, skipped, first, declared = iter(file), 0, "", None
-        for first in lines:
-            if match := _DECLARED.fullmatch(first):
-                declared = match[1]
-            elif first.strip():
-                break
-            skipped += 1
+        lines = iter(file)
+        first, skipped, declared = _first_line(lines)
         start = [first, *islice(lines, _SAMPLE)]
         found = reading.delimiter or declared or delimiter_of(start, suffix, columns)
         # In a .tsv a quote is text: in most public sets a lone " would otherwise swallow the rows after it.
@@ -46,20 +41,7 @@ def read(path: Path, reading: Reading) -> Iterator[Located]:
         dialect: dict[str, Any] = {"quoting": csv.QUOTE_NONE, "quotechar": None} if plain else {"strict": True}
         reader = csv.reader(chain(start, lines), delimiter=found, **dialect)
         header = list(columns) if columns else None
-        while True:
-            where = f"{path} line {reader.line_num + skipped + 1}"
-            try:
-                cells = next(reader, None)
-            except csv.Error as error:
-                never = "unexpected end" in str(error)
-                what = (
-                    "a quote is never closed" if never else 'a quote in a cell ends it; write "" for one that is text'
-                )
-                raise UserError(f"{where}: {what}") from error
-            if cells is None:
-                return
-            if not cells:  # an empty line
-                continue
+        for where, cells in _rows(reader, path, skipped):
             if header is None:
                 header = _header(cells, where)
             elif len(cells) > 1 and [name.strip() for name in cells] == header:
@@ -70,6 +52,34 @@ def read(path: Path, reading: Reading) -> Iterator[Located]:
                 raise UserError(f"{where}: {len(cells)} cell{'s' if len(cells) > 1 else ''}, but {names}; {advice}")
             else:
                 yield where, dict(zip(header, cells, strict=True))
+
+
+def _first_line(lines: Iterator[str]) -> tuple[str, int, str | None]:
+    """The first line of the table, how many stand before it, and the delimiter that one of these declares (``sep=;``)."""
+    line, skipped, declared = "", 0, None
+    for line in lines:
+        if match := _DECLARED.fullmatch(line):
+            declared = match[1]
+        elif line.strip():
+            break
+        skipped += 1
+    return line, skipped, declared
+
+
+def _rows(reader: Any, path: Path, skipped: int) -> Iterator[tuple[str, list[str]]]:
+    """Where a row begins, and its cells; empty lines are left out. ``skipped``: lines before those that are read."""
+    while True:
+        where = f"{path} line {reader.line_num + skipped + 1}"
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            never = "unexpected end" in str(error)
+            what = "a quote is never closed" if never else 'a quote in a cell ends it; write "" for one that is text'
+            raise UserError(f"{where}: {what}") from error
+        if cells is None:
+            return
+        if cells:
+            yield where, cells
 
 
 def delimiter_of(lines: Sequence[str], suffix: str, columns: Sequence[str] | None = None) -> str:
