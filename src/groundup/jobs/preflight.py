@@ -127,7 +127,7 @@ def check_choices(stage: str, overrides: Sequence[str]) -> None:
 
 def check_deleted(stage: str, overrides: Sequence[str]) -> None:
     """Raises UserError for ``~KEY`` of what every run of the stage reads, and of the class of a part."""
-    from groundup.config.suggest import groups
+    from groundup.config.composable import groups
 
     for word in overrides:
         key = word.removeprefix("~").partition("=")[0]
