@@ -139,6 +139,7 @@ def test_annotations_in_words():
 
     assert in_words(Annotated[float, Field(ge=0, lt=1)] | None) == "a number >= 0 and < 1 or null"
     assert in_words(Literal["cls", "mean"]) == "one of cls, mean"
+    assert in_words(Literal["rms", "layer"] | Literal["none"] | None) == "one of rms, layer, none or null"
     assert in_words(list[int]) == "a list [a whole number]"
     assert in_words(dict[str, int]) == "keys with values"
 

@@ -82,6 +82,7 @@ ENDS = {
     "tokenizer=jieba": "and data.tokens=COLUMN takes lists of words)",
     "model_name_or_path=x": "`groundup import path=FOLDER` makes one of the weights of others",
     "augmentation=null callbacks=[default,ema]": "augmentation can be: cut_off, eda, noise, none. Try augmentation=none",
+    "callbacks=[default,swa] callbacks.samples.rxws=3": "did you mean 'callbacks.samples.rows'? Try callbacks.samples.rows=3",
     "model=transformer": "Try model=transformer_encoder",
     "data=_same_as_run": "wikitext103, wikitext2, wnut17",
     "budget.epochs=1 budget.steps=2": "a budget has one unit. Try budget.steps=2 or budget.epochs=1",

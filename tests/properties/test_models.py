@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from groundup.config.signatures import parameters_of
 from groundup.models.heads import LanguageModelHead
 from groundup.models.transformer import TransformerDecoder, TransformerEncoder
+from groundup.stages.stored import no_more_than
 from groundup.training.groups import parameter_groups
 
 
@@ -340,3 +341,17 @@ def test_dropout_that_is_switched_on_by_itself_drops_in_evaluation():
     for part in model.modules():
         part.training = isinstance(part, torch.nn.Dropout)
     assert not torch.allclose(model(ids), model(ids))
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_nothing_is_made_that_a_checkpoint_does_not_keep(tied):
+    """Or a run would be taken for one whose config asks for more than is stored: see ``stages.stored``."""
+    for name in [name for name in everyone.args[1] if "=" not in name or "embedding_width" in name]:
+
+        def made(name: str = name) -> nn.Module:
+            model = build(name)
+            return nn.ModuleList([model, LanguageModelHead(model, tied)])
+
+        kept = [value for value in made().state_dict().values() if value.dim()]
+        with no_more_than(sum(value.numel() for value in kept), len(kept), name):
+            made()

@@ -161,7 +161,10 @@ def test_a_folder_without_its_weights_or_with_others_is_refused(fitted, tmp_path
     assert "baseline.npz is damaged" in capsys.readouterr().err
     (moved / "baseline.npz").unlink()
     assert cli.run(["evaluate", f"run={moved}", f"paths.logs={tmp_path}"]) == 2
-    assert "holds no classifier" in capsys.readouterr().err.splitlines()[-1]
+    assert (
+        "holds no classifier: of other classical models only the figures are kept. Use a run of"
+        in capsys.readouterr().err.splitlines()[-1]
+    )
 
 
 def test_a_task_without_a_classical_model_says_so_when_baselines_are_asked_for(groundup, pretrained):

@@ -184,6 +184,10 @@ def in_words(annotation: Any) -> str:
         return " ".join([in_words(arguments[0]), " and ".join(limits)]).strip()
     if origin in (typing.Union, types.UnionType):
         typed = [argument for argument in arguments if not is_built(argument)] or arguments
+        lists = [one for one in typed if typing.get_origin(one) is typing.Literal]
+        if len(lists) > 1:  # read as one
+            choices = tuple(choice for one in lists for choice in typing.get_args(one))
+            typed = [typing.Literal[choices], *(one for one in typed if one not in lists)]
         words = list(dict.fromkeys(in_words(argument) for argument in typed))
         return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
     if origin is typing.Literal:

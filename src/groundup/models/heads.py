@@ -35,14 +35,16 @@ class LanguageModelHead(Head):
         super().__init__()
         self.tied = tied
         width = backbone.embedding.embedding_dim if tied else backbone.width
-        self.transform = None
+        self.transform: nn.Module | None = None
         bert = transform == "bert"
         self.bias = nn.Parameter(torch.zeros(backbone.vocab_size)) if bert else None
         if transform != "none" or width != backbone.width:
             dense = nn.Linear(backbone.width, width, bias=bert)
             nn.init.normal_(dense.weight, std=backbone.width**-0.5)
+            self.transform = dense
+        if transform != "none":
             norm = make_norm("layer", width, backbone.norm_eps) if bert else RMSNorm(width)
-            self.transform = dense if transform == "none" else nn.Sequential(dense, nn.GELU(), norm)
+            self.transform = nn.Sequential(dense, nn.GELU(), norm)
         if tied:
             self._tied_to: tuple[Backbone] = (backbone,)  # a tuple hides it from state_dict and parameters
         else:

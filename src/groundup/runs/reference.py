@@ -116,6 +116,10 @@ def unfit(run: RunFolder, use: Use) -> str | None:
         return f"is a run of `groundup {stage}` and holds no {'network' if stage == 'baseline' else 'model'}"
     if not kept:
         why = f": {status['why']}" if status.get("why") else ""
+        if stage == "baseline" and state == "done":
+            return "holds no classifier: of other classical models only the figures are kept. Use a run of `groundup finetune`"
+        if (run.path / "fold_1").is_dir() and state == "done":
+            return f"is of several runs and holds no network of its own. Try run={run.path / 'fold_1'}"
         what = "classifier" if stage == "baseline" else "checkpoint"
         return f"holds no {what} (it is {state}{why}). Train it first, or choose another run"
     if use == "generate" and status.get("writes", "text") is None:

@@ -119,7 +119,7 @@ def no_more_than(numbers: int, tensors: int, said: str) -> Iterator[None]:
 
     Raises UserError that begins with ``said``.
     """
-    seen: set[int] = set()
+    seen: dict[int, Any] = {}  # kept, or another would have the same id
     made = {"parameters": 0, "bytes of tables": 0, "modules": 0}
     limits = {
         "parameters": numbers,
@@ -134,7 +134,7 @@ def no_more_than(numbers: int, tensors: int, said: str) -> Iterator[None]:
 
     def parameter(module: Any, name: str, value: Any) -> None:
         if value is not None and id(value) not in seen:
-            seen.add(id(value))
+            seen[id(value)] = value
             add("parameters", value.numel())
 
     def buffer(module: Any, name: str, value: Any) -> None:

@@ -95,7 +95,7 @@ def check_teacher(run: NetworkRun, cfg: Config, data: TextData) -> None:
         raise UserError(f"{where} has a CRF, whose scores are no probabilities. Use one of task.crf=false")
     if run.task.model.kind != model_class(cfg).kind:
         raise UserError(
-            f"{where} is a {run.task.model.kind} and reads other batches. Use a teacher of the student's kind"
+            f"{where} is of another kind ({run.task.model.kind}) and reads other batches. Use a teacher of the student's kind"
         )
     if run.tokenizer.fingerprint != data.tokenizer.fingerprint:
         raise UserError(f"{where}: its tokenizer and the student's differ. Leave init_from and tokenizer out")
