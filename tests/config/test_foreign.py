@@ -83,6 +83,8 @@ ENDS = {
     "model_name_or_path=x": "`groundup import path=FOLDER` makes one of the weights of others",
     "augmentation=null callbacks=[default,ema]": "augmentation can be: cut_off, eda, noise, none. Try augmentation=none",
     "callbacks=[default,swa] callbacks.samples.rxws=3": "did you mean 'callbacks.samples.rows'? Try callbacks.samples.rows=3",
+    "callbacks=[default,1]": "callbacks can be: default, early_stopping, ema, freeze, none, swa",
+    "tokenizer@target_tokenizer=3": "tokenizer can be: byte_bpe, char, unigram, word, wordpiece",
     "model=transformer": "Try model=transformer_encoder",
     "data=_same_as_run": "wikitext103, wikitext2, wnut17",
     "budget.epochs=1 budget.steps=2": "a budget has one unit. Try budget.steps=2 or budget.epochs=1",

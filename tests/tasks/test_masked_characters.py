@@ -16,6 +16,7 @@ from groundup.data.packing import PackedText, SpelledText
 from groundup.data.seeding import mix
 from groundup.data.sources.source import GivenRows
 from groundup.data.text_data import TextData
+from groundup.errors import UserError
 from groundup.models.recurrent import RecurrentEncoder
 from groundup.tasks.masked_lm import MaskedLM
 from groundup.text import pieces
@@ -37,6 +38,17 @@ def make_data(tokenizer: str, length: int = 16, lowercase: bool = False, **words
     rows = GivenRows({"train": [{"text": text} for text in TEXTS], "validation": [{"text": text} for text in TEXTS]})
     spec = TokenizerSpec(tokenizer, 320, lowercase=lowercase)
     return TextData(rows, SpelledText, spec, Packed(length, 4, **words), None, seed=SEED)
+
+
+def test_a_split_of_which_nothing_can_be_masked_is_refused_before_training():
+    rows = GivenRows({"train": [{"text": text} for text in TEXTS], "validation": [{"text": "海"}, {"text": "日"}]})
+    data = TextData(rows, PackedText, TokenizerSpec("word", 320), Packed(16, 4), None, seed=SEED)
+    task = MaskedLM(RecurrentEncoder(data.facts.vocab_size, width=8, layers=1), data.facts, data.tokenizer)
+    data.examples("train")
+    task.check_data(data)
+    data.examples("validation")
+    with pytest.raises(UserError, match="no token of the validation split can be scored: it has"):
+        task.check_data(data)
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)

@@ -21,6 +21,7 @@ ENVIRONMENT = {
     for name in "EACCES EPERM EROFS ENOTDIR EISDIR ENAMETOOLONG ELOOP ENOSPC EDQUOT EFBIG EIO EMFILE ENFILE".split()
     if hasattr(errno, name)
 }
+NO_NAME = re.compile(r"(?<=[\[,])\s*([\d.+-][^\s,\]]*|null|true|false)\b")  # in a list of choices
 STAGES_WITH_EXPERIMENTS = ("pretrain", "finetune", "distill", "pipeline")
 
 
@@ -115,8 +116,9 @@ def number_as_choice(stage: str, overrides: Sequence[str]) -> str:
     known = groups()
     for override in overrides:
         group, _, value = override.lstrip("+").partition("=")
-        if group in known and value not in known[group] and not value.startswith("["):
-            return unknown_choice(f"{group}/{value}", "", None, stage, overrides)
+        options = known.get(group.partition("@")[0])  # tokenizer@target_tokenizer=null
+        if options and value not in options and not value.startswith("["):
+            return unknown_choice(f"{group.partition('@')[0]}/{value}", "", None, stage, overrides)
     return "a group is chosen by name: GROUP=NAME"
 
 
@@ -230,12 +232,16 @@ def unknown_choice(path: str, text: str, options: Sequence[str] | None, stage: s
 
 
 def check_groups(stage: str, overrides: Sequence[str]) -> None:
-    """Raises UserError for a choice in a group that Hydra knows for the sake of tasks alone (see ``files.left_empty``)."""
+    """Raises UserError for a choice in a group that Hydra knows for the sake of tasks alone (see ``files.left_empty``), and
+    for a number among several choices, at which Hydra breaks."""
     empty = left_empty(conf_dir(), stage)
     for word in overrides:
-        group, equals, _ = word.lstrip("+").partition("=")
+        group, equals, value = word.lstrip("+").partition("=")
         if equals and group in empty:
             raise UserError(f"{word}: {no_group(group, stage)}")
+        no_names = NO_NAME.findall(value) if value.startswith("[") and group in groups() else []
+        if no_names:
+            raise UserError(unknown_choice(f"{group}/{no_names[0]}", "", None, stage, overrides))
 
 
 def no_group(group: str, stage: str) -> str:

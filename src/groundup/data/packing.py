@@ -80,7 +80,9 @@ class PackedText(Examples):
         self.size, self.length = len(self.encoded.ids), given.batching.length
         self.rows_apart, self.mask_documents, self.seed = given.predict, given.batching.mask_documents, given.seed
         if self.size < 2 and not self.rows_apart:
-            raise UserError(f"the {given.split} split has no text to learn from ({self.size} tokens)")
+            raise UserError(
+                f"the {given.split} split has no text ({self.size} tokens). Give it some, or choose other data"
+            )
         self.documents = len(self.encoded.offsets) - 1
         # One window less than would fit, so that the phase may be anything up to a window's length.
         self.windows = max(1, self.size // self.length - 1)

@@ -15,6 +15,7 @@ from groundup.data.collate import IGNORE
 from groundup.data.facts import Facts
 from groundup.data.packing import PackedText
 from groundup.data.passages import Passages
+from groundup.data.text_data import TextData
 from groundup.errors import UserError
 from groundup.metrics.estimate import Estimate, Metric
 from groundup.metrics.language import LANGUAGE, PER_TOKEN, judge_passages, language_metrics
@@ -26,6 +27,7 @@ from groundup.tasks.evaluation import Split
 from groundup.tasks.trainable import Loss, Optimize
 from groundup.text.tokenizer import Tokenizer
 
+FEW = 1000  # tokens of a split up to which it may be that none is scored
 log = logging.getLogger(__name__)
 KEPT = 20_000_000  # tokens of a split up to which the nats of each are kept to the end, 5 bytes a token
 
@@ -55,6 +57,17 @@ class LanguageModel(Task):
     ) -> None:
         super().__init__(model, facts, tokenizer, optimize)
         self.head = LanguageModelHead(model, tied=tied, transform=transform)
+
+    def check_data(self, data: TextData) -> None:
+        for split, told in data.report.items():
+            if split == "train" or told["tokens"] > FEW:
+                continue
+            batches = data.loader(split, self.collator())
+            if not any((batch["labels"] != IGNORE).any() for batch in batches):
+                raise UserError(
+                    f"no token of the {split} split can be scored: it has {int(told['tokens'])}, special or unknown ones. "
+                    "Give it more text, or choose other data"
+                )
 
     def scored(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Logits (N, V) and targets (N,) of the N scored tokens, and which they are (B, T).
