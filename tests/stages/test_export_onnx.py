@@ -72,6 +72,11 @@ OTHERS = {
     "masked words, BiLSTM": (MaskedLM, RecurrentEncoder, {}),
     "answers of a text": (QuestionAnswering, TransformerEncoder, {}),
     "a number": (Regression, RecurrentEncoder, {"scale": Scale(2.5, 1.5, 0.0, 5.0)}),
+    "a number, of one token": (
+        partial(Regression, pooling="cls"),
+        TransformerEncoder,
+        {"scale": Scale(2.5, 1.5, 0.0, 5.0)},
+    ),
 }
 
 

@@ -60,6 +60,13 @@ def test_occlusion_is_the_score_without_one_token(name):
         assert float(found[0, place]) == pytest.approx(float(want), abs=1e-5)
 
 
+def test_nothing_can_be_hidden_of_an_empty_text():
+    model, score = scored("cnn")
+    batch = {"input_ids": torch.tensor([[2, 3]])}
+    assert not occlusion(score, batch, batch["input_ids"]).any()
+    assert not integrated_gradients(model.embedding, score, batch, batch["input_ids"])[0].any()
+
+
 def test_a_long_text_is_read_in_smaller_batches_with_the_same_result(monkeypatch):
     model, score = scored("transformer")
     batch, hidden = {"input_ids": torch.randint(5, 50, (1, 14))}, torch.full((1, 14), 4)

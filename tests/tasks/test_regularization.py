@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from seed import SEED
 
 from groundup.errors import UserError
 from groundup.tasks import classification
 from groundup.tasks.evaluation import evaluate
-from groundup.tasks.regularization import divergence
+from groundup.tasks.regularization import divergence, draw_mix
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +93,18 @@ def test_a_row_of_weight_two_is_a_row_that_stands_there_twice(words, data, make_
     one, other = task.loss(twice), task.loss(weighted)
     torch.testing.assert_close(one.total, other.total)
     torch.testing.assert_close(one.count, other.count)
+
+
+def test_a_mix_is_drawn_under_any_precision():
+    found = []
+    for kind in (torch.float32, torch.bfloat16):
+        torch.manual_seed(SEED)
+        torch.set_default_dtype(kind)  # as Lightning does for trainer.precision=bf16-true
+        try:
+            found.append(draw_mix(5, 0.2, torch.device("cpu")))
+        finally:
+            torch.set_default_dtype(torch.float32)
+    assert torch.equal(found[0][0], found[1][0]) and torch.equal(found[0][1], found[1][1])
 
 
 def test_two_readings_of_a_row_and_a_mix_of_two_do_not_go_together(data, make_task):

@@ -118,7 +118,7 @@ class Pooling(nn.Module):
         if self.kind in ("cls", "last", "pooler"):
             order = torch.arange(hidden.shape[1], device=hidden.device) + 1
             at = (attention_mask * (order if self.kind == "last" else order.flip(0))).argmax(-1)
-            chosen = hidden[torch.arange(len(hidden), device=hidden.device), at]
+            chosen = hidden[torch.arange(hidden.shape[0], device=hidden.device), at]  # len() is no open size of a graph
             return chosen if self.dense is None else self.dense(chosen).tanh()
         real = attention_mask.unsqueeze(-1)
         if self.kind == "max":

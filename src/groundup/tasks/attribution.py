@@ -73,7 +73,7 @@ def occlusion(score: Score, batch: Batch, hidden: Tensor) -> Tensor:
     ids = batch["input_ids"]
     places = (hidden != ids).nonzero()
     whole, found = score(batch)[0], torch.zeros(ids.shape, device=ids.device)
-    for part in places.split(_at_once(ids)):
+    for part in places.split(_at_once(ids)) if len(places) else ():  # nothing of an empty text can be hidden
         changed = copies(batch, len(part))
         rows = changed["input_ids"].view(len(ids), len(part), -1)
         for copy, (row, place) in enumerate(part.tolist()):
