@@ -18,7 +18,7 @@ from groundup.baselines.ngrams import count_rows
 from groundup.config.tree import Config
 from groundup.data.sources.source import GivenRows
 from groundup.runs.folder import RunFolder
-from groundup.stages.ensemble import WORTH, chosen_weights, fit_weights, judged
+from groundup.stages.experts import WORTH, chosen_weights, fit_weights, judged
 from groundup.stages.folds import HeldOutScorer, OutOfFold
 from groundup.stages.loading import load_run
 from groundup.stages.members import fused, logarithm
