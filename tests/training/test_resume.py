@@ -34,6 +34,14 @@ CASES = [
 ]
 
 
+def test_no_bit_of_a_double_is_lost(tmp_path: Path) -> None:
+    whole, _ = train(tmp_path / "whole", precision="64-true")
+    with pytest.raises(Interrupted):
+        train(tmp_path / "part", precision="64-true", more=(Signal(9, signal.SIGTERM),))
+    resumed, _ = train(tmp_path / "part", resume=True, precision="64-true")
+    assert fingerprint(resumed) == fingerprint(whole)
+
+
 @pytest.mark.parametrize("settings", CASES)
 def test_resumed_run_ends_in_identical_weights(tmp_path: Path, settings: dict) -> None:
     whole, _ = train(tmp_path / "whole", **settings)

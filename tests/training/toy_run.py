@@ -216,6 +216,7 @@ def train(
     seed: int = 3,
     strategy: str = "auto",
     devices: int = 1,
+    precision: Any = "32-true",
 ) -> tuple[ToyTask, Trainer]:
     """Trains the toy in ``run``, with everything that a real run has."""
     torch.manual_seed(SEED)
@@ -226,7 +227,8 @@ def train(
         "step_logger": StepLogger(every=4),
         **{str(i): callback for i, callback in enumerate(more)},
     }
-    build = partial(Trainer, accelerator="cpu", devices=devices, strategy=strategy, accumulate_grad_batches=accumulate)
+    places = {"accelerator": "cpu", "devices": devices, "strategy": strategy, "precision": precision}
+    build = partial(Trainer, **places, accumulate_grad_batches=accumulate)
     checkpoints = Checkpoints(run / "checkpoints", monitor, every=every)
     trainer = make_trainer(build, ORDER, checkpoints, callbacks, [Journal(run)], steps, validate_every, seed)
     last = run / "checkpoints" / "last.ckpt" if resume is True else resume

@@ -108,6 +108,8 @@ def fit(trainer: Trainer, task: LightningModule, batches: LightningDataModule, r
         Interrupted (a SystemExit): a signal or Ctrl-C stopped it, after ``last.ckpt`` was written.
         KeyboardInterrupt: a second Ctrl-C stopped it at once.
     """
+    if resume and trainer.precision == "64-true":
+        task.double()  # Lightning does so after it has filled the weights in, which would round them
     try:
         with as_keyboard_interrupt():
             trainer.fit(task, datamodule=batches, ckpt_path=resume and str(resume), weights_only=True)
