@@ -11,6 +11,7 @@ import numpy as np
 
 from groundup.baselines.baseline import Baseline, Texts
 from groundup.data.roles import Row
+from groundup.metrics.classes import answered_rows
 from groundup.metrics.classification import classification_metrics
 from groundup.metrics.estimate import Results
 from groundup.system.arrays import read_arrays, write_arrays
@@ -54,7 +55,9 @@ class ClassifierBaseline(Baseline):
 
         def results(split: str) -> Results:
             rows = data.texts(split)
-            return Results(classification_metrics(fitted.probabilities(rows), truth_of(rows, data.labels)))
+            probabilities, labels = fitted.probabilities(rows), [row["label"] for row in rows]
+            told = answered_rows(range(len(rows)), labels, probabilities, data.labels)
+            return Results(classification_metrics(probabilities, truth_of(rows, data.labels)), told)
 
         return results
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,14 @@ def named_classes(probabilities: np.ndarray, labels: Sequence[str], most: int = 
         }
         for top, places, values in zip(best.tolist(), chosen.tolist(), probabilities.tolist(), strict=True)
     ]
+
+
+def answered_rows(
+    index: Iterable[int], truth: Iterable[str], probabilities: np.ndarray, labels: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Prediction rows, as ``predictions.jsonl`` holds them: which row of the split, its true class, and ``named_classes``."""
+    answers = named_classes(probabilities, labels)
+    return [{"index": place, "label": true, **row} for place, true, row in zip(index, truth, answers, strict=True)]
 
 
 def probability_table(rows: Sequence[Mapping], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray] | None:

@@ -17,7 +17,7 @@ from groundup.data.sources.source import Source
 from groundup.errors import UserError
 from groundup.metrics.calibration import temperature_figures
 from groundup.metrics.class_sections import classification_sections
-from groundup.metrics.classes import named_classes
+from groundup.metrics.classes import answered_rows, named_classes
 from groundup.metrics.classification import classification_metrics
 from groundup.metrics.estimate import Estimate
 from groundup.metrics.sections import Section
@@ -78,11 +78,9 @@ class ClassifierScorer:
 
     def results(self, split: str, probabilities: np.ndarray) -> Results:
         """Figures of a split whose rows have these ``probabilities`` (N, C), and an answer for each row."""
-        truth, names = self.truth(split), self.labels
-        told = [
-            {"index": index, "label": names[label], **row}
-            for index, (label, row) in enumerate(zip(truth.tolist(), named_classes(probabilities, names), strict=True))
-        ]
+        truth = self.truth(split)
+        labels = [row["label"] for row in self.texts(split)]
+        told = answered_rows(range(len(labels)), labels, probabilities, self.labels)
         return Results(classification_metrics(probabilities, truth), told)
 
     def truth(self, split: str) -> np.ndarray:

@@ -18,7 +18,7 @@ from groundup.config.tree import Config
 from groundup.data.roles import Row
 from groundup.data.sources.folds import Fold
 from groundup.data.sources.source import Source
-from groundup.metrics.classes import named_classes
+from groundup.metrics.classes import answered_rows
 from groundup.metrics.classification import classification_metrics
 from groundup.metrics.estimate import Estimate
 from groundup.report.table import show_table
@@ -92,9 +92,9 @@ class OutOfFold:
 
     def rows(self, labels: Sequence[str]) -> list[dict[str, Any]]:
         """One plain dict a row, as in ``predictions.jsonl``."""
-        said = named_classes(self.probabilities, labels)
-        about = zip(self.index.tolist(), self.fold.tolist(), self.truth.tolist(), said, strict=True)
-        return [{"index": index, "fold": fold, "label": labels[truth], **one} for index, fold, truth, one in about]
+        truth = [labels[true] for true in self.truth.tolist()]
+        rows = answered_rows(self.index.tolist(), truth, self.probabilities, labels)
+        return [{**row, "fold": fold} for row, fold in zip(rows, self.fold.tolist(), strict=True)]
 
 
 def over_folds(folders: Sequence[RunFolder]) -> dict[str, Estimate]:

@@ -19,7 +19,7 @@ from groundup.data.text_data import UNLABELLED, TextData
 from groundup.errors import ArgumentError, UserError
 from groundup.metrics.calibration import temperature_figures
 from groundup.metrics.class_sections import classification_sections
-from groundup.metrics.classes import ANSWERS, named_classes
+from groundup.metrics.classes import ANSWERS, answered_rows, named_classes
 from groundup.metrics.classification import (
     CLASSIFICATION,
     classification_metrics,
@@ -138,11 +138,8 @@ class Classification(PooledTask):
 
     def describe(self, table: dict[str, Tensor], split: Split) -> list[dict[str, Any]]:
         names = self.facts.labels
-        rows = named_classes(table["probabilities"].numpy(), names)
-        return [
-            {"index": index, "label": names[label], **row}
-            for index, label, row in zip(table["index"].tolist(), table["labels"].tolist(), rows, strict=True)
-        ]
+        truth = [names[label] for label in table["labels"].tolist()]
+        return answered_rows(table["index"].tolist(), truth, table["probabilities"].numpy(), names)
 
     def sections(self, rows: list[dict[str, Any]], data: TextData, split: str) -> list[Section]:
         if not rows:
