@@ -36,6 +36,14 @@ def test_majority_says_the_most_frequent_class_of_the_train_split(reached):
     assert np.isfinite(result["loss"].value)
 
 
+def test_a_classifier_answers_row_by_row_and_its_accuracy_is_that_of_its_answers(reached):
+    test = rows(("fine", "good"), ("dull", "poor"), ("so cold", "good"))
+    result = reached(LogisticRegression(), TRAIN, test, ["good", "poor"], alone=True)
+    assert [row["label"] for row in result.predictions] == ["good", "poor", "good"]
+    assert [row["predicted"] for row in result.predictions] == ["good", "poor", "poor"]
+    assert result.metrics["accuracy"].value == pytest.approx(2 / 3)
+
+
 def test_the_shares_of_the_majority_come_back_from_their_file_and_from_no_other(tmp_path):
     fitted = Majority().fit(np.arange(3), np.array([0, 1, 1]), 2)
     fitted.save(tmp_path)
