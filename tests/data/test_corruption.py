@@ -13,7 +13,6 @@ import torch
 from groundup.data.corruption import DenoisingCollator, SpanCorruptionCollator, sentence_end_ids
 from groundup.data.facts import Facts
 from groundup.data.seeding import mix
-from groundup.errors import UserError
 from groundup.text.tokenizer import Tokenizer
 
 FACTS = Facts(vocab_size=1000, pad_id=0, unk_id=1, bos_id=2, eos_id=3, sep_id=4, mask_id=5, cls_id=6)
@@ -93,12 +92,6 @@ def test_collating_leaves_the_examples_alone_and_survives_pickling(collate):
     batch, again = collate(examples, seeds(4)), pickle.loads(pickle.dumps(collate))(examples, seeds(4))
     assert all(np.array_equal(example["input_ids"], ids) for example, ids in zip(examples, before))
     assert all(torch.equal(batch[name], again[name]) for name in batch)
-
-
-@every_collator
-def test_documents_kept_apart_are_refused(collate):
-    with pytest.raises(UserError, match=r"try batching\.mask_documents=false"):
-        collate([{**example, "document_ids": example["labels"]} for example in windows(2)], seeds(2))
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 4, 7, 50])

@@ -16,6 +16,8 @@ from groundup.data.packing import PackedText
 from groundup.data.sources.source import GivenRows
 from groundup.errors import UserError
 from groundup.system.cache import Cache
+from groundup.tasks.denoising import Denoising
+from groundup.tasks.span_corruption import SpanCorruption
 from groundup.text.tokenizer import Tokenizer
 
 ALPHABET = "".join(chr(0x4E00 + number) for number in range(2000))  # so many that each token of a text can be another
@@ -141,6 +143,13 @@ def test_both_texts_of_a_pair_are_documents(tokenizer):
     source = GivenRows({"train": [{"text": ALPHABET[:3], "text_pair": ALPHABET[3:7]}]})
     dataset = PackedText(SplitToEncode(tokenizer, source, "train", Packed(length=4)))
     assert dataset.documents == 2 and dataset.size == 9
+
+
+@pytest.mark.parametrize("task", [SpanCorruption, Denoising])
+def test_documents_are_not_kept_apart_for_an_encoder_decoder(task):
+    task.examples.check_batching(Packed(length=8))
+    with pytest.raises(UserError, match=r"Try batching\.mask_documents=false"):
+        task.examples.check_batching(Packed(length=8, mask_documents=True))
 
 
 def test_rows_to_predict_are_windows_of_their_own(tokenizer):

@@ -18,7 +18,6 @@ from torch import Tensor
 from groundup.data.collate import pad
 from groundup.data.facts import Facts
 from groundup.data.seeding import uniform
-from groundup.errors import UserError
 from groundup.ranges import Rate
 from groundup.text.tokenizer import Tokenizer
 
@@ -45,7 +44,7 @@ class SpanCorruptionCollator:
         self.facts, self.noise_density, self.mean_span_length = facts, noise_density, mean_span_length
 
     def __call__(self, examples: Sequence[dict[str, Any]], seeds: Sequence[int]) -> dict[str, Tensor]:
-        windows = windows_of(examples)
+        windows = [example["input_ids"] for example in examples]
         lengths = np.array([len(window) for window in windows])
         pairs: list[Any] = [None] * len(windows)
         for length in np.unique(lengths).tolist():  # mostly one: only the last window of a split is shorter
@@ -106,7 +105,7 @@ class DenoisingCollator:
         self.cumulative = np.cumsum(math.exp(-poisson_lambda) * np.cumprod([1.0, *(poisson_lambda / counts)]))
 
     def __call__(self, examples: Sequence[dict[str, Any]], seeds: Sequence[int]) -> dict[str, Tensor]:
-        windows = windows_of(examples)
+        windows = [example["input_ids"] for example in examples]
         lengths = np.array([len(window) for window in windows])
         tokens = np.full((len(windows), lengths.max()), self.facts.pad_id, dtype=np.int64)
         for row, window in zip(tokens, windows, strict=True):
@@ -157,13 +156,6 @@ def sentence_end_ids(tokenizer: Tokenizer) -> list[int]:
     """Tokens at which a sentence ends: spelled with one of ``. ! ? 。 ！ ？`` at their end, or before closing quotes."""
     spelled = ((token, tokenizer.decode([token])) for token in range(tokenizer.vocab_size))
     return [token for token, text in spelled if text.strip().rstrip(CLOSING).endswith(SENTENCE_ENDS)]
-
-
-def windows_of(examples: Sequence[dict[str, Any]]) -> list[np.ndarray]:
-    """Token ids of packed windows. Raises ``UserError`` for windows whose documents are to be kept apart."""
-    if "document_ids" in examples[0]:
-        raise UserError("an encoder-decoder reads a window as one text: try batching.mask_documents=false")
-    return [example["input_ids"] for example in examples]
 
 
 def batch_of(pairs: Sequence[tuple[Any, Any]], examples: Sequence[dict[str, Any]], facts: Facts) -> dict[str, Tensor]:

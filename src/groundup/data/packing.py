@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from groundup.data.batching import Packed
+from groundup.data.batching import Batching, Packed
 from groundup.data.encoding import text_roles
 from groundup.data.examples import Examples, SplitToEncode
 from groundup.data.seeding import mix
@@ -187,6 +187,16 @@ class PackedText(Examples):
             return begins, np.minimum(begins + self.length + 1, ends)
         begins = self.order(epoch).phase + indexes * self.length
         return begins, np.minimum(begins + self.length + 1, self.size)
+
+
+class WholeWindows(PackedText):
+    """The same for an encoder-decoder, which reads a window as one text. Raises ``UserError`` for documents kept apart."""
+
+    @classmethod
+    def check_batching(cls, batching: Batching) -> None:
+        super().check_batching(batching)
+        if isinstance(batching, Packed) and batching.mask_documents:
+            raise UserError("an encoder-decoder reads a window as one text. Try batching.mask_documents=false")
 
 
 class SpelledText(PackedText):

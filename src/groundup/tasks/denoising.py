@@ -9,6 +9,7 @@ from pydantic import Field
 from groundup.data.corruption import DenoisingCollator, sentence_end_ids
 from groundup.data.facts import Facts
 from groundup.data.loading import Collate
+from groundup.data.packing import WholeWindows
 from groundup.models.backbone import Backbone
 from groundup.ranges import Rate
 from groundup.tasks.evaluation import Split
@@ -25,6 +26,7 @@ class Denoising(LanguageModel):
     Metrics: loss (nats a token of the text), perplexity, accuracy, bits per byte given the noisy text.
     """
 
+    examples = WholeWindows
     accepts = ("encoder_decoder",)
 
     def __init__(

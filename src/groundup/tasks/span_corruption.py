@@ -9,6 +9,7 @@ from pydantic import Field
 from groundup.data.corruption import SpanCorruptionCollator
 from groundup.data.facts import Facts
 from groundup.data.loading import Collate
+from groundup.data.packing import WholeWindows
 from groundup.metrics.language import MISSING_PARTS
 from groundup.models.backbone import Backbone
 from groundup.tasks.evaluation import Split
@@ -25,6 +26,7 @@ class SpanCorruption(LanguageModel):
     """
 
     reports = MISSING_PARTS
+    examples = WholeWindows
     accepts = ("encoder_decoder",)
 
     def __init__(
