@@ -46,9 +46,8 @@ def instead_of_key(key: str, value: str, stage: str, others: Sequence[str]) -> s
     if note := by_name(NOTES).get(normalised(key)) or by_name(NOTES).get(normalised(key.rpartition(".")[2])):
         return f": {note}"
     group = key.partition(".")[0]
-    chosen = any(
-        name.startswith(".".join([*key.split(".")[:2], ""])) for name in known
-    )  # a choice that has more such keys
+    part = ".".join(key.split(".")[:2])
+    chosen = any(name.startswith(f"{part}.") for name in known)  # a choice that has more such keys
     if not chosen and (homes := elsewhere(key)) and group in known:
         if group == "callbacks":
             return f". {try_line([beside_chosen(homes[0], others), f'{key}={value}'])}"

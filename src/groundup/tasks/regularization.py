@@ -28,8 +28,6 @@ def draw_mix(rows: int, alpha: float, device: torch.device) -> tuple[Tensor, Ten
 
     Source: Zhang et al. 2018; of sentence vectors Guo et al. 2019.
     """
-    both = torch.tensor(
-        alpha, dtype=torch.float32
-    )  # under trainer.precision=bf16-true there is no draw in the default type
+    both = torch.tensor(alpha, dtype=torch.float32)  # of bfloat16, the default of bf16-true, there is no draw
     share = torch.distributions.Beta(both, both).sample().to(device)
     return share, torch.randperm(rows, device=device)
