@@ -167,7 +167,7 @@ def test_a_parent_goes_on_with_the_text_of_the_task(groundup, data_overrides, pr
         ),
         (
             ["data.labelled=40", "self_training=mean_teacher", "task=multilabel"],
-            "self_training is for tasks that give a text one class, and task=multilabel does not. Try self_training=null",
+            "self_training is for tasks that give a text one class, and task=multilabel does not. Try self_training=none",
         ),
         (["task_adaptive=true"], "task_adaptive=true goes on with one pretrained run, and there is none"),
         (

@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from groundup.config.budget import UNITS, in_minutes_only
 from groundup.config.composable import all_names, composed, forget, groups, searched, sound, takes
 from groundup.config.files import conf_dir, experiment_stage, for_another_verb, left_empty
 from groundup.config.foreign import normalised
@@ -174,6 +173,11 @@ def experiment_of_another_verb(stage: str, overrides: Sequence[str]) -> str | No
 
 def unknown_key(key: str, text: str, stage: str, overrides: Sequence[str]) -> str:
     """A misspelt key or group, on the command line or in a file's defaults list."""
+    from groundup.config.budget import (
+        UNITS,
+        in_minutes_only,
+    )  # pydantic, which no configuration without a mistake needs
+
     overrides = [typed(item) for item in overrides]
     override = next((item for item in overrides if item.lstrip("+~").partition("=")[0] == key), None)
     value = override.partition("=")[2] if override else "..."
