@@ -173,10 +173,7 @@ def experiment_of_another_verb(stage: str, overrides: Sequence[str]) -> str | No
 
 def unknown_key(key: str, text: str, stage: str, overrides: Sequence[str]) -> str:
     """A misspelt key or group, on the command line or in a file's defaults list."""
-    from groundup.config.budget import (
-        UNITS,
-        in_minutes_only,
-    )  # pydantic, which no configuration without a mistake needs
+    from groundup.config.budget import UNITS, in_minutes_only  # needs pydantic
 
     overrides = [typed(item) for item in overrides]
     override = next((item for item in overrides if item.lstrip("+~").partition("=")[0] == key), None)
