@@ -156,9 +156,8 @@ def check_files(stage: str, plain: Mapping) -> None:
 
         look(Path(plain["path"]))
     shown = stage == "predict" and plain.get("output") == str(STANDARD)
-    if (
-        plain.get("output") and not shown and plain.get("format") != "hf"
-    ):  # a folder, which is looked at when it is written
+    folder = plain.get("format") == "hf"  # which is looked at when it is written
+    if plain.get("output") and not shown and not folder:
         check_output(Path(plain["output"]), OUTPUTS.get(stage, (".jsonl",)), source)
 
 
