@@ -8,7 +8,7 @@ import pytest
 from groundup.data.formats.text import plausibility
 from groundup.data.reading import Reading, read
 from groundup.data.sources.files import Files
-from groundup.data.sources.source import alike, label_names
+from groundup.data.sources.labels import alike, label_names
 from groundup.errors import UserError
 
 CHINESE = "酒店位置很好，早餐非常简单"

@@ -7,7 +7,7 @@ import pytest
 
 from groundup.data.sources import hub
 from groundup.data.sources.files import Files
-from groundup.data.sources.source import label_names
+from groundup.data.sources.labels import label_names
 from groundup.errors import UserError
 
 CARD = """---

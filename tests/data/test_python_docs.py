@@ -4,9 +4,10 @@ from collections import Counter
 
 import pytest
 
+from groundup.data.sources.labels import label_names
 from groundup.data.sources.library import TOPICS, Docstring, extract, topic_of
 from groundup.data.sources.python_docs import PythonDocs, assign, make, qualified_name, summaries
-from groundup.data.sources.source import SPLITS, label_names
+from groundup.data.sources.source import SPLITS
 from groundup.errors import UserError
 from groundup.text.clean import Clean
 

@@ -8,7 +8,8 @@ import yaml
 
 from groundup.data.roles import ROLES, columns_by_role
 from groundup.data.sources.files import Files
-from groundup.data.sources.source import GivenRows, label_names
+from groundup.data.sources.labels import label_names
+from groundup.data.sources.source import GivenRows
 from groundup.errors import UserError
 from groundup.text.clean import Clean
 

@@ -9,7 +9,7 @@ import pytest
 
 from groundup.data.reading import Reading, read
 from groundup.data.sources.files import Files
-from groundup.data.sources.source import label_names
+from groundup.data.sources.labels import label_names
 from groundup.errors import UserError
 from groundup.text.clean import Clean
 

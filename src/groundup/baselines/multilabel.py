@@ -12,7 +12,7 @@ from pydantic import Field
 from groundup.baselines.baseline import Baseline, Texts
 from groundup.baselines.regression import counts
 from groundup.data.roles import Row
-from groundup.data.sources.source import row_labels
+from groundup.data.sources.labels import row_labels
 from groundup.metrics.estimate import Results
 from groundup.metrics.multilabel import multilabel_metrics, multilabel_sections
 from groundup.metrics.sections import Section

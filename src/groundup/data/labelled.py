@@ -11,7 +11,8 @@ from groundup.data.batching import Bucketed, TokenBudget
 from groundup.data.encoding import TEXT_ROLES, EncodedText
 from groundup.data.examples import Examples, SplitToEncode
 from groundup.data.roles import check_columns
-from groundup.data.sources.source import Source, label_names
+from groundup.data.sources.labels import label_names
+from groundup.data.sources.source import Source
 from groundup.errors import UserError
 
 

@@ -21,7 +21,8 @@ from groundup.data.rows import running_text
 from groundup.data.seeding import mix
 from groundup.data.seen import log_seen, seen_rows
 from groundup.data.sources.few_labels import AllText
-from groundup.data.sources.source import GivenRows, Source, alike
+from groundup.data.sources.labels import alike
+from groundup.data.sources.source import GivenRows, Source
 from groundup.errors import UserError
 from groundup.system.cache import Cache, code_version
 from groundup.text.tokenizer import Tokenizer, TokenizerSpec

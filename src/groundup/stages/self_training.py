@@ -11,7 +11,8 @@ from groundup.config.build import instantiate
 from groundup.config.places import resolve
 from groundup.config.tree import Config
 from groundup.data.pseudo_labels import PseudoLabels
-from groundup.data.sources.source import Source, label_names
+from groundup.data.sources.labels import label_names
+from groundup.data.sources.source import Source
 from groundup.errors import UserError
 from groundup.stages.build import task_class, task_word
 from groundup.stages.loading import load_run

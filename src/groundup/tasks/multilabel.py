@@ -15,7 +15,8 @@ from groundup.baselines.multilabel import OneAgainstRest
 from groundup.data.examples import SplitToEncode
 from groundup.data.facts import Facts
 from groundup.data.labelled import LabelledText
-from groundup.data.sources.source import Source, label_names, row_labels, separator_of
+from groundup.data.sources.labels import label_names, row_labels, separator_of
+from groundup.data.sources.source import Source
 from groundup.data.text_data import TextData
 from groundup.errors import UserError
 from groundup.metrics.estimate import Estimate

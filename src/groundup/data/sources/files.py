@@ -17,9 +17,10 @@ from groundup.data.reading import FOLDER, Reading, read, suffix_of
 from groundup.data.roles import ROLES, Row, columns_by_role
 from groundup.data.rows import cleaned, label_text, roles, usual_column
 from groundup.data.sources import hub as hugging_face
+from groundup.data.sources.labels import Tally
 from groundup.data.sources.paths import file_hash, files_of, path_of
 from groundup.data.sources.python_docs import PythonDocs
-from groundup.data.sources.source import SPLITS, AnewEachPass, Source, Tally, place
+from groundup.data.sources.source import SPLITS, AnewEachPass, Source, place
 from groundup.errors import UserError
 from groundup.system.cache import Cache
 from groundup.text.clean import Clean

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from groundup.data.roles import ROLES, Row
-from groundup.data.sources.source import Derived, Source, label_names, place
+from groundup.data.sources.labels import label_names
+from groundup.data.sources.source import Derived, Source, place
 from groundup.errors import UserError
 from groundup.system.cache import Cache
 
